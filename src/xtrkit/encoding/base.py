@@ -1,0 +1,73 @@
+"""What an encoder is to the rest of xtrkit: a contract, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from xtrkit.values import Ragged
+
+
+@dataclass(frozen=True)
+class EncoderIdentity:
+    """Which model made the vectors of an index, so that no other model is asked to search it.
+
+    Attributes:
+        name: what the user called the model: ``"default"``, a directory, a hub name.
+        layout: the checkpoint layout that was recognised, such as ``"xtr"``.
+        fingerprint: sha256 over everything that decides the embeddings (weights, tokenizer, lengths, markers).
+        dim: dimensions of a token vector.
+    """
+
+    name: str
+    layout: str
+    fingerprint: str
+    dim: int
+
+
+class Token(NamedTuple):
+    """One token that has a vector: its piece of text, and the characters ``text[start:end]`` it was made from.
+
+    Tokens that stand for no characters (``</s>``, ``[CLS]``, ``[MASK]``) have ``start == end``.
+    """
+
+    piece: str
+    start: int
+    end: int
+
+
+class EncodedChunk(NamedTuple):
+    """Embeddings of some consecutive texts of a stream, and how many of these texts had to be truncated."""
+
+    embeddings: Ragged
+    truncated: int
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Turns texts into token embeddings; queries and documents may be treated differently.
+
+    Embeddings of a text never depend on the texts beside it. A text without any word still has at least one vector.
+    """
+
+    @property
+    def identity(self) -> EncoderIdentity:
+        """Which model this is."""
+
+    def encode_queries(self, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False) -> Ragged:
+        """Token embeddings of queries, in the order given: one (n, d) float32 run a query."""
+
+    def encode_documents(self, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False) -> Ragged:
+        """Token embeddings of documents, in the order given: one (m, d) float32 run a document."""
+
+    def stream_documents(
+        self, texts: Iterable[str], *, batch_size: int = 32, chunk_size: int = 512
+    ) -> Iterator[EncodedChunk]:
+        """Encode a stream of any length, ``chunk_size`` texts at a time, holding no more than that in memory."""
+
+    def query_tokens(self, text: str) -> list[Token]:
+        """The tokens behind the rows of ``encode_queries([text])``, one for each row, in order."""
+
+    def document_tokens(self, text: str) -> list[Token]:
+        """The tokens behind the rows of ``encode_documents([text])``, one for each row, in order."""

@@ -1,0 +1,140 @@
+"""The nouns that travel between the parts: ragged token embeddings, token hits, rankings.
+
+All are frozen, hold contiguous arrays, and carry no algorithm. Letters in the shapes:
+
+==  ==========================================================
+N   documents (or texts)
+M   token vectors of all documents together
+d   dimensions of a token vector
+n   query tokens
+H   token hits of all query tokens of one query together
+k   ranked documents
+==  ==========================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xtrkit.errors import InputError
+
+FloatArray = npt.NDArray[np.floating[Any]]
+IntArray = npt.NDArray[np.integer[Any]]
+
+
+def offsets_of(lengths: IntArray) -> npt.NDArray[np.int64]:
+    """Where each run begins and ends: (N,) lengths -> (N + 1,) offsets, the first 0, the last their sum."""
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Token embeddings of several texts, without padding.
+
+    Attributes:
+        rows: (M, d) token vectors of all texts, one text after the other.
+        lengths: (N,) how many rows each text has; their sum is M.
+        offsets: (N + 1,) where each text's rows begin and end, derived from ``lengths``.
+
+    A ``Ragged`` is a sequence of (length, d) views, so it can stand wherever a list of arrays can.
+    """
+
+    rows: FloatArray
+    lengths: IntArray
+    offsets: npt.NDArray[np.int64] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.rows.ndim != 2:
+            raise InputError(f"Ragged rows must have two axes (tokens, dimensions), got shape {self.rows.shape}.")
+        if self.lengths.ndim != 1 or (len(self.lengths) and self.lengths.min() < 0):
+            raise InputError("Ragged lengths must be one row of numbers that are not negative.")
+        offsets = offsets_of(self.lengths)
+        if offsets[-1] != len(self.rows):
+            raise InputError(f"Ragged lengths add up to {offsets[-1]}, but there are {len(self.rows)} rows.")
+        object.__setattr__(self, "offsets", offsets)
+
+    @classmethod
+    def from_arrays(cls, arrays: Iterable[FloatArray], dim: int | None = None) -> Ragged:
+        """Join (tokens, d) arrays; ``dim`` is needed only where there may be none of them."""
+        parts = list(arrays)
+        if not parts:
+            if dim is None:
+                raise InputError("Joining no arrays needs the dimension: pass dim=.")
+            return cls(np.zeros((0, dim), dtype=np.float32), np.zeros(0, dtype=np.int64))
+        return cls(np.concatenate(parts), np.array([len(part) for part in parts], dtype=np.int64))
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a token vector, d."""
+        return int(self.rows.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, text: int) -> FloatArray:
+        if not -len(self) <= text < len(self):
+            raise IndexError(text)
+        text %= len(self)
+        return self.rows[self.offsets[text] : self.offsets[text + 1]]
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        return (self[text] for text in range(len(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class TokenHits:
+    """What token retrieval found for one query: for each query token, some document tokens with their similarity.
+
+    The hits of query token i are ``slice(offsets[i], offsets[i + 1])``, in ascending order of ``rows`` and therefore
+    grouped by document. What was not retrieved is absent: no placeholder stands for it.
+
+    Attributes:
+        rows: (H,) the row of each retrieved token vector in the index, 0 … M - 1.
+        documents: (H,) the number of the document that the token belongs to, 0 … N - 1.
+        scores: (H,) float32, similarity q_i · d_j.
+        offsets: (n + 1,) where each query token's hits begin and end.
+    """
+
+    rows: npt.NDArray[np.int64]
+    documents: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
+    offsets: npt.NDArray[np.int64]
+
+    @property
+    def n_query_tokens(self) -> int:
+        """How many query tokens were looked up, n."""
+        return len(self.offsets) - 1
+
+    def of(self, query_token: int) -> slice:
+        """Where the hits of one query token stand in the arrays."""
+        return slice(int(self.offsets[query_token]), int(self.offsets[query_token + 1]))
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """Documents in descending order of score; equal scores in the order in which the documents were indexed.
+
+    Attributes:
+        documents: (k,) document numbers.
+        scores: (k,) float32.
+        ids: the caller's ids of the documents, in the same order.
+        k_prime: how many tokens were retrieved for each query token to get here; None where that is not how it was.
+    """
+
+    documents: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+    ids: Sequence[str]
+    k_prime: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    def __iter__(self) -> Iterator[tuple[str, float]]:
+        return zip(self.ids, (float(score) for score in self.scores), strict=True)
