@@ -1,0 +1,6 @@
+"""The inner loops: pure functions on contiguous arrays, compiled with Numba, without files, models or state.
+
+Each kernel has a slow, obvious twin in :mod:`xtrkit.kernels.reference`; property tests hold the two together, and a
+reader who wants to know what a kernel computes reads the twin. ``dense.py`` serves the exact engine (float16 vectors,
+every token looked at), ``hits.py`` turns token hits into document scores.
+"""

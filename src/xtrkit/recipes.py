@@ -1,0 +1,53 @@
+"""The systems' ways of searching, side by side, as frozen values.
+
+============  =========  =====  ==========  =========  =======================================================
+recipe        scoring    k'     imputation  reduction  source
+============  =========  =====  ==========  =========  =======================================================
+``XTR``       xtr        1,000  min         mean       Lee et al. 2023, eq. 4; k' of its evaluation notebook
+``COLBERT``   maxsim     –      –           sum        Khattab & Zaharia 2020, eq. 3
+============  =========  =====  ==========  =========  =======================================================
+
+A recipe with another choice is another value: ``replace(XTR, k_prime=100)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from xtrkit.errors import InputError
+
+Scoring = Literal["xtr", "maxsim"]
+Reduction = Literal["mean", "sum"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a search scores documents.
+
+    Attributes:
+        scoring: "xtr" scores documents from the retrieved tokens alone (eq. 4); "maxsim" is ColBERT's exact
+            sum-of-max over all tokens (eq. 1).
+        k_prime: k', how many document tokens are retrieved for each query token; XTR only.
+        imputation: m_i, what stands in for a similarity that was not retrieved; XTR only. "min" is the lowest
+            similarity that the query token did retrieve (the paper's top-k' score), "none" leaves the query token
+            out of the mean, a number such as "0.2" is that constant.
+        reduction: "mean" divides the sum over query tokens by their number; it never changes a ranking.
+    """
+
+    scoring: Scoring = "xtr"
+    k_prime: int = 1000
+    imputation: str = "min"
+    reduction: Reduction = "mean"
+
+    def __post_init__(self) -> None:
+        if self.scoring not in get_args(Scoring):
+            raise InputError(f"Unknown scoring {self.scoring!r}: use 'xtr' or 'maxsim'.")
+        if self.reduction not in get_args(Reduction):
+            raise InputError(f"Unknown reduction {self.reduction!r}: use 'mean' or 'sum'.")
+        if isinstance(self.k_prime, bool) or not isinstance(self.k_prime, int) or self.k_prime < 1:
+            raise InputError(f"k' must be a whole number of at least 1, got {self.k_prime!r}.")
+
+
+XTR = Recipe()
+COLBERT = Recipe(scoring="maxsim", reduction="sum")

@@ -1,0 +1,4 @@
+"""Query token -> its nearest document tokens, the first stage of every system here.
+
+``exact.py`` looks at every token vector of the corpus: the oracle.
+"""
