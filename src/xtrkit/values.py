@@ -123,13 +123,13 @@ class Ranking:
 
     Attributes:
         documents: (k,) document numbers.
-        scores: (k,) float32.
+        scores: (k,) float64, sums of float32 similarities.
         ids: the caller's ids of the documents, in the same order.
         k_prime: how many tokens were retrieved for each query token to get here; None where that is not how it was.
     """
 
     documents: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float64]
     ids: Sequence[str]
     k_prime: int | None = None
 

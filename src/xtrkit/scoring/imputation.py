@@ -52,9 +52,7 @@ def imputation_named(name: str) -> Imputation:
     except (TypeError, ValueError):
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(
-            f"Unknown imputation {name!r}: use 'min' (the top-k' score), 'none', or a number such as 0.2."
-        )
+        raise InputError(f"Unknown imputation {name!r}: use 'min' (the top-k' score), 'none', or a number such as 0.2.")
     return partial(constant, value=value)
 
 

@@ -1,0 +1,235 @@
+"""The index as users meet it: embeddings in, rankings out, without any encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xtrkit.errors import InputError
+from xtrkit.indexing.store import EncoderRecord, Store, write_store
+from xtrkit.progress import Advance
+from xtrkit.recipes import XTR, Recipe
+from xtrkit.search import Found, search
+from xtrkit.token_retrieval.exact import TokenVectors
+from xtrkit.values import FloatArray, Ragged, Ranking
+
+QUERIES_AT_A_TIME = 64
+
+
+class Index:
+    """Token vectors of documents on disk, memory-mapped, searched exactly.
+
+    Make one with :meth:`create`, open it with :meth:`open`. It may be used from several threads, and as a context
+    manager that closes its files.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._vectors = TokenVectors(store.halves, store.offsets)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        batches: Iterable[Iterable[FloatArray]],
+        *,
+        ids: Iterable[str] | None = None,
+        texts: Iterable[str] | None = None,
+        encoder: EncoderRecord | None = None,
+        overwrite: bool = False,
+        advance: Advance = lambda amount: None,
+    ) -> Index:
+        """Write an index and open it. One batch is in memory at a time, so the corpus may be of any size.
+
+        Args:
+            path: directory to make; it appears when the index is complete.
+            batches: the documents' token vectors, some documents at a time: an iterator of lists of (m, d) arrays.
+                A :class:`Ragged` is such a list. They are stored as float16.
+            ids: the documents' ids, unique strings; "0", "1", … where they are left out.
+            texts: the documents' texts, to be shown with results.
+            encoder: which encoder made the vectors; a :class:`xtrkit.Retriever` checks it.
+            overwrite: replace an index that is there already, once the new one is complete.
+            advance: called with the number of documents of each batch, to drive a progress bar.
+
+        Raises:
+            IndexExistsError: something is at ``path`` already.
+            InputError: vectors, ids or texts can't be used; nothing is left behind.
+        """
+        target = Path(path)
+        write_store(target, batches, ids=ids, texts=texts, encoder=encoder, overwrite=overwrite, advance=advance)
+        return cls.open(target)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Index:
+        """Map an index that is on disk.
+
+        Raises:
+            IndexFormatError: there is none, it is damaged, or a newer xtrkit wrote it.
+        """
+        return cls(Store.open(Path(path)))
+
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files."""
+        self._store.passages.close()
+
+    def __len__(self) -> int:
+        """Number of documents, N."""
+        return len(self._store.offsets) - 1
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of token vectors, M."""
+        return len(self._store.halves)
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a token vector, d."""
+        return int(self._store.halves.shape[1])
+
+    @property
+    def path(self) -> Path:
+        """Directory of the index."""
+        return self._store.path
+
+    @property
+    def encoder(self) -> EncoderRecord | None:
+        """Which encoder made the vectors; None where the caller brought them."""
+        return self._store.encoder
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return self._store.size
+
+    def ids(self) -> Iterator[str]:
+        """Every document's id, in the order of indexing."""
+        return self._store.passages.all_ids()
+
+    def passage(self, number: int) -> tuple[str, str | None]:
+        """Id and text of the document with a number, 0 … N - 1."""
+        return self._store.passages.ids([number])[0], self._store.passages.text(number)
+
+    def number(self, identifier: str) -> int:
+        """The number of the document with an id.
+
+        Raises:
+            InputError: no document has this id.
+        """
+        return self._store.passages.number(identifier)
+
+    def vectors(self, number: int) -> FloatArray:
+        """The (m, d) token vectors of the document with a number, float16."""
+        return np.asarray(self._store.halves[self.first_row(number) : self.first_row(number + 1)])
+
+    def first_row(self, number: int) -> int:
+        """The row of a document's first token vector among all; for number N, how many rows there are."""
+        return int(self._store.offsets[number])
+
+    def search(self, query: FloatArray, k: int = 10, *, recipe: Recipe = XTR, **choices: Any) -> Ranking:
+        """The k best documents of one query.
+
+        Args:
+            query: (n, d) token embeddings of the query, floating point.
+            k: how many documents; fewer come back only where the index has fewer.
+            recipe: how to score.
+            **choices: fields of :class:`~xtrkit.recipes.Recipe` that shall differ from ``recipe``: ``scoring``,
+                ``k_prime``, ``imputation``, ``reduction``.
+
+        Raises:
+            InputError: the query has no tokens, another dimension than the index or numbers that are not finite, k
+                is not a positive whole number, or a choice is unknown.
+        """
+        return self.search_batch([query], k, recipe=recipe, **choices)[0]
+
+    def search_batch(
+        self,
+        queries: Sequence[FloatArray] | Ragged,
+        k: int = 10,
+        *,
+        recipe: Recipe = XTR,
+        advance: Advance = lambda amount: None,
+        **choices: Any,
+    ) -> list[Ranking]:
+        """The k best documents of each query; the corpus is read once for every 64 of them.
+
+        Args:
+            queries: the queries' (n, d) token embeddings.
+            k: as in :meth:`search`.
+            recipe: as in :meth:`search`.
+            advance: called with the number of queries that have been answered.
+            **choices: as in :meth:`search`.
+
+        Raises:
+            InputError: as in :meth:`search`.
+        """
+        rankings = []
+        for found in self.find(queries, k, recipe=recipe, advance=advance, **choices):
+            ids = self._store.passages.ids(found.documents.tolist())
+            rankings.append(Ranking(found.documents, found.scores, ids, found.k_prime))
+        return rankings
+
+    def find(
+        self,
+        queries: Sequence[FloatArray] | Ragged,
+        k: int = 10,
+        *,
+        recipe: Recipe = XTR,
+        advance: Advance = lambda amount: None,
+        **choices: Any,
+    ) -> Iterator[Found]:
+        """As :meth:`search_batch`, with the token hits behind each ranking and without ids."""
+        _check_k(k)
+        recipe = chosen_recipe(recipe, choices)
+        checked = [self._checked_query(query) for query in queries]
+        return self._find(checked, k, recipe, advance)
+
+    def _find(self, queries: list[FloatArray], k: int, recipe: Recipe, advance: Advance) -> Iterator[Found]:
+        for first in range(0, len(queries), QUERIES_AT_A_TIME):
+            part = Ragged.from_arrays(queries[first : first + QUERIES_AT_A_TIME])
+            yield from search(self._vectors, part, k, recipe)
+            advance(len(part))
+
+    def _checked_query(self, query: FloatArray) -> FloatArray:
+        query = np.asarray(query)
+        if query.ndim != 2 or not np.issubdtype(query.dtype, np.floating):
+            raise InputError(
+                "A query must be token embeddings of shape (tokens, dimensions) and floating point, "
+                f"got shape {query.shape} of {query.dtype}."
+            )
+        if query.shape[1] != self.dim:
+            raise InputError(
+                f"The query has {query.shape[1]} dimensions, the index {self.dim}: "
+                "encode queries with the model that encoded the documents."
+            )
+        if not len(query):
+            raise InputError("The query has no tokens: a query needs at least one token embedding.")
+        if not np.isfinite(query).all():
+            raise InputError("The query has NaN or infinity among its embeddings: check the encoder that made it.")
+        return query
+
+
+def chosen_recipe(recipe: Recipe, choices: dict[str, Any]) -> Recipe:
+    """A recipe with some fields changed.
+
+    Raises:
+        InputError: a name is not a field of :class:`Recipe`, or a value can't be used.
+    """
+    unknown = sorted(set(choices) - set(Recipe.__dataclass_fields__))
+    if unknown:
+        raise InputError(f"Unknown search choice {unknown[0]!r}: there are {', '.join(Recipe.__dataclass_fields__)}.")
+    return replace(recipe, **choices)
+
+
+def _check_k(k: int) -> None:
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise InputError(f"k must be a whole number of at least 1, got {k!r}.")

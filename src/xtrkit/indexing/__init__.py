@@ -1,0 +1,4 @@
+"""Embeddings -> an index on disk.
+
+``store.py`` is the only module that knows the files of an index; ``passages.py`` keeps ids and texts in SQLite.
+"""

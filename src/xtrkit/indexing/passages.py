@@ -1,0 +1,104 @@
+"""Ids and texts of an index, in one SQLite file: found by number or by id, never all in memory."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from xtrkit.errors import IndexFormatError, InputError
+
+SCHEMA = "CREATE TABLE passages (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, text TEXT)"
+
+
+class PassageWriter:
+    """Writes passages in order of number, from 0."""
+
+    def __init__(self, path: Path) -> None:
+        # No journal: the file is thrown away with its directory if anything fails before the index is complete.
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection.execute("PRAGMA journal_mode = OFF")
+        self._connection.execute("PRAGMA synchronous = OFF")
+        self._connection.execute(SCHEMA)
+        self._connection.execute("BEGIN")
+        self.count = 0
+
+    def add(self, ids: Sequence[str], texts: Sequence[str | None]) -> None:
+        """Append passages.
+
+        Raises:
+            InputError: an id isn't a text, can't be stored, or was there before.
+        """
+        for identifier, text in zip(ids, texts, strict=True):
+            if not isinstance(identifier, str):
+                raise InputError(f"Ids must be strings, got {identifier!r} of type {type(identifier).__name__}.")
+            try:
+                self._connection.execute("INSERT INTO passages VALUES (?, ?, ?)", (self.count, identifier, text))
+            except sqlite3.IntegrityError as error:
+                raise InputError(f"The id {identifier!r} comes twice: ids must be unique.") from error
+            except UnicodeEncodeError as error:
+                raise InputError(f"The passage {identifier!r} holds half a surrogate pair; UTF-8 can't.") from error
+            self.count += 1
+
+    def close(self) -> None:
+        """Write what is pending and close the file."""
+        if self._connection.in_transaction:
+            self._connection.execute("COMMIT")
+        self._connection.close()
+
+
+class Passages:
+    """Reads passages; safe to share between threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.Lock()
+        try:
+            # immutable: the file of a finished index never changes, so SQLite needs no locks and no journal.
+            self._connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA trusted_schema = OFF")
+            (self.count,) = self._one("SELECT count(*) FROM passages", ()) or (0,)
+        except sqlite3.DatabaseError as error:
+            raise IndexFormatError(f"{path} is damaged ({error}): build the index anew.") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def ids(self, numbers: Iterable[int]) -> list[str]:
+        """The ids of some documents, in the order asked for."""
+        return [str(self._row("id", number)) for number in numbers]
+
+    def text(self, number: int) -> str | None:
+        """The text of a document; None where the index was made of embeddings alone."""
+        value = self._row("text", number)
+        return None if value is None else str(value)
+
+    def number(self, identifier: str) -> int:
+        """The number of a document.
+
+        Raises:
+            InputError: no document has this id.
+        """
+        row = self._one("SELECT number FROM passages WHERE id = ?", (identifier,))
+        if row is None:
+            raise InputError(f"No document of this index has the id {identifier!r}.")
+        return int(str(row[0]))
+
+    def all_ids(self) -> Iterator[str]:
+        """Every id, in order of number."""
+        with self._lock:
+            rows = self._connection.execute("SELECT id FROM passages ORDER BY number").fetchall()
+        return (str(identifier) for (identifier,) in rows)
+
+    def _row(self, column: str, number: int) -> object:
+        row = self._one(f"SELECT {column} FROM passages WHERE number = ?", (int(number),))
+        if row is None:
+            raise IndexFormatError(f"The index has no passage number {number}: it is damaged, build it anew.")
+        return row[0]
+
+    def _one(self, statement: str, values: tuple[object, ...]) -> tuple[object, ...] | None:
+        with self._lock:
+            return self._connection.execute(statement, values).fetchone()  # type: ignore[no-any-return]

@@ -1,0 +1,220 @@
+"""The facade: text in, ranking out. An index, the encoder that made it, and nothing in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xtrkit.collection import Collection
+from xtrkit.encoding.base import Encoder
+from xtrkit.encoding.load import load_encoder
+from xtrkit.errors import InputError, ModelError
+from xtrkit.explain import Match, matches_from_hits, matches_from_vectors
+from xtrkit.index import Index, chosen_recipe
+from xtrkit.indexing.store import EncoderRecord, check_free
+from xtrkit.progress import progress_bar
+from xtrkit.recipes import XTR, Recipe
+from xtrkit.scoring.imputation import imputation_named
+from xtrkit.search import Found
+from xtrkit.values import FloatArray, Ragged, Ranking
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One found passage.
+
+    Attributes:
+        id: the caller's id.
+        score: higher is better; only scores of one query compare.
+        text: the passage; None where the index has no texts.
+        rank: 1 for the best.
+        matches: why it was found, one entry for each query token; None unless asked for.
+    """
+
+    id: str
+    score: float
+    text: str | None
+    rank: int
+    matches: Sequence[Match] | None = None
+
+
+class Retriever:
+    """Searches an index with text.
+
+    ``Retriever.open("idx")`` loads the encoder that the index was made with; ``Retriever(index, encoder)`` takes
+    both as they are, after checking that they belong together.
+    """
+
+    def __init__(self, index: Index, encoder: Encoder) -> None:
+        _check_same_encoder(index, encoder)
+        self.index = index
+        self.encoder = encoder
+
+    @classmethod
+    def open(cls, path: str | Path, *, model: str | None = None) -> Retriever:
+        """Open an index and load its encoder.
+
+        Args:
+            path: directory of the index.
+            model: where to find the encoder; by default under the name that it had when the index was made.
+
+        Raises:
+            IndexFormatError: there is no index, or it is damaged.
+            ModelError: the encoder can't be loaded, or isn't the one that made the index.
+        """
+        index = Index.open(path)
+        if model is None and index.encoder is None:
+            raise ModelError(
+                f"The index at {path} was made of embeddings, without an encoder: pass the model that made them."
+            )
+        return cls(index, load_encoder(model or index.encoder.name))  # type: ignore[union-attr]
+
+    def search(
+        self, query: str, k: int = 10, *, recipe: Recipe = XTR, explain: bool = False, **choices: Any
+    ) -> list[Hit]:
+        """The k best passages for a query.
+
+        Args:
+            query: any text but an empty one.
+            k: how many passages; fewer come back only where the index has fewer.
+            recipe: how to score.
+            explain: also tell for each passage which of its tokens matched.
+            **choices: fields of :class:`~xtrkit.recipes.Recipe` that shall differ: ``scoring``, ``k_prime``,
+                ``imputation``, ``reduction``.
+
+        Raises:
+            InputError: the query is empty, or k or a choice can't be used.
+        """
+        recipe = chosen_recipe(recipe, choices)
+        embeddings = self.encode_queries([query])
+        (found,) = self.index.find(embeddings, k, recipe=recipe)
+        hits = []
+        for rank, (number, score) in enumerate(zip(found.documents.tolist(), found.scores.tolist(), strict=True), 1):
+            identifier, text = self.index.passage(number)
+            matches = self._matches(query, embeddings[0], number, text, found, recipe) if explain else None
+            hits.append(Hit(identifier, score, text, rank, matches))
+        return hits
+
+    def search_batch(
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        *,
+        recipe: Recipe = XTR,
+        progress: bool = False,
+        **choices: Any,
+    ) -> list[Ranking]:
+        """The k best passages for each query, as ids and scores; much faster than one query after the other.
+
+        Args:
+            queries: texts, none empty.
+            k: as in :meth:`search`.
+            recipe: as in :meth:`search`.
+            progress: show progress bars.
+            **choices: as in :meth:`search`.
+        """
+        embeddings = self.encode_queries(queries, progress=progress)
+        with progress_bar("Searching", len(queries), shown=progress, unit="queries") as advance:
+            return self.index.search_batch(embeddings, k, recipe=recipe, advance=advance, **choices)
+
+    def encode_queries(self, queries: Sequence[str], *, progress: bool = False) -> Ragged:
+        """Token embeddings of queries.
+
+        Raises:
+            InputError: a query isn't a text, or is empty.
+        """
+        for query in queries:
+            if not isinstance(query, str) or not query.strip():
+                raise InputError(f"A query must be a text with something in it, got {query!r}.")
+        return self.encoder.encode_queries(queries, progress=progress)
+
+    def _matches(
+        self, query: str, embeddings: FloatArray, number: int, text: str | None, found: Found, recipe: Recipe
+    ) -> list[Match]:
+        if text is None:
+            raise InputError("This index has no texts, so there is nothing to explain with: build it with texts.")
+        query_tokens, document_tokens = self.encoder.query_tokens(query), self.encoder.document_tokens(text)
+        if found.hits is None:
+            return matches_from_vectors(embeddings, self.index.vectors(number), query_tokens, document_tokens)
+        impute = imputation_named(recipe.imputation)
+        first_row = self.index.first_row(number)
+        return matches_from_hits(found.hits, number, first_row, query_tokens, document_tokens, impute)
+
+
+@dataclass(frozen=True)
+class IndexingSummary:
+    """What :func:`index_collection` did: how many passages there were, and how many did not fit into the model."""
+
+    passages: int
+    tokens: int
+    truncated: int
+
+
+def index_collection(
+    collection: Collection,
+    path: str | Path,
+    encoder: Encoder,
+    *,
+    batch_size: int = 32,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> IndexingSummary:
+    """Encode a collection and index it, some hundred passages at a time: memory does not grow with the collection.
+
+    Args:
+        collection: the passages.
+        path: directory of the index to make; it appears when the index is complete.
+        encoder: what turns texts into token vectors.
+        batch_size: texts encoded together.
+        overwrite: replace an index that is there already, once the new one is complete.
+        progress: show a progress bar.
+
+    Raises:
+        CollectionError: a passage can't be read; found before anything is encoded.
+        IndexExistsError: something is at ``path`` already.
+    """
+    check_free(Path(path), overwrite=overwrite)
+    n_passages, truncated = collection.check(), 0
+
+    def embeddings() -> Iterator[Ragged]:
+        nonlocal truncated
+        texts = (passage.text for passage in collection)
+        for chunk in encoder.stream_documents(texts, batch_size=batch_size):
+            truncated += chunk.truncated
+            yield chunk.embeddings
+
+    with progress_bar("Encoding", n_passages, shown=progress, unit="passages") as advance:
+        index = Index.create(
+            path,
+            embeddings(),
+            ids=(passage.id for passage in collection),
+            texts=(passage.text for passage in collection),
+            encoder=_record(encoder),
+            overwrite=overwrite,
+            advance=advance,
+        )
+    with index:
+        return IndexingSummary(n_passages, index.n_tokens, truncated)
+
+
+def _record(encoder: Encoder) -> EncoderRecord:
+    identity = encoder.identity
+    return EncoderRecord(identity.name, identity.layout, identity.fingerprint)
+
+
+def _check_same_encoder(index: Index, encoder: Encoder) -> None:
+    """Refuse an encoder whose vectors do not compare with those of the index."""
+    made_with, given = index.encoder, encoder.identity
+    if made_with is not None and made_with.fingerprint != given.fingerprint:
+        raise ModelError(
+            f"The index at {index.path} was made with the model {made_with.name!r} "
+            f"({made_with.layout}, {made_with.fingerprint[:12]}), not with {given.name!r} "
+            f"({given.layout}, {given.fingerprint[:12]}): search it with the former, or build it anew with the latter."
+        )
+    if index.dim != given.dim:
+        raise ModelError(
+            f"The index at {index.path} has vectors of {index.dim} dimensions, the model {given.name!r} makes "
+            f"{given.dim}: use the model that made the index."
+        )
