@@ -14,7 +14,7 @@ refused is what can't be read for certain: bytes that are not UTF-8, lines that 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,25 +44,24 @@ class Collection:
             return _read_jsonl(corpus) if corpus.is_file() else _read_folder(self.path)
         return _read_tsv(self.path) if self.path.suffix == ".tsv" else _read_jsonl(self.path)
 
-    def check(self) -> int:
-        """Read everything once, so that a mistake in the last line shows before hours of encoding.
 
-        Returns:
-            how many passages there are.
+def check_passages(passages: Iterable[Passage]) -> int:
+    """Read everything once, so that a mistake in the last line shows before hours of encoding.
 
-        Raises:
-            CollectionError: a passage can't be read, an id comes twice, or there is no passage at all.
-        """
-        ids: set[str] = set()
-        for passage in self:
-            if passage.id in ids:
-                raise CollectionError(
-                    f"{self.path}: the id {passage.id!r} comes twice. Ids tell passages apart: make them unique."
-                )
-            ids.add(passage.id)
-        if not ids:
-            raise CollectionError(f"{self.path} has no passages: expected {FORMATS} with at least one passage.")
-        return len(ids)
+    Returns:
+        how many passages there are.
+
+    Raises:
+        CollectionError: a passage can't be read, an id comes twice, or there is no passage at all.
+    """
+    ids: set[str] = set()
+    for passage in passages:
+        if passage.id in ids:
+            raise CollectionError(f"The id {passage.id!r} comes twice in the collection: make ids unique.")
+        ids.add(passage.id)
+    if not ids:
+        raise CollectionError(f"The collection has no passages: expected {FORMATS} with at least one passage.")
+    return len(ids)
 
 
 def open_collection(path: str | Path) -> Collection:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from xtrkit.errors import InputError
 from xtrkit.indexing.store import EncoderRecord, Store, write_store
 from xtrkit.progress import Advance
-from xtrkit.recipes import XTR, Recipe
+from xtrkit.recipes import XTR, Recipe, check_k
 from xtrkit.search import Found, search
 from xtrkit.token_retrieval.exact import TokenVectors
 from xtrkit.values import FloatArray, Ragged, Ranking
@@ -188,8 +187,8 @@ class Index:
         **choices: Any,
     ) -> Iterator[Found]:
         """As :meth:`search_batch`, with the token hits behind each ranking and without ids."""
-        _check_k(k)
-        recipe = chosen_recipe(recipe, choices)
+        check_k(k)
+        recipe = recipe.but(**choices)
         checked = [self._checked_query(query) for query in queries]
         return self._find(checked, k, recipe, advance)
 
@@ -216,20 +215,3 @@ class Index:
         if not np.isfinite(query).all():
             raise InputError("The query has NaN or infinity among its embeddings: check the encoder that made it.")
         return query
-
-
-def chosen_recipe(recipe: Recipe, choices: dict[str, Any]) -> Recipe:
-    """A recipe with some fields changed.
-
-    Raises:
-        InputError: a name is not a field of :class:`Recipe`, or a value can't be used.
-    """
-    unknown = sorted(set(choices) - set(Recipe.__dataclass_fields__))
-    if unknown:
-        raise InputError(f"Unknown search choice {unknown[0]!r}: there are {', '.join(Recipe.__dataclass_fields__)}.")
-    return replace(recipe, **choices)
-
-
-def _check_k(k: int) -> None:
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise InputError(f"k must be a whole number of at least 1, got {k!r}.")

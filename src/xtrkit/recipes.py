@@ -7,13 +7,13 @@ recipe        scoring    k'     imputation  reduction  source
 ``COLBERT``   maxsim     –      –           sum        Khattab & Zaharia 2020, eq. 3
 ============  =========  =====  ==========  =========  =======================================================
 
-A recipe with another choice is another value: ``replace(XTR, k_prime=100)``.
+A recipe with another choice is another value: ``XTR.but(k_prime=100)``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 from xtrkit.errors import InputError
 
@@ -48,6 +48,29 @@ class Recipe:
         if isinstance(self.k_prime, bool) or not isinstance(self.k_prime, int) or self.k_prime < 1:
             raise InputError(f"k' must be a whole number of at least 1, got {self.k_prime!r}.")
 
+    def but(self, **choices: Any) -> Recipe:
+        """This recipe with some fields changed.
+
+        Raises:
+            InputError: a name is not a field, or a value can't be used.
+        """
+        unknown = sorted(set(choices) - set(Recipe.__dataclass_fields__))
+        if unknown:
+            raise InputError(
+                f"Unknown search choice {unknown[0]!r}: there are {', '.join(Recipe.__dataclass_fields__)}."
+            )
+        return replace(self, **choices)
+
 
 XTR = Recipe()
 COLBERT = Recipe(scoring="maxsim", reduction="sum")
+
+
+def check_k(k: int) -> None:
+    """Refuse a number of documents that can't be asked for.
+
+    Raises:
+        InputError: it isn't a whole number of at least 1.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise InputError(f"k must be a whole number of at least 1, got {k!r}.")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
-from xtrkit.collection import Collection
+from xtrkit.collection import Passage, check_passages
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.load import load_encoder
 from xtrkit.errors import InputError, ModelError
 from xtrkit.explain import Match, matches_from_hits, matches_from_vectors
-from xtrkit.index import Index, chosen_recipe
+from xtrkit.index import Index
 from xtrkit.indexing.store import EncoderRecord, check_free
 from xtrkit.progress import progress_bar
 from xtrkit.recipes import XTR, Recipe
@@ -87,7 +88,7 @@ class Retriever:
         Raises:
             InputError: the query is empty, or k or a choice can't be used.
         """
-        recipe = chosen_recipe(recipe, choices)
+        recipe = recipe.but(**choices)
         embeddings = self.encode_queries([query])
         (found,) = self.index.find(embeddings, k, recipe=recipe)
         hits = []
@@ -126,8 +127,7 @@ class Retriever:
             InputError: a query isn't a text, or is empty.
         """
         for query in queries:
-            if not isinstance(query, str) or not query.strip():
-                raise InputError(f"A query must be a text with something in it, got {query!r}.")
+            check_query(query)
         return self.encoder.encode_queries(queries, progress=progress)
 
     def _matches(
@@ -143,6 +143,16 @@ class Retriever:
         return matches_from_hits(found.hits, number, first_row, query_tokens, document_tokens, impute)
 
 
+def check_query(query: str) -> None:
+    """Refuse a query that asks nothing.
+
+    Raises:
+        InputError: it isn't a text, or has nothing in it.
+    """
+    if not isinstance(query, str) or not query.strip():
+        raise InputError(f"A query must be a text with something in it, got {query!r}.")
+
+
 @dataclass(frozen=True)
 class IndexingSummary:
     """What :func:`index_collection` did: how many passages there were, and how many did not fit into the model."""
@@ -153,7 +163,7 @@ class IndexingSummary:
 
 
 def index_collection(
-    collection: Collection,
+    passages: Iterable[Passage],
     path: str | Path,
     encoder: Encoder,
     *,
@@ -164,7 +174,7 @@ def index_collection(
     """Encode a collection and index it, some hundred passages at a time: memory does not grow with the collection.
 
     Args:
-        collection: the passages.
+        passages: the collection, such as :func:`~xtrkit.collection.open_collection` gives; read twice.
         path: directory of the index to make; it appears when the index is complete.
         encoder: what turns texts into token vectors.
         batch_size: texts encoded together.
@@ -176,12 +186,12 @@ def index_collection(
         IndexExistsError: something is at ``path`` already.
     """
     check_free(Path(path), overwrite=overwrite)
-    n_passages, truncated = collection.check(), 0
+    n_passages, truncated = check_passages(passages), 0
+    to_encode, to_name, to_store = tee(passages, 3)  # the latter two lag behind the first by one chunk
 
     def embeddings() -> Iterator[Ragged]:
         nonlocal truncated
-        texts = (passage.text for passage in collection)
-        for chunk in encoder.stream_documents(texts, batch_size=batch_size):
+        for chunk in encoder.stream_documents((passage.text for passage in to_encode), batch_size=batch_size):
             truncated += chunk.truncated
             yield chunk.embeddings
 
@@ -189,8 +199,8 @@ def index_collection(
         index = Index.create(
             path,
             embeddings(),
-            ids=(passage.id for passage in collection),
-            texts=(passage.text for passage in collection),
+            ids=(passage.id for passage in to_name),
+            texts=(passage.text for passage in to_store),
             encoder=_record(encoder),
             overwrite=overwrite,
             advance=advance,

@@ -172,8 +172,8 @@ def _write_files(
                 for name, document in zip(names, documents, strict=True):
                     dim = _check_document(name, document, dim)
                     halves = _to_halves(name, document)
-                    hashed.update(halves)
-                    vectors.write(halves)
+                    hashed.update(halves.data)
+                    vectors.write(halves.data)
                 lengths.append(np.array([len(document) for document in documents], dtype=np.int32))
                 passages.add(names, stored if text_source else [None] * len(names))
                 advance(len(documents))

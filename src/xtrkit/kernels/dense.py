@@ -75,7 +75,7 @@ def keep_best(
 
 
 @kernel
-def cut_back(scores: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], count: int, k: int) -> np.float32:
+def cut_back(scores: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], count: int, k: int) -> float:
     """Keep the k best of the first ``count`` entries, earlier ones before later equals; return the lowest kept.
 
     Args:
@@ -84,7 +84,7 @@ def cut_back(scores: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], count
         count: how many entries there are, at least k.
         k: how many to keep, at least 1.
     """
-    lowest = np.partition(scores[:count], count - k)[count - k]
+    lowest = np.float32(np.partition(scores[:count], count - k)[count - k])
     room_for_equals = k
     for j in range(count):
         if scores[j] > lowest:
@@ -96,7 +96,7 @@ def cut_back(scores: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], count
                 room_for_equals -= 1
             scores[kept], rows[kept] = scores[j], rows[j]
             kept += 1
-    return lowest
+    return float(lowest)
 
 
 @kernel

@@ -1,0 +1,5 @@
+"""``python -m xtrkit`` is the command ``xtrkit``."""
+
+from xtrkit.cli import main
+
+main()

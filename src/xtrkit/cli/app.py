@@ -1,0 +1,259 @@
+"""The commands of ``xtrkit``."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from xtrkit.cli import render
+from xtrkit.errors import InputError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="""Late-interaction retrieval on a CPU: index text, search it with XTR or ColBERT, measure the result.
+
+    Try it now: [bold]xtrkit demo[/] indexes Python's own documentation and answers three questions.
+
+    With your own text: [bold]xtrkit index notes/ idx[/], then [bold]xtrkit search idx "who wrote it?" --explain[/].""",
+)
+out = Console()
+err = Console(stderr=True)
+
+IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Directory of the index.", show_default=False)]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the index's encoder lies, if it has moved: a directory or a hub name.", show_default=False
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+KPrime = Annotated[
+    int, typer.Option(help="k', document tokens retrieved for each query token. More finds more, and costs more.")
+]
+Imputation = Annotated[
+    str,
+    typer.Option(
+        help="What a similarity that was not retrieved is worth: [bold]min[/] is the lowest that the query token "
+        "did retrieve, [bold]none[/] leaves it out, a number such as [bold]0.2[/] is that constant."
+    ),
+]
+Explain = Annotated[
+    bool,
+    typer.Option("--explain", help="Show for each query token which document token it matched, and what was imputed."),
+]
+
+
+@app.command()
+def index(
+    collection: Annotated[
+        Path,
+        typer.Argument(
+            help="What to index: a BEIR folder, a .jsonl or .tsv file, or a folder of .txt and .md files.",
+            show_default=False,
+        ),
+    ],
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="Directory to make.", show_default=False)],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="The encoder: [bold]default[/], or a directory or hub name of an XTR, ColBERT, PyLate or "
+            "sentence-transformers multi-vector model."
+        ),
+    ] = "default",
+    batch_size: Annotated[int, typer.Option(help="Texts encoded together.", min=1)] = 32,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there already.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Encode a collection of passages and index it.
+
+    A title is put before its text. The directory appears when the index is complete; a run that is stopped leaves
+    nothing behind.
+
+    Examples: [bold]xtrkit index scifact/ idx[/]   [bold]xtrkit index notes/ idx --model path/to/xtr-base-en[/]
+    """
+    from xtrkit.collection import check_passages, open_collection
+    from xtrkit.encoding import load_encoder
+    from xtrkit.indexing.store import check_free
+    from xtrkit.retriever import index_collection
+
+    passages = open_collection(collection)
+    check_free(index, overwrite=overwrite)
+    check_passages(passages)  # before the model is loaded, which takes seconds
+    begin = time.perf_counter()
+    encoder = load_encoder(model)
+    summary = index_collection(
+        passages, index, encoder, batch_size=batch_size, overwrite=overwrite, progress=not as_json
+    )
+    seconds = time.perf_counter() - begin
+    if as_json:
+        _print_json({"index": str(index), "seconds": seconds, **vars(summary)})
+        return
+    out.print(
+        f"Indexed {summary.passages:,} passages ({summary.tokens:,} tokens) in {seconds:.0f} s. "
+        f'Ask it something: xtrkit search {index} "…" --explain',
+        highlight=False,
+    )
+    if summary.truncated:
+        out.print(
+            f"{summary.truncated:,} passages were longer than the model's window and were cut off at its end.",
+            highlight=False,
+        )
+
+
+@app.command()
+def search(
+    index: IndexPath,
+    query: Annotated[str, typer.Argument(help="What to look for, in your own words.", show_default=False)],
+    k: Annotated[int, typer.Option("-k", help="How many passages.")] = 10,
+    k_prime: KPrime = 1000,
+    imputation: Imputation = "min",
+    scoring: Annotated[
+        str,
+        typer.Option(help="[bold]xtr[/] scores from the retrieved tokens alone, [bold]maxsim[/] is exact ColBERT."),
+    ] = "xtr",
+    explain: Explain = False,
+    as_json: Json = False,
+    model: Model = None,
+) -> None:
+    """Find the best passages for a query.
+
+    Examples: [bold]xtrkit search idx "who wrote it?"[/]   [bold]xtrkit search idx "…" -k 3 --explain[/]
+    """
+    recipe = _recipe(scoring, k_prime, imputation)
+    from xtrkit.recipes import check_k
+    from xtrkit.retriever import Retriever, check_query
+
+    check_k(k)
+    check_query(query)
+    hits = Retriever.open(index, model=model).search(query, k, recipe=recipe, explain=explain)
+    if as_json:
+        _print_json({"query": query, "index": str(index), "recipe": vars(recipe), "hits": render.hits_as_json(hits)})
+    else:
+        render.print_hits(out, query, hits)
+
+
+@app.command()
+def evaluate(
+    index: IndexPath,
+    dataset: Annotated[
+        Path,
+        typer.Argument(help="BEIR folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv.", show_default=False),
+    ],
+    split: Annotated[str, typer.Option(help="Which judgements: qrels/SPLIT.tsv.")] = "test",
+    measures: Annotated[
+        str, typer.Option(help="As ir-measures names them; cut-offs beyond 100 see 100 documents.")
+    ] = "nDCG@10 R@100",
+    k_prime: Annotated[
+        list[int] | None,
+        typer.Option(help="XTR's k'; give it several times for several rows. [dim]\\[default: 100, 1000, 10000][/]"),
+    ] = None,
+    imputation: Imputation = "min",
+    maxsim: Annotated[bool, typer.Option(help="Also measure exact ColBERT scoring.")] = True,
+    baseline: Annotated[str, typer.Option(help="[bold]bm25[/] or [bold]none[/].")] = "bm25",
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the rankings as a TREC run; where there are several systems, one file each, with the "
+            "system's name before the suffix.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+    model: Model = None,
+) -> None:
+    """Measure an index on a test collection: XTR at several k', exact ColBERT scoring, and BM25 beside them.
+
+    Example: [bold]xtrkit evaluate idx scifact/ --measures "nDCG@10 R@100 RR@10"[/]
+    """
+    if baseline not in ("bm25", "none"):
+        raise InputError(f"Unknown baseline {baseline!r}: use bm25 or none.")
+    recipes = [(f"XTR k'={depth}", _recipe("xtr", depth, imputation)) for depth in k_prime or (100, 1000, 10000)]
+    if maxsim:
+        recipes.append(("MaxSim", _recipe("maxsim", 1, imputation)))
+    from xtrkit.evaluation.beir import read_test_collection
+    from xtrkit.evaluation.measures import parse_measures
+    from xtrkit.measure import check_same_documents, measure, measure_bm25
+    from xtrkit.progress import progress_bar
+    from xtrkit.retriever import Retriever
+
+    names, test = parse_measures(measures), read_test_collection(dataset, split)
+    retriever = Retriever.open(index, model=model)
+    check_same_documents(retriever, test)
+    begin = time.perf_counter()
+    embeddings = retriever.encode_queries(list(test.queries.values()), progress=not as_json)
+    encoding = (time.perf_counter() - begin) / len(test.queries)
+    total = len(recipes) * len(test.queries)
+    with progress_bar("Searching", total, shown=not as_json, unit="queries") as advance:
+        rows = list(measure(retriever, test, recipes, names, embeddings=embeddings, advance=advance))
+    if baseline == "bm25":
+        rows.append(measure_bm25(test, names))
+    written = render.write_runs(rows, run) if run else []
+    if as_json:
+        _print_json(render.rows_as_json(rows, test, encoding))
+    else:
+        render.print_rows(out, rows, names, test, encoding)
+        for path in written:
+            out.print(f"Wrote {path}", highlight=False)
+
+
+@app.command()
+def info(index: IndexPath, as_json: Json = False) -> None:
+    """Tell what an index holds and which model made it."""
+    from xtrkit.index import Index
+
+    with Index.open(index) as opened:
+        facts: dict[str, Any] = {
+            "index": str(index),
+            "documents": len(opened),
+            "tokens": opened.n_tokens,
+            "dimensions": opened.dim,
+            "storage": "float16",
+            "bytes": opened.size,
+            "encoder": None if opened.encoder is None else vars(opened.encoder),
+        }
+    if as_json:
+        _print_json(facts)
+    else:
+        render.print_facts(out, facts)
+
+
+@app.command()
+def demo(
+    index: Annotated[Path, typer.Option(help="Where the demo's index is made, and found the next time.")] = Path(
+        "xtrkit-demo"
+    ),
+) -> None:
+    """Index the documentation of Python's standard library and answer three questions about it."""
+    from xtrkit.demo import QUESTIONS, standard_library_passages
+    from xtrkit.encoding import load_encoder
+    from xtrkit.retriever import Retriever, index_collection
+
+    if not index.exists():
+        passages = standard_library_passages()
+        out.print(f"Indexing {len(passages):,} passages of Python's own documentation into {index} …", highlight=False)
+        index_collection(passages, index, load_encoder(), progress=True)
+    retriever = Retriever.open(index)
+    for question in QUESTIONS:
+        render.print_hits(out, question, retriever.search(question, 3, explain=True), explained=1)
+    out.print(f'Ask another: [bold]xtrkit search {index} "your question" --explain[/]', highlight=False)
+
+
+def _recipe(scoring: str, k_prime: int, imputation: str) -> Any:
+    """A recipe whose every part was checked, before a model is loaded for it."""
+    from xtrkit.recipes import COLBERT, XTR
+    from xtrkit.scoring.imputation import imputation_named
+
+    imputation_named(imputation)
+    base = COLBERT if scoring == "maxsim" else XTR
+    return base.but(scoring=scoring, k_prime=k_prime, imputation=imputation)
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))

@@ -1,0 +1,151 @@
+"""What the commands show: results, explanations, tables; and the same as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:  # the commands import what they run when they run it, so that --help is quick
+    from xtrkit.encoding.base import Token
+    from xtrkit.evaluation.beir import TestCollection
+    from xtrkit.explain import Match
+    from xtrkit.measure import Row
+    from xtrkit.retriever import Hit
+
+SNIPPET = 220
+CONTEXT = 30
+"""Characters shown of a passage, and on each side of a matched token."""
+
+
+def print_hits(console: Console, query: str, hits: Sequence[Hit], explained: int | None = None) -> None:
+    """Print a ranking; hits that carry matches are explained, the first ``explained`` of them where that is given."""
+    console.print(Text(f"\n{query}", style="bold cyan"))
+    for hit in hits:
+        console.print(Text.assemble((f"{hit.rank:>3}. ", "bold"), (hit.id, "bold green"), f"  {hit.score:.4f}"))
+        if hit.text is not None:
+            console.print(Text("     " + one_line(hit.text, SNIPPET), style="dim"))
+        if hit.matches is not None and (explained is None or hit.rank <= explained):
+            console.print(_matches_table(hit.matches, hit.text or ""))
+
+
+def print_rows(
+    console: Console, rows: Sequence[Row], measures: Sequence[str], test: TestCollection, encoding: float
+) -> None:
+    """Print how each system did."""
+    table = Table(title=f"{test.path.name}: {len(test.queries)} queries")
+    table.add_column("system")
+    for name in [*measures, "search, ms a query"]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        figures = [f"{row.measures[name]:.4f}" for name in measures]
+        table.add_row(row.system, *figures, f"{1000 * row.seconds_per_query:.1f}")
+    console.print(table)
+    console.print(
+        f"Queries were searched in batches; encoding them took {1000 * encoding:.1f} ms a query besides.",
+        style="dim",
+        highlight=False,
+    )
+
+
+def print_facts(console: Console, facts: dict[str, Any]) -> None:
+    """Print facts about an index, one a line."""
+    encoder = facts["encoder"]
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        if name == "encoder":
+            shown = f"{encoder['name']} ({encoder['layout']}, {encoder['fingerprint'][:12]})" if encoder else "none"
+        else:
+            shown = f"{value:,}" if isinstance(value, int) else str(value)
+        table.add_row(name, Text(shown))
+    console.print(table)
+
+
+def hits_as_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
+    """Hits as JSON holds them; ``matches`` only where they were asked for."""
+    return [
+        {
+            "rank": hit.rank,
+            "id": hit.id,
+            "score": hit.score,
+            "text": hit.text,
+            **({} if hit.matches is None else {"matches": [_match_as_json(match) for match in hit.matches]}),
+        }
+        for hit in hits
+    ]
+
+
+def rows_as_json(rows: Sequence[Row], test: TestCollection, encoding: float) -> dict[str, Any]:
+    """Rows of an evaluation as JSON holds them."""
+    return {
+        "dataset": test.path.name,
+        "queries": len(test.queries),
+        "encoding_seconds_per_query": encoding,
+        "systems": [
+            {"system": row.system, "measures": row.measures, "search_seconds_per_query": row.seconds_per_query}
+            for row in rows
+        ],
+    }
+
+
+def write_runs(rows: Sequence[Row], path: Path) -> list[Path]:
+    """Write TREC runs: one row to ``path`` itself, several beside it with the system's name before the suffix."""
+    from xtrkit.evaluation.runs import write_run
+
+    written = []
+    for row in rows:
+        tag = row.system.lower().replace(" k'=", "-")
+        target = path if len(rows) == 1 else path.with_name(f"{path.stem}.{tag}{path.suffix}")
+        write_run(row.run, target, tag)
+        written.append(target)
+    return written
+
+
+def one_line(text: str, length: int) -> str:
+    """The beginning of a text on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def _matches_table(matches: Sequence[Match], text: str) -> Table:
+    """Table 6 and Figure 3 of the XTR paper: query token, similarity, matched document token in its context."""
+    table = Table(box=None, padding=(0, 2, 0, 5))
+    table.add_column("query token")
+    table.add_column("similarity", justify="right")
+    table.add_column("matched in the passage", no_wrap=True, overflow="ellipsis")
+    for match in matches:
+        similarity = "–" if match.similarity is None else f"{match.similarity:.3f}"
+        if match.document_token is None:
+            note = "not retrieved: left out" if match.similarity is None else "not retrieved: imputed"
+            table.add_row(Text(match.query_token.piece), Text(similarity, style="yellow"), Text(note, style="yellow"))
+        else:
+            context = _in_context(match.document_token, text)
+            table.add_row(Text(match.query_token.piece), Text(similarity), context)
+    return table
+
+
+def _in_context(token: Token, text: str) -> Text:
+    if token.start == token.end:
+        return Text(token.piece, style="bold magenta")
+    before = " ".join(text[max(0, token.start - CONTEXT) : token.start].split())
+    after = " ".join(text[token.end : token.end + CONTEXT].split())
+    space_before = " " if text[: token.start][-1:].isspace() else ""
+    space_after = " " if text[token.end : token.end + 1].isspace() else ""
+    return Text.assemble(
+        (f"…{before}{space_before}", "dim"),
+        (text[token.start : token.end], "bold magenta"),
+        (f"{space_after}{after}…", "dim"),
+    )
+
+
+def _match_as_json(match: Match) -> dict[str, Any]:
+    return {
+        "query_token": match.query_token._asdict(),
+        "document_token": None if match.document_token is None else match.document_token._asdict(),
+        "similarity": match.similarity,
+        "imputed": match.imputed,
+    }

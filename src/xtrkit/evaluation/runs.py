@@ -1,0 +1,55 @@
+"""TREC runs: ``query Q0 document rank score tag``, in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from xtrkit.collection import read_lines
+from xtrkit.errors import CollectionError
+
+Run = Mapping[str, Sequence[tuple[str, float]]]
+"""{query id: [(document id, score), …]}, best first"""
+
+
+def without_identical_ids(run: Run, depth: int) -> dict[str, list[tuple[str, float]]]:
+    """Drop documents that bear the id of the query, as BEIR does (they are the query itself), then cut to a depth."""
+    return {
+        query: [(document, score) for document, score in ranking if document != query][:depth]
+        for query, ranking in run.items()
+    }
+
+
+def write_run(run: Run, path: str | Path, tag: str = "xtrkit") -> None:
+    """Write a TREC run whose scores fall strictly.
+
+    ``trec_eval`` ignores the rank column and sorts by score as a 32-bit float, equal scores by document id in
+    descending order: a score that does not fall is therefore written as the next smaller float.
+    """
+    lines = []
+    for query, ranking in run.items():
+        previous = np.float32(np.inf)
+        for rank, (document, score) in enumerate(ranking, start=1):
+            previous = min(np.float32(score), np.nextafter(previous, np.float32(-np.inf)))
+            lines.append(f"{query} Q0 {document} {rank} {previous:.9g} {tag}\n")
+    Path(path).write_text("".join(lines), encoding="utf-8")
+
+
+def read_run(path: str | Path) -> dict[str, list[tuple[str, float]]]:
+    """Read a TREC run, each ranking in the order of its scores; equal scores in the order of the file.
+
+    Raises:
+        CollectionError: a line isn't ``query Q0 document rank score tag``.
+    """
+    run: dict[str, list[tuple[str, float]]] = {}
+    for number, line in read_lines(Path(path)):
+        try:
+            query, _, document, _, score, _ = line.split()
+            run.setdefault(query, []).append((document, float(score)))
+        except ValueError as error:
+            raise CollectionError(
+                f"{path}, line {number}: expected 'query Q0 document rank score tag', got {line!r}."
+            ) from error
+    return {query: sorted(ranking, key=lambda entry: -entry[1]) for query, ranking in run.items()}

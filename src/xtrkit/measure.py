@@ -1,0 +1,92 @@
+"""Measuring an index on a test collection: one row for each way of scoring, the lexical baseline beside them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from xtrkit.collection import open_collection
+from xtrkit.errors import InputError
+from xtrkit.evaluation.beir import TestCollection
+from xtrkit.evaluation.bm25 import BM25
+from xtrkit.evaluation.measures import evaluate
+from xtrkit.evaluation.runs import Run, without_identical_ids
+from xtrkit.recipes import Recipe
+from xtrkit.retriever import Retriever
+from xtrkit.values import Ragged
+
+DEPTH = 100
+"""How many documents a query gets; measures beyond this rank see nothing."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one way of scoring did.
+
+    Attributes:
+        system: what was measured, such as "XTR k'=1000".
+        measures: {measure: mean over judged queries}.
+        seconds_per_query: of searching alone, all queries in one batch; encoding is told apart.
+        run: the rankings.
+    """
+
+    system: str
+    measures: dict[str, float]
+    seconds_per_query: float
+    run: Run
+
+
+def measure(
+    retriever: Retriever,
+    test: TestCollection,
+    systems: Sequence[tuple[str, Recipe]],
+    measures: Sequence[str],
+    *,
+    embeddings: Ragged,
+    advance: Callable[[int], None],
+) -> Iterator[Row]:
+    """Search all queries in each way and measure the rankings.
+
+    Args:
+        retriever: an index with its encoder.
+        test: queries and judgements.
+        systems: names and recipes.
+        measures: names of measures.
+        embeddings: of the queries, in their order.
+        advance: called with the number of queries that have been answered.
+    """
+    for name, recipe in systems:
+        begin = time.perf_counter()
+        # One more than needed: the document that bears the query's own id is dropped.
+        rankings = retriever.index.search_batch(embeddings, DEPTH + 1, recipe=recipe, advance=advance)
+        seconds = time.perf_counter() - begin
+        run = {query: list(ranking) for query, ranking in zip(test.queries, rankings, strict=True)}
+        yield _row(name, run, test, measures, seconds)
+
+
+def measure_bm25(test: TestCollection, measures: Sequence[str]) -> Row:
+    """The same for BM25 over the corpus of the test collection."""
+    bm25 = BM25(open_collection(test.path))
+    begin = time.perf_counter()
+    run = bm25.search(test.queries, DEPTH + 1)
+    return _row("BM25", run, test, measures, time.perf_counter() - begin)
+
+
+def check_same_documents(retriever: Retriever, test: TestCollection) -> None:
+    """Refuse an index in which not one judged document can be found: it is of another collection.
+
+    Raises:
+        InputError: the index has no document that the judgements name.
+    """
+    judged = {document for judgements in test.qrels.values() for document in judgements}
+    if judged.isdisjoint(retriever.index.ids()):
+        raise InputError(
+            f"The index at {retriever.index.path} has no document that the judgements of {test.path} name: "
+            "evaluate the collection that was indexed."
+        )
+
+
+def _row(name: str, run: Run, test: TestCollection, measures: Sequence[str], seconds: float) -> Row:
+    kept = without_identical_ids(run, DEPTH)
+    return Row(name, evaluate(kept, test.qrels, measures), seconds / max(1, len(test.queries)), kept)
