@@ -114,8 +114,8 @@ def one_line(text: str, length: int) -> str:
 def _matches_table(matches: Sequence[Match], text: str) -> Table:
     """Table 6 and Figure 3 of the XTR paper: query token, similarity, matched document token in its context."""
     table = Table(box=None, padding=(0, 2, 0, 5))
-    table.add_column("query token")
-    table.add_column("similarity", justify="right")
+    table.add_column("query token", no_wrap=True, min_width=11)
+    table.add_column("similarity", justify="right", no_wrap=True, min_width=10)
     table.add_column("matched in the passage", no_wrap=True, overflow="ellipsis")
     for match in matches:
         similarity = "–" if match.similarity is None else f"{match.similarity:.3f}"
