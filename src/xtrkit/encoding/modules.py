@@ -190,8 +190,9 @@ def _read_projection_weight(folder: Path, width: int) -> torch.Tensor:
 def _read_tensor(file: Path, name: str) -> torch.Tensor | None:
     if file.suffix == ".safetensors":
         with safe_open(file, framework="pt") as tensors:
-            found = tensors.get_tensor(name) if name in tensors.keys() else None  # noqa: SIM118 (not a mapping)
-        return found
+            if name not in tensors.keys():  # noqa: SIM118 (not a mapping)
+                return None
+            return torch.as_tensor(tensors.get_tensor(name))
     try:
         # Never without weights_only: a pickle can run any code.
         weights: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
