@@ -28,7 +28,7 @@ def test_a_name_that_is_nowhere(monkeypatch):
 @pytest.mark.parametrize("name", ["minilm", "/no/such/directory", "../models/xtr", "a/b/c"])
 def test_a_path_that_is_nowhere_never_asks_the_hub(monkeypatch, name):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
-    with pytest.raises(ModelError, match="neither a directory nor a model .* doesn't look like an owner/model name"):
+    with pytest.raises(ModelError, match=r"neither a directory nor a model .* doesn't look like an owner/model name"):
         load_encoder(name)
 
 

@@ -16,7 +16,7 @@ from xtrkit.encoding import Encoder, load_encoder
 from xtrkit.encoding.default import default_directory
 from xtrkit.errors import InputError
 
-TEXTS = ["What is XTR?", "the retrieval of late token, token", "a", "", "Straße! 日本", "document " * 15]
+TEXTS = ["What is XTR?", "the retrieval of late token, token", "a", "", "Straße! 日本", "document " * 30]
 
 
 def normalised(rows):
@@ -121,7 +121,7 @@ def test_streaming_equals_a_batch_and_counts_truncated_texts(encoders):
     texts = [*TEXTS, "late " * 21, "late " * 22]  # 24 tokens with their three markers just fit
     chunks = list(encoder.stream_documents(iter(texts), chunk_size=3))
     assert [len(chunk.embeddings) for chunk in chunks] == [3, 3, 2]
-    assert [chunk.truncated for chunk in chunks] == [1, 1, 1]
+    assert [chunk.truncated for chunk in chunks] == [0, 1, 1]
     whole = encoder.encode_documents(texts)
     np.testing.assert_allclose(np.concatenate([chunk.embeddings.rows for chunk in chunks]), whole.rows, atol=1e-5)
 
@@ -189,12 +189,12 @@ def test_lower_case_survives_in_sentence_transformers_alone(encoders, tmp_path):
     assert json.loads((tmp_path / "saved" / "sentence_bert_config.json").read_text())["do_lower_case"] is True
     reloaded = load_encoder(tmp_path / "saved").model
     upper, lower = reloaded.encode_document(["LATE Token", "late token"], convert_to_numpy=True)
-    np.testing.assert_array_equal(upper, lower)
+    np.testing.assert_allclose(upper, lower, atol=1e-5)
 
 
 def test_lower_casing_knows_the_final_sigma(encoders):
     first, second = encoders["xtr"].encode_queries(["ΟΔΟΣ", "οδος"])
-    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, second, atol=1e-5)
 
 
 @settings(max_examples=25, deadline=None)

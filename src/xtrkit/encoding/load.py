@@ -41,9 +41,10 @@ def load_encoder(
     try:
         from xtrkit.encoding.torch_encoder import TorchEncoder
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "transformers", "sentence_transformers"):
+        package = (error.name or "").split(".")[0]
+        if package not in ("torch", "transformers", "sentence_transformers"):
             raise
-        raise MissingExtraError(f'Encoding text needs {error.name}: run pip install "xtrkit[torch]".') from error
+        raise MissingExtraError(f'Encoding text needs {package}: run pip install "xtrkit[torch]".') from error
     if name == DEFAULT:
         directory, layout = default_directory(), UNPROJECTED
     else:
