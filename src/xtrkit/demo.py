@@ -39,7 +39,7 @@ LEFT_OUT = {
     "pydoc_data",
 }
 COMPILED = (builtins, itertools, math, time)
-FEWEST_WORDS, MOST_WORDS = 8, 60
+FEWEST_WORDS, MOST_WORDS = 6, 50
 """Shorter passages ("Return self.") tell nothing; of longer ones the beginning tells what they are about."""
 
 

@@ -2,11 +2,11 @@
 
 import checkpoint_factory as factory
 import pytest
-from conftest import LAYOUTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import processors
 
+from conftest import LAYOUTS
 from xtrkit.encoding import load_encoder
 from xtrkit.encoding.spans import origins
 

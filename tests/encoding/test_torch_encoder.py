@@ -6,12 +6,12 @@ import checkpoint_factory as factory
 import numpy as np
 import pytest
 import torch
-from conftest import LAYOUTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import AutoModel, BertModel, MT5EncoderModel, T5EncoderModel
 
+from conftest import LAYOUTS
 from xtrkit.encoding import Encoder, load_encoder
 from xtrkit.encoding.default import default_directory
 from xtrkit.errors import InputError
