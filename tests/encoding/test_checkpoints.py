@@ -8,6 +8,7 @@ import checkpoint_factory as factory
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
 
 from xtrkit.encoding import load_encoder
 from xtrkit.encoding.checkpoints import decisive_files, recognise
@@ -170,6 +171,14 @@ def test_listed_projection_of_another_width(damaged):
     save_file({"linear.weight": torch.zeros(16, 31)}, directory / "1_Dense" / "model.safetensors")
     with pytest.raises(ModelError, match="1_Dense projects 31 dimensions, but what comes before it gives 32"):
         load_encoder(directory)
+
+
+def test_token_pooling_is_refused(encoders, checkpoints, tmp_path):
+    model = load_encoder(checkpoints["native"]).model
+    model.append(HierarchicalTokenPooling(pool_factor=2))
+    model.save_pretrained(str(tmp_path / "pooled"), create_model_card=False)
+    with pytest.raises(ModelError, match="holds a HierarchicalTokenPooling"):
+        load_encoder(tmp_path / "pooled")
 
 
 class _Malicious:

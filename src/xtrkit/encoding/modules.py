@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.base.modules.dense import Dense
-from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling, MultiVectorMask
 from transformers.utils import logging as transformers_logging
 
 from xtrkit.encoding.checkpoints import (
@@ -52,6 +53,7 @@ def build_model(directory: Path, layout: Layout, device: str | None) -> MultiVec
     try:
         with quiet():
             model = _BUILDERS.get(layout, _from_modules_json)(directory, device)
+            _check_parts(directory, model)
             _check_encoder_weights(directory, model[0])
     except XtrkitError:
         raise
@@ -60,12 +62,28 @@ def build_model(directory: Path, layout: Layout, device: str | None) -> MultiVec
             f"{directory} (layout {layout.name}) can't be loaded: {type(error).__name__}: {error}. Pickled weights are "
             "read only where they are plain tensors; a T5 tokenizer without tokenizer.json needs sentencepiece."
         ) from error
+    # sentence-transformers trusts tokenizer.json to remember the lower-casing, but a T5 tokenizer rebuilds its
+    # normalizer when it is loaded: write the flag into the module's own configuration, so that a saved copy keeps it.
+    if model[0].do_lower_case:
+        model[0].config_keys = [*model[0].config_keys, "do_lower_case"]
     return model.float().eval()
+
+
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the progress bars and warnings of transformers and sentence-transformers while the block runs."""
+    """Silence the progress bars and warnings of transformers and sentence-transformers while the block runs.
+
+    One thread at a time: two at once would take each other's silence for what is to be restored, and each other's
+    truncation for their own, as a tokenizer keeps its settings between two steps of a call.
+    """
+    with _ONE_AT_A_TIME:
+        yield from _silenced()
+
+
+def _silenced() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("transformers", "sentence_transformers")]
     levels = [logger.level for logger in loggers]
     bars = transformers_logging.is_progress_bar_enabled()
@@ -95,9 +113,6 @@ def _from_xtr(directory: Path, device: str | None) -> MultiVectorEncoder:
         document_length=_XTR_LENGTH,
         do_lower_case=True,
     )
-    # sentence-transformers trusts tokenizer.json to remember the lower-casing, but a T5 tokenizer rebuilds its
-    # normalizer when it is loaded: write the flag into the module's own configuration, so that a saved copy keeps it.
-    transformer.config_keys = [*transformer.config_keys, "do_lower_case"]
     modules = [transformer, projection, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
     return MultiVectorEncoder(modules=modules, device=device)
 
@@ -202,6 +217,16 @@ def _read_tensor(file: Path, name: str) -> torch.Tensor | None:
             f"{file} isn't a plain dictionary of tensors, so reading it could run code: refused. Get the checkpoint "
             f"from its authors again, or its {file.with_suffix('.safetensors').name} twin."
         ) from error
+
+
+def _check_parts(directory: Path, model: MultiVectorEncoder) -> None:
+    """Refuse models whose rows don't each stand for one token of a text."""
+    for part in model:
+        if (part is model[0] and not isinstance(part, Transformer)) or isinstance(part, BaseTokenPooling):
+            raise ModelError(
+                f"{directory} holds a {type(part).__name__}, which gives vectors that stand for no single token: "
+                "xtrkit can't say which words they match. Use a checkpoint without it."
+            )
 
 
 def _check_encoder_weights(directory: Path, transformer: Transformer) -> None:
