@@ -11,6 +11,7 @@ import pickle
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,8 @@ from xtrkit.errors import ModelError, XtrkitError
 _XTR_LENGTH = 512
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 _FULL_PRECISION = {**_LOCAL, "dtype": torch.float32}
-# What each of these errors means is in its text; they come from three libraries and from corrupt files.
-_LOADING_ERRORS = (
-    OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError, pickle.UnpicklingError,
-)  # fmt: skip
+# Of three libraries, and of corrupt files.
+_LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
 
 
 def build_model(directory: Path, layout: Layout, device: str | None) -> MultiVectorEncoder:
@@ -57,10 +56,13 @@ def build_model(directory: Path, layout: Layout, device: str | None) -> MultiVec
             _check_encoder_weights(directory, model[0])
     except XtrkitError:
         raise
+    except pickle.UnpicklingError as error:
+        raise _refused(directory / "pytorch_model.bin") from error
     except _LOADING_ERRORS as error:
+        reason = str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")
         raise ModelError(
-            f"{directory} (layout {layout.name}) can't be loaded: {type(error).__name__}: {error}. Pickled weights are "
-            "read only where they are plain tensors; a T5 tokenizer without tokenizer.json needs sentencepiece."
+            f"{directory} (layout {layout.name}) can't be loaded ({type(error).__name__}: {reason}): fetch the "
+            "checkpoint again."
         ) from error
     # sentence-transformers trusts tokenizer.json to remember the lower-casing, but a T5 tokenizer rebuilds its
     # normalizer when it is loaded: write the flag into the module's own configuration, so that a saved copy keeps it.
@@ -102,6 +104,12 @@ def _silenced() -> Iterator[None]:
 def _from_xtr(directory: Path, device: str | None) -> MultiVectorEncoder:
     """T5 encoder, ``2_Dense``, L2 normalisation; lower case, ``</s>`` kept, no marker, no [MASK] (Lee et al. 2023)."""
     weights_file(directory, "the T5 encoder")
+    has_pieces = (directory / "spiece.model").is_file() and find_spec("sentencepiece") is not None
+    if not has_pieces and not (directory / "tokenizer.json").is_file():
+        raise ModelError(
+            f"{directory / 'tokenizer.json'} is missing: fetch the checkpoint again, or read its spiece.model instead "
+            "after pip install sentencepiece."
+        )
     width = read_json(directory / "config.json").get("d_model")
     projection = _read_xtr_projection(directory, width)
     transformer = Transformer(
@@ -213,10 +221,14 @@ def _read_tensor(file: Path, name: str) -> torch.Tensor | None:
         weights: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
         return weights.get(name)
     except (pickle.UnpicklingError, AttributeError) as error:
-        raise ModelError(
-            f"{file} isn't a plain dictionary of tensors, so reading it could run code: refused. Get the checkpoint "
-            f"from its authors again, or its {file.with_suffix('.safetensors').name} twin."
-        ) from error
+        raise _refused(file) from error
+
+
+def _refused(pickled: Path) -> ModelError:
+    return ModelError(
+        f"{pickled} isn't a plain dictionary of tensors, so reading it could run code: refused. Use the checkpoint's "
+        "model.safetensors instead, or fetch it again."
+    )
 
 
 def _check_parts(directory: Path, model: MultiVectorEncoder) -> None:
