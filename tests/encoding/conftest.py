@@ -1,13 +1,8 @@
-import pytest
-
-torch = pytest.importorskip("torch")
-pytest.importorskip("sentence_transformers")
-
 import checkpoint_factory as factory
+import pytest
+import torch
 
 from xtrkit.encoding import load_encoder
-
-LAYOUTS = ("xtr", "mxtr", "stanford", "pylate", "native")
 
 
 @pytest.fixture(autouse=True, scope="package")

@@ -2,7 +2,7 @@
 
 import checkpoint_factory as factory
 import pytest
-from conftest import LAYOUTS
+from checkpoint_factory import LAYOUTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import processors

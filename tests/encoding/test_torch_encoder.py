@@ -8,7 +8,7 @@ import checkpoint_factory as factory
 import numpy as np
 import pytest
 import torch
-from conftest import LAYOUTS
+from checkpoint_factory import LAYOUTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import MultiVectorEncoder
