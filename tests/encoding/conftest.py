@@ -1,7 +1,7 @@
-import checkpoint_factory as factory
 import pytest
 import torch
 
+from tests.encoding import checkpoint_factory as factory
 from xtrkit.encoding import load_encoder
 
 

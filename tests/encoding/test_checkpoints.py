@@ -4,12 +4,12 @@ import json
 import os
 import shutil
 
-import checkpoint_factory as factory
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
 
+from tests.encoding import checkpoint_factory as factory
 from xtrkit.encoding import load_encoder
 from xtrkit.encoding.checkpoints import decisive_files, recognise
 from xtrkit.errors import ModelError

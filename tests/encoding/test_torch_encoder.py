@@ -4,17 +4,17 @@ import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
-import checkpoint_factory as factory
 import numpy as np
 import pytest
 import torch
-from checkpoint_factory import LAYOUTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import MultiVectorEncoder
 from tokenizers import Tokenizer
 from transformers import AutoModel, BertModel, MT5EncoderModel, T5EncoderModel
 
+from tests.encoding import checkpoint_factory as factory
+from tests.encoding.checkpoint_factory import LAYOUTS
 from xtrkit.encoding import Encoder, load_encoder
 from xtrkit.encoding.default import default_directory
 from xtrkit.errors import InputError

@@ -46,14 +46,15 @@ def keep_best(
     """Offer the similarities of some document tokens to the running top k of each query token.
 
     Rows come in ascending order over successive calls; of equal similarities the earlier row is kept. A query token's
-    buffer fills up to its capacity, at least k, and is then cut back to its k best: the similarities that it has to
+    buffer fills up to its capacity and is then cut back to its k best: the similarities that it has to
     beat rise quickly, and most of what follows is refused by one comparison.
 
     Args:
         similarities: (n, B) of n query tokens with B consecutive document tokens.
         first_row: number of the first of these document tokens.
         k: how many to keep.
-        scores: (n, capacity) buffer of kept similarities, in ascending order of row.
+        scores: (n, capacity) buffer of kept similarities, in ascending order of row; its capacity must be above k,
+            unless no more than k tokens are ever offered.
         rows: (n, capacity) buffer of their rows.
         counts: (n,) how much of each buffer is filled.
         thresholds: (n,) what a similarity has to exceed; begin with -inf.

@@ -1,0 +1,61 @@
+"""Fixtures and strategies that several test modules share."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from xtrkit.token_retrieval.exact import TokenVectors
+from xtrkit.values import Ragged, offsets_of
+
+# Kernels compile at their first call, which no deadline should count; derandomised runs fail alike everywhere.
+settings.register_profile("xtrkit", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("xtrkit")
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def one_page():
+    """``examples/xtr_in_one_page.py``, the paper's method in plain NumPy: the oracle."""
+    spec = importlib.util.spec_from_file_location("xtr_in_one_page", ROOT / "examples" / "xtr_in_one_page.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def unit_rows(random, n, dim):
+    rows = random.normal(size=(n, dim))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def random_corpus(random, lengths, dim=8, values=None):
+    """Token vectors as an index stores them; ``values`` draws from few numbers, which makes ties."""
+    n = int(sum(lengths))
+    rows = random.choice(values, size=(n, dim)) if values is not None else unit_rows(random, n, dim)
+    return TokenVectors(rows.astype(np.float16), offsets_of(np.asarray(lengths)))
+
+
+@st.composite
+def searches(draw, values=None):
+    """A small corpus and a query: (TokenVectors, (n, d) query)."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    lengths = draw(st.lists(st.integers(1, 6), min_size=1, max_size=12))
+    n = draw(st.integers(1, 5))
+    corpus = random_corpus(random, lengths, values=values)
+    query = unit_rows(random, n, 8) if values is None else random.choice(values, size=(n, 8)).astype(np.float32)
+    return corpus, query
+
+
+def one(query):
+    """A batch of one query."""
+    return Ragged.from_arrays([query])
+
+
+def document_of(corpus):
+    return np.repeat(np.arange(len(corpus.offsets) - 1), np.diff(corpus.offsets))

@@ -1,0 +1,97 @@
+"""Reading collections: every format, and every way in which a file can be wrong."""
+
+import json
+
+import pytest
+
+from xtrkit.collection import check_passages, open_collection
+from xtrkit.errors import CollectionError
+
+
+def write(path, *lines):
+    path.write_bytes(b"".join(line if isinstance(line, bytes) else f"{line}\n".encode() for line in lines))
+    return path
+
+
+def test_beir_folder_joins_title_and_text(tmp_path):
+    write(
+        tmp_path / "corpus.jsonl",
+        '{"_id": "a", "title": "Mice", "text": "They squeak."}',
+        "",
+        '{"_id": "b", "title": "", "text": "No title."}',
+        '{"_id": 7, "text": "A number for an id."}',
+    )
+    assert list(open_collection(tmp_path)) == [
+        ("a", "Mice They squeak."),
+        ("b", "No title."),
+        ("7", "A number for an id."),
+    ]
+
+
+def test_tsv_with_and_without_title(tmp_path):
+    path = write(tmp_path / "collection.tsv", "0\tText alone", "1\tText\tTitle")
+    assert list(open_collection(path)) == [("0", "Text alone"), ("1", "Title Text")]
+
+
+def test_folder_of_texts(tmp_path):
+    (tmp_path / "sub").mkdir()
+    write(tmp_path / "sub" / "b.md", "# B", "two lines")
+    write(tmp_path / "a.txt", "A")
+    write(tmp_path / "c.bin", "not a text")
+    assert list(open_collection(tmp_path)) == [("a.txt", "A"), ("sub/b.md", "# B\ntwo lines")]
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "🙂", "الطب", "线 \u2028 \x85 \x1c", "a" * 100_000, "tab\tand\nnewline", "\x00"]
+)
+def test_any_text_is_data(tmp_path, text):
+    path = write(tmp_path / "c.jsonl", json.dumps({"_id": "x", "text": text}), json.dumps({"_id": "y", "text": "y"}))
+    assert list(open_collection(path)) == [("x", text), ("y", "y")]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    path = write(tmp_path / "c.jsonl", b'\xef\xbb\xbf{"_id": "x", "text": "t"}\n')
+    assert list(open_collection(path)) == [("x", "t")]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (['{"_id": "a", "text": "t"}', "{oops"], r"c.jsonl, line 2: not JSON"),
+        (["[1, 2]"], r"line 1: expected a JSON object .*, got list"),
+        (['{"text": "t"}'], r'line 1: no "_id"'),
+        (['{"_id": "", "text": "t"}'], r'line 1: no "_id"'),
+        (['{"_id": true, "text": "t"}'], r'line 1: no "_id"'),
+        (['{"_id": "a"}'], r'line 1: no "text" that is a text \(id \'a\'\)'),
+        (['{"_id": "a", "text": 5}'], r'line 1: no "text"'),
+        (['{"_id": "a", "text": "\\ud83d"}'], r"line 1: half a surrogate pair \(\\ud83d\)"),
+        ([b'{"_id": "a", "text": "caf\xe9"}\n'], r"line 1: byte 26 is not UTF-8\. Convert"),
+        (['{"_id": "a", "text": "t"}'] * 2, r"The id 'a' comes twice"),
+        ([], r"The collection has no passages: expected a BEIR folder"),
+    ],
+)
+def test_bad_jsonl_is_told_with_its_line(tmp_path, lines, message):
+    path = write(tmp_path / "c.jsonl", *lines)
+    with pytest.raises(CollectionError, match=message):
+        check_passages(open_collection(path))
+
+
+def test_bad_tsv_is_told_with_its_line(tmp_path):
+    path = write(tmp_path / "c.tsv", "0\tfine", "one field")
+    with pytest.raises(CollectionError, match=r"line 2: expected id<TAB>text .*, got 1 field"):
+        check_passages(open_collection(path))
+
+
+def test_a_missing_collection(tmp_path):
+    with pytest.raises(CollectionError, match=r"There is no collection at .*nowhere: expected a BEIR folder"):
+        open_collection(tmp_path / "nowhere")
+
+
+def test_an_unknown_format(tmp_path):
+    with pytest.raises(CollectionError, match=r"is a \.csv file: expected"):
+        open_collection(write(tmp_path / "c.csv", "a,b"))
+
+
+def test_an_empty_folder(tmp_path):
+    with pytest.raises(CollectionError, match="has no passages"):
+        check_passages(open_collection(tmp_path))
