@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import BertConfig, BertModel, MT5Config, MT5EncoderModel, T5Config, T5EncoderModel
 
 WIDTH, DIM = 32, 16
+LAYOUTS = ("xtr", "mxtr", "stanford", "pylate", "native")
 WORDS = ["the", "retrieval", "token", "late", "what", "is", "xtr", "strasse", "straße", "document"]
 SKIPLIST = list(string.punctuation)
 

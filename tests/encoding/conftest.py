@@ -1,12 +1,17 @@
 import pytest
+import torch
 
-pytest.importorskip("sentence_transformers")
-
-import checkpoint_factory as factory
-
+from tests.encoding import checkpoint_factory as factory
 from xtrkit.encoding import load_encoder
 
-LAYOUTS = ("xtr", "mxtr", "stanford", "pylate", "native")
+
+@pytest.fixture(autouse=True, scope="package")
+def one_thread():
+    """Threads of so small models only wait for one another, for long where the machine has other work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

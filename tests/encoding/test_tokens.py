@@ -1,12 +1,12 @@
 """Tokens and rows go together, and spans point into the text that the caller gave."""
 
-import checkpoint_factory as factory
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import processors
 
-from conftest import LAYOUTS
+from tests.encoding import checkpoint_factory as factory
+from tests.encoding.checkpoint_factory import LAYOUTS
 from xtrkit.encoding import load_encoder
 from xtrkit.encoding.spans import origins
 

@@ -1,17 +1,20 @@
 """Embeddings against a plain transformers forward pass; batching, streaming, lengths, saving."""
 
 import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
 
-import checkpoint_factory as factory
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sentence_transformers import MultiVectorEncoder
 from tokenizers import Tokenizer
 from transformers import AutoModel, BertModel, MT5EncoderModel, T5EncoderModel
 
-from conftest import LAYOUTS
+from tests.encoding import checkpoint_factory as factory
+from tests.encoding.checkpoint_factory import LAYOUTS
 from xtrkit.encoding import Encoder, load_encoder
 from xtrkit.encoding.default import default_directory
 from xtrkit.errors import InputError
@@ -186,8 +189,9 @@ def test_saving_and_reloading_changes_nothing(encoders, layout, tmp_path):
 
 def test_lower_case_survives_in_sentence_transformers_alone(encoders, tmp_path):
     encoders["xtr"].model.save_pretrained(str(tmp_path / "saved"), create_model_card=False)
-    assert json.loads((tmp_path / "saved" / "sentence_bert_config.json").read_text())["do_lower_case"] is True
-    reloaded = load_encoder(tmp_path / "saved").model
+    load_encoder(tmp_path / "saved").model.save_pretrained(str(tmp_path / "again"), create_model_card=False)
+    assert json.loads((tmp_path / "again" / "sentence_bert_config.json").read_text())["do_lower_case"] is True
+    reloaded = MultiVectorEncoder(str(tmp_path / "again"), device="cpu", local_files_only=True)
     upper, lower = reloaded.encode_document(["LATE Token", "late token"], convert_to_numpy=True)
     np.testing.assert_allclose(upper, lower, atol=1e-5)
 
@@ -195,6 +199,16 @@ def test_lower_case_survives_in_sentence_transformers_alone(encoders, tmp_path):
 def test_lower_casing_knows_the_final_sigma(encoders):
     first, second = encoders["xtr"].encode_queries(["ΟΔΟΣ", "οδος"])
     np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def test_threads_may_share_an_encoder(encoders):
+    encoder, logger = encoders["stanford"], logging.getLogger("transformers")
+    before, texts = logger.level, [*TEXTS * 5]
+    expected = encoder.encode_documents(texts)
+    with ThreadPoolExecutor(4) as pool:
+        alone = list(pool.map(lambda text: encoder.encode_documents([text])[0], texts))
+    np.testing.assert_allclose(np.concatenate(alone), expected.rows, atol=1e-5)
+    assert logger.level == before
 
 
 @settings(max_examples=25, deadline=None)

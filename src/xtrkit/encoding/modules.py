@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import pickle
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.base.modules.dense import Dense
-from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling, MultiVectorMask
 from transformers.utils import logging as transformers_logging
 
 from xtrkit.encoding.checkpoints import (
@@ -37,10 +39,8 @@ from xtrkit.errors import ModelError, XtrkitError
 _XTR_LENGTH = 512
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 _FULL_PRECISION = {**_LOCAL, "dtype": torch.float32}
-# What each of these errors means is in its text; they come from three libraries and from corrupt files.
-_LOADING_ERRORS = (
-    OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError, pickle.UnpicklingError,
-)  # fmt: skip
+# Of three libraries, and of corrupt files.
+_LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
 
 
 def build_model(directory: Path, layout: Layout, device: str | None) -> MultiVectorEncoder:
@@ -52,20 +52,40 @@ def build_model(directory: Path, layout: Layout, device: str | None) -> MultiVec
     try:
         with quiet():
             model = _BUILDERS.get(layout, _from_modules_json)(directory, device)
+            _check_parts(directory, model)
             _check_encoder_weights(directory, model[0])
     except XtrkitError:
         raise
+    except pickle.UnpicklingError as error:
+        raise _refused(directory / "pytorch_model.bin") from error
     except _LOADING_ERRORS as error:
+        reason = str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")
         raise ModelError(
-            f"{directory} (layout {layout.name}) can't be loaded: {type(error).__name__}: {error}. Pickled weights are "
-            "read only where they are plain tensors; a T5 tokenizer without tokenizer.json needs sentencepiece."
+            f"{directory} (layout {layout.name}) can't be loaded ({type(error).__name__}: {reason}): fetch the "
+            "checkpoint again."
         ) from error
+    # sentence-transformers trusts tokenizer.json to remember the lower-casing, but a T5 tokenizer rebuilds its
+    # normalizer when it is loaded: write the flag into the module's own configuration, so that a saved copy keeps it.
+    if model[0].do_lower_case:
+        model[0].config_keys = [*model[0].config_keys, "do_lower_case"]
     return model.float().eval()
+
+
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the progress bars and warnings of transformers and sentence-transformers while the block runs."""
+    """Silence the progress bars and warnings of transformers and sentence-transformers while the block runs.
+
+    One thread at a time: two at once would take each other's silence for what is to be restored, and each other's
+    truncation for their own, as a tokenizer keeps its settings between two steps of a call.
+    """
+    with _ONE_AT_A_TIME:
+        yield from _silenced()
+
+
+def _silenced() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("transformers", "sentence_transformers")]
     levels = [logger.level for logger in loggers]
     bars = transformers_logging.is_progress_bar_enabled()
@@ -84,6 +104,12 @@ def quiet() -> Iterator[None]:
 def _from_xtr(directory: Path, device: str | None) -> MultiVectorEncoder:
     """T5 encoder, ``2_Dense``, L2 normalisation; lower case, ``</s>`` kept, no marker, no [MASK] (Lee et al. 2023)."""
     weights_file(directory, "the T5 encoder")
+    has_pieces = (directory / "spiece.model").is_file() and find_spec("sentencepiece") is not None
+    if not has_pieces and not (directory / "tokenizer.json").is_file():
+        raise ModelError(
+            f"{directory / 'tokenizer.json'} is missing: fetch the checkpoint again, or read its spiece.model instead "
+            "after pip install sentencepiece."
+        )
     width = read_json(directory / "config.json").get("d_model")
     projection = _read_xtr_projection(directory, width)
     transformer = Transformer(
@@ -95,9 +121,6 @@ def _from_xtr(directory: Path, device: str | None) -> MultiVectorEncoder:
         document_length=_XTR_LENGTH,
         do_lower_case=True,
     )
-    # sentence-transformers trusts tokenizer.json to remember the lower-casing, but a T5 tokenizer rebuilds its
-    # normalizer when it is loaded: write the flag into the module's own configuration, so that a saved copy keeps it.
-    transformer.config_keys = [*transformer.config_keys, "do_lower_case"]
     modules = [transformer, projection, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
     return MultiVectorEncoder(modules=modules, device=device)
 
@@ -198,10 +221,24 @@ def _read_tensor(file: Path, name: str) -> torch.Tensor | None:
         weights: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
         return weights.get(name)
     except (pickle.UnpicklingError, AttributeError) as error:
-        raise ModelError(
-            f"{file} isn't a plain dictionary of tensors, so reading it could run code: refused. Get the checkpoint "
-            f"from its authors again, or its {file.with_suffix('.safetensors').name} twin."
-        ) from error
+        raise _refused(file) from error
+
+
+def _refused(pickled: Path) -> ModelError:
+    return ModelError(
+        f"{pickled} isn't a plain dictionary of tensors, so reading it could run code: refused. Use the checkpoint's "
+        "model.safetensors instead, or fetch it again."
+    )
+
+
+def _check_parts(directory: Path, model: MultiVectorEncoder) -> None:
+    """Refuse models whose rows don't each stand for one token of a text."""
+    for part in model:
+        if (part is model[0] and not isinstance(part, Transformer)) or isinstance(part, BaseTokenPooling):
+            raise ModelError(
+                f"{directory} holds a {type(part).__name__}, which gives vectors that stand for no single token: "
+                "xtrkit can't say which words they match. Use a checkpoint without it."
+            )
 
 
 def _check_encoder_weights(directory: Path, transformer: Transformer) -> None:

@@ -103,7 +103,7 @@ class TorchEncoder:
         prepared, lengths = self._prepare(texts, task)
         found: list[FloatArray] = [np.empty(0)] * len(prepared)
         bar = progress_bar(f"Encoding {'queries' if task == 'query' else 'documents'}", len(prepared), shown=progress)
-        with bar as advance, quiet():
+        with bar as advance:
             for batch in self._batches(lengths, task, batch_size):
                 for place, rows in zip(batch, self._forward([prepared[i] for i in batch], task), strict=True):
                     found[place] = rows
@@ -125,16 +125,17 @@ class TorchEncoder:
 
     def _forward(self, prepared: list[str], task: Task) -> list[FloatArray]:
         """One batch through the model: a (tokens, d) array a text."""
-        features = self._preprocess(prepared, task)
-        kept = self._kept(features, task)
-        features = {key: _to(value, self.model.device) for key, value in features.items()}
-        with torch.inference_mode():
+        # Batch by batch, so that a thread with a query need not wait for another's whole collection.
+        with quiet(), torch.inference_mode():
+            features = self._preprocess(prepared, task)
+            kept = self._kept(features, task)
+            features = {key: _to(value, self.model.device) for key, value in features.items()}
             vectors = self.model(features, task=task)["token_embeddings"].cpu().numpy()
         return [rows[mask] for rows, mask in zip(vectors, kept.numpy(), strict=True)]
 
     def _tokens(self, text: str, task: Task) -> list[Token]:
+        prepared, lengths = self._prepare([text], task)
         with quiet():
-            prepared, lengths = self._prepare([text], task)
             features = self._preprocess(prepared, task, with_spans=True)
             kept = self._kept(features, task)[0].tolist()
         pieces = self._transformer.tokenizer.convert_ids_to_tokens(features["input_ids"][0].tolist())
@@ -176,7 +177,8 @@ class TorchEncoder:
         if not prepared:
             return np.zeros(0, dtype=np.int64)
         prompt = self._prompt(task)
-        ids = self._transformer.tokenizer([prompt + text for text in prepared], verbose=False)["input_ids"]
+        with quiet():
+            ids = self._transformer.tokenizer([prompt + text for text in prepared], verbose=False)["input_ids"]
         return np.array([len(tokens) for tokens in ids], dtype=np.int64)
 
     def _preprocess(self, prepared: list[str], task: Task, *, with_spans: bool = False) -> Features:
