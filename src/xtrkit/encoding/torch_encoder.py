@@ -14,13 +14,13 @@ import torch
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
-from xtrkit.encoding.base import EncodedChunk, EncoderIdentity, Token
+from xtrkit.encoding.base import EncodedChunk, Token
 from xtrkit.encoding.checkpoints import Layout, fingerprint
 from xtrkit.encoding.modules import build_model, quiet
 from xtrkit.encoding.spans import cleaned, origins, span_in
 from xtrkit.errors import InputError
 from xtrkit.progress import progress_bar
-from xtrkit.values import FloatArray, Ragged
+from xtrkit.values import EncoderIdentity, FloatArray, Ragged
 
 Task = Literal["query", "document"]
 Features = dict[str, Any]
@@ -66,7 +66,12 @@ class TorchEncoder:
         """Which model this is; hashes the checkpoint's files at the first call."""
         in_force = f"{self._layout.name} {self.query_length} {self.document_length}"
         return EncoderIdentity(
-            self._name, self._layout.name, fingerprint(self._directory, in_force), self.model.get_embedding_dimension()
+            name=self._name,
+            layout=self._layout.name,
+            fingerprint=fingerprint(self._directory, in_force),
+            dim=self.model.get_embedding_dimension(),
+            query_length=self.query_length,
+            document_length=self.document_length,
         )
 
     def encode_queries(self, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False) -> Ragged:
