@@ -1,4 +1,5 @@
 """Embeddings -> an index on disk.
 
-``store.py`` is the only module that knows the files of an index; ``passages.py`` keeps ids and texts in SQLite.
+``store.py`` is the only module that knows the files of an index; ``documents.py`` checks what goes into one, and
+``passages.py`` keeps ids and texts in SQLite.
 """

@@ -20,18 +20,18 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.errors import IndexExistsError, IndexFormatError, InputError
-from xtrkit.indexing.passages import Passages, PassageWriter
+from xtrkit.errors import IndexExistsError, IndexFormatError
+from xtrkit.indexing.documents import DocumentStream
+from xtrkit.indexing.passages import Passages
 from xtrkit.values import EncoderIdentity, FloatArray, offsets_of
 
 FORMAT = "xtrkit-index"
@@ -119,7 +119,7 @@ def write_store(
     path.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{path.name}.building-", dir=path.parent))
     try:
-        manifest = _write_files(building, batches, ids, texts, advance)
+        manifest = _write_files(building, DocumentStream(batches, ids, texts, building / PASSAGES, advance))
         manifest["encoder"] = None if encoder is None else asdict(encoder)
         (building / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         building.chmod(0o755)
@@ -142,41 +142,14 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise IndexExistsError(f"{path} exists and is not an index, so it is not overwritten: choose another place.")
 
 
-def _write_files(
-    directory: Path,
-    batches: Iterable[Iterable[FloatArray]],
-    ids: Iterable[str] | None,
-    texts: Iterable[str] | None,
-    advance: Callable[[int], None],
-) -> dict[str, Any]:
-    lengths: list[npt.NDArray[np.int32]] = []
-    dim, hashed = 0, hashlib.sha256()
-    passages = PassageWriter(directory / PASSAGES)
-    id_source = map(str, range(2**63)) if ids is None else iter(ids)
-    text_source = None if texts is None else iter(texts)
-    try:
-        with (directory / VECTORS).open("wb") as vectors:
-            for batch in batches:
-                documents = list(batch)
-                names = _take(id_source, len(documents), "ids", passages.count)
-                stored = _take(text_source, len(documents), "texts", passages.count) if text_source else names
-                for name, document in zip(names, documents, strict=True):
-                    dim = _check_document(name, document, dim)
-                    halves = _to_halves(name, document)
-                    hashed.update(halves.data)
-                    vectors.write(halves.data)
-                lengths.append(np.array([len(document) for document in documents], dtype=np.int32))
-                passages.add(names, stored if text_source else [None] * len(names))
-                advance(len(documents))
-            _flush(vectors.fileno())
-        if not passages.count:
-            raise InputError("There are no documents to index: give at least one.")
-        _check_spent(None if ids is None else id_source, "ids", passages.count)
-        _check_spent(text_source, "texts", passages.count)
-    finally:
-        passages.close()
-    all_lengths = np.concatenate(lengths).astype("<i4")
-    (directory / LENGTHS).write_bytes(all_lengths.tobytes())
+def _write_files(directory: Path, documents: DocumentStream) -> dict[str, Any]:
+    hashed = hashlib.sha256()
+    with documents, (directory / VECTORS).open("wb") as vectors:
+        for batch in documents:
+            hashed.update(batch.rows.data)
+            vectors.write(batch.rows.data)
+    lengths = documents.lengths().astype("<i4")
+    (directory / LENGTHS).write_bytes(lengths.tobytes())
     digests = {
         VECTORS: hashed.hexdigest(),
         LENGTHS: _sha256(directory / LENGTHS),
@@ -186,59 +159,19 @@ def _write_files(
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "created_by": f"xtrkit {version('xtrkit')}",
-        "documents": passages.count,
-        "tokens": int(all_lengths.sum(dtype=np.int64)),
-        "dim": dim,
+        "documents": len(lengths),
+        "tokens": int(lengths.sum(dtype=np.int64)),
+        "dim": documents.dim,
         "files": {
             name: {"size": (directory / name).stat().st_size, "sha256": digest} for name, digest in digests.items()
         },
     }
 
 
-def _check_document(name: str, document: FloatArray, dim: int) -> int:
-    """Refuse what could not be searched; return the dimension that all documents must have."""
-    if not isinstance(document, np.ndarray) or not np.issubdtype(document.dtype, np.floating):
-        got = document.dtype if isinstance(document, np.ndarray) else type(document).__name__
-        raise InputError(f"Document {name!r}: expected an array of floating-point numbers, got {got}.")
-    if document.ndim != 2 or 0 in document.shape:
-        raise InputError(
-            f"Document {name!r}: expected token vectors of shape (tokens, dimensions) with at least one token, "
-            f"got shape {document.shape}."
-        )
-    if dim and document.shape[1] != dim:
-        raise InputError(f"Document {name!r} has vectors of {document.shape[1]} dimensions, those before had {dim}.")
-    return int(document.shape[1])
-
-
-def _to_halves(name: str, document: FloatArray) -> npt.NDArray[np.float16]:
-    with np.errstate(over="ignore"):
-        halves = np.ascontiguousarray(document, dtype="<f2")
-    if not np.isfinite(halves).all():
-        raise InputError(
-            f"Document {name!r} has NaN, infinity or a number beyond ±65504 among its token vectors: "
-            "check the encoder that made them."
-        )
-    return halves
-
-
-def _take(source: Iterator[str], count: int, what: str, before: int) -> list[str]:
-    taken = list(islice(source, count))
-    if len(taken) < count:
-        raise InputError(f"There are {before + len(taken)} {what}, but more documents: give one for each document.")
-    return taken
-
-
-def _check_spent(source: Iterator[str] | None, what: str, documents: int) -> None:
-    if source is not None and next(source, None) is not None:
-        raise InputError(f"There are more {what} than the {documents} documents: give one for each document.")
-
-
 def _put_in_place(building: Path, path: Path) -> None:
     """Give a finished index its name; an index that was there before goes only now."""
-    for file in building.iterdir():
-        descriptor = os.open(file, os.O_RDONLY)
-        _flush(descriptor)
-        os.close(descriptor)
+    for written in (*building.iterdir(), building):
+        _flush(written)
     if os.path.lexists(path):
         replaced = Path(tempfile.mkdtemp(prefix=f".{path.name}.replaced-", dir=path.parent))
         path.rename(replaced / path.name)
@@ -246,10 +179,16 @@ def _put_in_place(building: Path, path: Path) -> None:
         shutil.rmtree(replaced)
     else:
         building.rename(path)
+    _flush(path.parent)
 
 
-def _flush(descriptor: int) -> None:
-    os.fsync(descriptor)
+def _flush(path: Path) -> None:
+    """Wait until a file, or the entries of a directory, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:
