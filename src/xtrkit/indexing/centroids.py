@@ -25,10 +25,10 @@ Floats = npt.NDArray[np.float32]
 GROUPS_PROBED = 8
 """Groups whose centroids a token is compared with when it is assigned."""
 
-SAMPLE_PER_CENTROID = 64
+SAMPLE_PER_CENTROID = 32
 """Token vectors that k-means sees for each centroid."""
 
-ROUNDS = 4
+ROUNDS = 3
 """Rounds of k-means over all centroids together, after the rounds inside the groups."""
 
 ROUNDS_BY_TYPE = 1
