@@ -9,9 +9,44 @@ from xtrkit.kernels.codes import centroid_products, products, scores_of_products
 from xtrkit.kernels.jit import kernel
 
 
+BINS = 512
+
+
 @kernel
-def kth_largest(values: npt.NDArray[np.float32], k: int) -> np.float32:
-    """The k-th largest of some values, 1 ≤ k ≤ their number; reorders them (Hoare's selection)."""
+def kth_largest(values: npt.NDArray[np.float32], k: int, scratch: npt.NDArray[np.float32]) -> np.float32:
+    """The k-th largest of some values, 1 ≤ k ≤ their number.
+
+    A histogram says in which bin it is, and only that bin's values are selected from: 2 ns a value, where a selection
+    among all of them takes 8, most of it mispredicted branches.
+
+    Args:
+        values: finite numbers.
+        k: which one, from 1.
+        scratch: as many places.
+    """
+    lowest, highest = values[0], values[0]
+    for j in range(len(values)):
+        lowest, highest = min(lowest, values[j]), max(highest, values[j])
+    if lowest == highest:
+        return lowest
+    factor = np.float32(BINS - 1) / (highest - lowest)
+    bins = np.zeros(BINS + 1, dtype=np.int32)
+    for j in range(len(values)):
+        bins[np.int32((values[j] - lowest) * factor)] += 1
+    wanted, above = BINS, 0
+    while above + bins[wanted] < k:
+        above += bins[wanted]
+        wanted -= 1
+    inside = 0
+    for j in range(len(values)):
+        scratch[inside] = values[j]
+        inside += np.int32((values[j] - lowest) * factor) == wanted
+    return _select(scratch[:inside], k - above)
+
+
+@kernel
+def _select(values: npt.NDArray[np.float32], k: int) -> np.float32:
+    """The k-th largest of some values; reorders them (Hoare's selection)."""
     low, high, wanted = 0, len(values) - 1, k - 1
     while low < high:
         pivot = values[(low + high) // 2]
@@ -72,8 +107,8 @@ def nearest_clusters(
     for i in range(len(query)):
         centroid_products(group_vectors, 0, n_groups, query[i], sums)
         for group in range(n_groups):
-            scratch[group] = group_values[group] = np.float32(sums[group]) * group_scales[group]
-        border = kth_largest(scratch[:n_groups], groups_probed)
+            group_values[group] = np.float32(sums[group]) * group_scales[group]
+        border = kth_largest(group_values, groups_probed, scratch)
         seen = 0
         for group in range(n_groups):
             if group_values[group] >= border:
@@ -99,8 +134,7 @@ def _take_largest(
     wanted = min(len(clusters), count)
     if wanted == 0:
         return 0
-    scratch[:count] = values[:count]
-    border = kth_largest(scratch[:count], wanted)
+    border = kth_largest(values[:count], wanted, scratch)
     above = 0
     for j in range(count):
         above += values[j] > border
@@ -154,7 +188,8 @@ def score_clusters(
         at = starts[i]
         for probe in range(counts[i]):
             first, last = offsets[clusters[i, probe]], offsets[clusters[i, probe] + 1]
-            products(codes, first, last, query[i], bits, sums)
+            following = offsets[clusters[i, min(probe + 1, counts[i] - 1)]]
+            products(codes, first, last, following, query[i], bits, sums)
             scores_of_products(
                 sums, last - first, halves, first, cluster_scores[i, probe], query_scales[i], query_offsets[i],
                 score_bits[at:], scores[at:],
@@ -167,9 +202,10 @@ def kth_scores(
     scores: npt.NDArray[np.float32], starts: npt.NDArray[np.int64], k: int, kth: npt.NDArray[np.float32]
 ) -> None:
     """The k-th best similarity of each query token; the lowest where there are fewer, and 0 where there are none."""
+    scratch = np.empty(len(scores), dtype=np.float32)
     for i in range(len(kth)):
-        found = scores[starts[i] : starts[i + 1]].copy()
-        kth[i] = kth_largest(found, min(k, len(found))) if len(found) else np.float32(0)
+        found = scores[starts[i] : starts[i + 1]]
+        kth[i] = kth_largest(found, min(k, len(found)), scratch) if len(found) else np.float32(0)
 
 
 @kernel
@@ -210,29 +246,51 @@ def sum_best(
         how many documents have hits.
     """
     n_found, current, seen_by = 0, np.zeros(len(totals), dtype=np.float32), np.zeros(len(totals), dtype=np.int32)
+    most = 0
     for i in range(len(counts)):
-        hit = starts[i]
-        for probe in range(counts[i]):
-            for row in range(offsets[clusters[i, probe]], offsets[clusters[i, probe] + 1]):
-                score = scores[hit]
-                hit += 1
-                if score < lowest[i]:
-                    continue
-                document = documents[row]
-                if seen_by[document] == i + 1:
-                    current[document] = max(current[document], score)
-                    continue
-                if len(allowed) and not allowed[document]:
-                    continue
-                before = seen_by[document]
-                if before:
-                    totals[document] += current[document] - missing[before - 1]
-                else:
-                    found[n_found] = document
-                    n_found += 1
-                seen_by[document], current[document] = i + 1, score
-                matched[document] += 1
+        most = max(most, starts[i + 1] - starts[i])
+    kept_documents, kept_scores = np.empty(most + 1, dtype=np.int32), np.empty(most + 1, dtype=np.float32)
+    for i in range(len(counts)):
+        kept = _keep(
+            documents, offsets, clusters[i], counts[i], scores[starts[i] :], lowest[i], kept_documents, kept_scores
+        )
+        for hit in range(kept):
+            document, score = kept_documents[hit], kept_scores[hit]
+            before = seen_by[document]
+            if before == i + 1:
+                current[document] = max(current[document], score)
+                continue
+            if len(allowed) and not allowed[document]:
+                continue
+            if before:
+                totals[document] += current[document] - missing[before - 1]
+            else:
+                found[n_found] = document
+                n_found += 1
+            seen_by[document], current[document] = i + 1, score
+            matched[document] += 1
     for j in range(n_found):
         document = found[j]
         totals[document] += current[document] - missing[seen_by[document] - 1]
     return n_found
+
+
+@kernel
+def _keep(
+    documents: npt.NDArray[np.int32],
+    offsets: npt.NDArray[np.int64],
+    clusters: npt.NDArray[np.int32],
+    count: int,
+    scores: npt.NDArray[np.float32],
+    lowest: float,
+    kept_documents: npt.NDArray[np.int32],
+    kept_scores: npt.NDArray[np.float32],
+) -> int:
+    """Copy the hits from ``lowest`` up, without a branch that the processor would guess wrong; how many there are."""
+    kept, hit = 0, 0
+    for probe in range(count):
+        for row in range(offsets[clusters[probe]], offsets[clusters[probe] + 1]):
+            kept_documents[kept], kept_scores[kept] = documents[row], scores[hit]
+            kept += scores[hit] >= lowest
+            hit += 1
+    return kept
