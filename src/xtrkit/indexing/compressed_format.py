@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import IndexFormatError
+from xtrkit.kernels.gathering import ROWS_PER_MARK
 from xtrkit.values import offsets_of
 
 HEADER = "compressed.json"
@@ -59,6 +60,7 @@ class CompressedTokens:
         documents: (M,) document of each row.
         positions: (M,) the row of each token, tokens document after document.
         document_offsets: (N + 1,) where each document's tokens begin and end in ``positions``.
+        marks: (⌈M / 64⌉,) cluster of every 64th row, so that a row's cluster is found quickly.
         size: bytes on disk.
     """
 
@@ -75,6 +77,7 @@ class CompressedTokens:
     documents: npt.NDArray[np.int32]
     positions: npt.NDArray[np.uint32]
     document_offsets: npt.NDArray[np.int64]
+    marks: npt.NDArray[np.int32]
     size: int
 
     @property
@@ -143,9 +146,15 @@ def open_compressed(directory: Path) -> CompressedTokens:
         group_offsets=offsets["group_sizes"],
         offsets=offsets["cluster_sizes"],
         document_offsets=offsets["lengths"],
+        marks=_marks(offsets["cluster_sizes"]),
         size=size,
         **arrays,
     )
+
+
+def _marks(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    marked = np.arange(0, offsets[-1], ROWS_PER_MARK)
+    return (np.searchsorted(offsets, marked, side="right") - 1).astype(np.int32)
 
 
 def _map(path: Path, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:

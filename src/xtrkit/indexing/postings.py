@@ -22,7 +22,7 @@ from xtrkit.values import FloatArray, Ragged, offsets_of
 Floats = npt.NDArray[np.float32]
 
 SPOOL = "rows.tmp"
-SAMPLE_FLOATS = 1 << 27
+SAMPLE_FLOATS = 1 << 26
 BLOCK = 1 << 16
 
 

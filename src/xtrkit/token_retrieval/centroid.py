@@ -10,7 +10,7 @@ import numpy.typing as npt
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.codes import QUERY_LIMIT
 from xtrkit.kernels.probing import nearest_clusters, score_clusters
-from xtrkit.values import FloatArray
+from xtrkit.values import FloatArray, offsets_of
 
 LEAST_GROUPS = 12
 """Groups of centroids that a query token looks into at least."""
@@ -35,20 +35,31 @@ class QuantisedQuery:
 
 
 @dataclass(frozen=True, eq=False)
+class ChosenClusters:
+    """The clusters most alike to each query token.
+
+    Attributes:
+        clusters: (n, nprobe) by number; the first ``counts`` of a row count.
+        scores: (n, nprobe) float32, similarity of query token and centroid.
+        counts: (n,).
+    """
+
+    clusters: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
+    counts: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
 class Probes:
     """Opened clusters with the similarities of all tokens in them.
 
     Attributes:
-        clusters: (n, nprobe) opened clusters of each query token, by number; the first ``counts`` of a row count.
-        cluster_scores: (n, nprobe) similarity of query token and centroid.
-        counts: (n,).
+        chosen: the clusters.
         starts: (n + 1,) where each query token's similarities begin and end.
         scores: (H,) similarities with all tokens of the clusters, cluster after cluster.
     """
 
-    clusters: npt.NDArray[np.int32]
-    cluster_scores: npt.NDArray[np.float32]
-    counts: npt.NDArray[np.int64]
+    chosen: ChosenClusters
     starts: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float32]
 
@@ -71,33 +82,28 @@ def groups_probed(index: CompressedTokens, nprobe: int) -> int:
     return int(min(n_groups, max(LEAST_GROUPS, np.ceil(np.sqrt(wanted * n_groups) / 2))))
 
 
-def probe(index: CompressedTokens, query: QuantisedQuery, nprobe: int) -> Probes:
-    """Open the ``nprobe`` clusters most alike to each query token and score what is in them."""
+def choose_clusters(index: CompressedTokens, query: QuantisedQuery, nprobe: int) -> ChosenClusters:
+    """The ``nprobe`` clusters most alike to each query token, all where there are fewer."""
     n, nprobe = len(query.scales), min(nprobe, index.n_clusters)
     clusters, counts = np.zeros((n, nprobe), dtype=np.int32), np.zeros(n, dtype=np.int64)
-    cluster_scores = np.zeros((n, nprobe), dtype=np.float32)
+    scores = np.zeros((n, nprobe), dtype=np.float32)
     nearest_clusters(
         index.group_vectors, index.group_scales, index.group_offsets, index.centroid_vectors, index.centroid_scales,
-        query.tokens, query.scales, groups_probed(index, nprobe), clusters, cluster_scores, counts,
+        query.tokens, query.scales, groups_probed(index, nprobe), clusters, scores, counts,
     )  # fmt: skip
-    return scored(index, query, clusters, cluster_scores, counts)
+    return ChosenClusters(clusters, scores, counts)
 
 
-def scored(
-    index: CompressedTokens,
-    query: QuantisedQuery,
-    clusters: npt.NDArray[np.int32],
-    cluster_scores: npt.NDArray[np.float32],
-    counts: npt.NDArray[np.int64],
-) -> Probes:
-    """Score all tokens of the clusters that were chosen."""
-    sizes = index.offsets[clusters + 1] - index.offsets[clusters]
-    sizes[np.arange(clusters.shape[1]) >= counts[:, np.newaxis]] = 0
-    starts = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(sizes.sum(axis=1), out=starts[1:])
+def probe(index: CompressedTokens, query: QuantisedQuery, nprobe: int) -> Probes:
+    """Open the ``nprobe`` clusters most alike to each query token and score what is in them."""
+    chosen = choose_clusters(index, query, nprobe)
+    sizes = index.offsets[chosen.clusters + 1] - index.offsets[chosen.clusters]
+    sizes[np.arange(chosen.clusters.shape[1]) >= chosen.counts[:, np.newaxis]] = 0
+    starts = offsets_of(sizes.sum(axis=1))
     scores = np.empty(starts[-1], dtype=np.float32)
     score_clusters(
-        index.codes, index.scales.view(np.uint16), index.offsets, index.bits, clusters, cluster_scores, counts,
+        index.codes, index.scales.view(np.uint16), index.offsets, index.bits,
+        chosen.clusters, chosen.scores, chosen.counts,
         query.tokens, query.scales, query.offsets, starts, scores.view(np.uint32), scores,
     )  # fmt: skip
-    return Probes(clusters, cluster_scores, counts, starts, scores)
+    return Probes(chosen, starts, scores)
