@@ -14,7 +14,7 @@ from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.gathering import centroid_scores, sums_of_max
 from xtrkit.kernels.probing import kth_scores, sum_best
 from xtrkit.recipes import Scoring
-from xtrkit.scoring.estimation import Estimate, cumulated, lowest_centroids
+from xtrkit.scoring.estimation import MIN, Estimate, cumulated, lowest_centroids
 from xtrkit.token_retrieval.centroid import Probes, QuantisedQuery, choose_clusters, probe, quantised
 from xtrkit.values import FloatArray
 
@@ -40,8 +40,11 @@ class Effort:
 
     nprobe: int = 32
     k_prime: int = 1000
-    imputation: Estimate = Estimate()
-    candidates: int = 500
+    imputation: Estimate = MIN
+    candidates: int = 300
+
+
+DEFAULT = Effort()
 
 
 def search(
@@ -49,7 +52,7 @@ def search(
     query: FloatArray,
     k: int,
     scoring: Scoring = "xtr",
-    effort: Effort = Effort(),  # noqa: B008  (frozen)
+    effort: Effort = DEFAULT,
     subset: Subset = EVERYONE,
 ) -> tuple[Documents, Scores]:
     """The k best documents of one query.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,33 +18,34 @@ from xtrkit.errors import InputError
 from xtrkit.indexing import centroids as clustering
 from xtrkit.indexing import compressed_format as files
 from xtrkit.indexing.codec import GridCodec, check_bits, random_rotation
-from xtrkit.values import FloatArray, Ragged, offsets_of
+from xtrkit.values import Ragged, offsets_of
 
 Floats = npt.NDArray[np.float32]
 
 SPOOL = "rows.tmp"
 SAMPLE_FLOATS = 1 << 26
+LARGE = ("codes", "scales", "documents", "positions")
 BLOCK = 1 << 16
 
 
-def build(batches: Iterable[Ragged], directory: Path, bits: int = 4, seed: int = 0) -> None:
+def build(batches: Iterable[Ragged], directory: Path, nbits: int = 4, seed: int = 0) -> None:
     """Build a compressed index of token vectors.
 
     Args:
         batches: some documents at a time, each with at least one token.
         directory: an empty directory that exists.
-        bits: bits a dimension: 1, 2, 4 or 8.
+        nbits: bits a dimension: 1, 2, 4 or 8.
         seed: the same vectors and seed give the same index.
 
     Raises:
         InputError: there are no tokens, or bits or dimensions can't be used.
     """
-    lengths, dim = _spool(batches, directory / SPOOL, bits)
+    lengths, dim = _spool(batches, directory / SPOOL, nbits)
     rows = np.memmap(directory / SPOOL, dtype=np.float16, mode="r", shape=(int(lengths.sum()), dim))
     rotation = random_rotation(dim, seed)
     tree = _train(rows, rotation, seed)
     assigned, sums = _assign(rows, rotation, tree)
-    _write(directory, rows, lengths, rotation, tree, assigned, sums, GridCodec(bits))
+    _write(directory, rows, lengths, rotation, tree, assigned, sums, GridCodec(nbits))
     del rows
     (directory / SPOOL).unlink()
 
@@ -105,7 +107,7 @@ def _write(
     means = np.where(sizes[:, np.newaxis] > 0, sums / np.maximum(sizes, 1)[:, np.newaxis], tree.centroids)
     vectors, scales = _to_int8(means)
     group_vectors, group_scales = _to_int8(tree.groups)
-    small: FloatsByName = {
+    small: dict[str, npt.NDArray[Any]] = {
         "rotation": rotation,
         "group_vectors": group_vectors,
         "group_scales": group_scales,
@@ -131,10 +133,6 @@ def _write(
         large["codes"][place], large["scales"][place] = codes, token_scales
         large["documents"][place], large["positions"][block] = document_of[block], place
     files.write_header(directory, bits=codec.bits, shapes=shapes)
-
-
-LARGE = ("codes", "scales", "documents", "positions")
-FloatsByName = dict[str, FloatArray | npt.NDArray[np.integer]]
 
 
 def _places(clusters: npt.NDArray[np.int32], next_row: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

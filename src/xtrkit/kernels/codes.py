@@ -105,7 +105,9 @@ def _products_4(
         total = np.int32(0)
         for j in range(w):
             byte = row[j]
-            total += np.int32(byte & np.uint8(15)) * np.int32(low[j]) + np.int32(byte >> np.uint8(4)) * np.int32(high[j])
+            total += np.int32(byte & np.uint8(15)) * np.int32(low[j]) + np.int32(byte >> np.uint8(4)) * np.int32(
+                high[j]
+            )
         sums[t - first] = total
 
 
@@ -129,7 +131,9 @@ def _products_2(
         for j in range(w):
             byte = row[j]
             total += np.int32(byte & mask) * np.int32(q0[j]) + np.int32((byte >> np.uint8(2)) & mask) * np.int32(q1[j])
-            total += np.int32((byte >> np.uint8(4)) & mask) * np.int32(q2[j]) + np.int32(byte >> np.uint8(6)) * np.int32(q3[j])
+            total += np.int32((byte >> np.uint8(4)) & mask) * np.int32(q2[j]) + np.int32(
+                byte >> np.uint8(6)
+            ) * np.int32(q3[j])
         sums[t - first] = total
 
 
@@ -257,14 +261,14 @@ def encode_grid(
 
 @kernel
 def _moments(
-    row: npt.NDArray[np.float32], levels: npt.NDArray[np.float32], offset: float
+    row: npt.NDArray[np.float32], levels: npt.NDArray[np.float32], offset: np.float32
 ) -> tuple[np.float32, np.float32]:
-    """r·u and u·u for u = levels − offset, in 16 strands so that the sums vectorise without reordering at will."""
+    """r·u and u·u for u = levels − offset, in 8 strands: sums of floats vectorise only in an order that is spelt out."""
     d = len(row)
     with_row, with_self = np.zeros(8, dtype=np.float32), np.zeros(8, dtype=np.float32)
     for j in range(0, d, 8):
         for lane in range(8):
-            u = levels[j + lane] - np.float32(offset)
+            u = levels[j + lane] - offset
             with_row[lane] += row[j + lane] * u
             with_self[lane] += u * u
     return with_row.sum(), with_self.sum()

@@ -94,7 +94,7 @@ def sums_of_max(
             while offsets[cluster + 1] <= row:
                 cluster += 1
             clusters[token] = cluster
-        total = 0.0
+        total = np.float64(0)
         for i in range(len(query)):
             products(gathered, 0, count, 0, query[i], bits, whole)
             scores_of_products(

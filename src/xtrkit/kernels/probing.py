@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from xtrkit.kernels.codes import centroid_products, products, scores_of_products
 from xtrkit.kernels.jit import kernel
 
-
 BINS = 512
+SMALLEST_RANGE = np.float32(1e-30)
 
 
 @kernel
-def kth_largest(values: npt.NDArray[np.float32], k: int, scratch: npt.NDArray[np.float32]) -> np.float32:
+def kth_largest(values: npt.NDArray[np.float32], k: int, scratch: npt.NDArray[np.float32]) -> Any:
     """The k-th largest of some values, 1 ≤ k ≤ their number.
 
     A histogram says in which bin it is, and only that bin's values are selected from: 2 ns a value, where a selection
@@ -27,12 +29,13 @@ def kth_largest(values: npt.NDArray[np.float32], k: int, scratch: npt.NDArray[np
     lowest, highest = values[0], values[0]
     for j in range(len(values)):
         lowest, highest = min(lowest, values[j]), max(highest, values[j])
-    if lowest == highest:
-        return lowest
+    if not highest - lowest > SMALLEST_RANGE:  # so that the factor below is finite
+        scratch[: len(values)] = values
+        return _select(scratch[: len(values)], k)
     factor = np.float32(BINS - 1) / (highest - lowest)
     bins = np.zeros(BINS + 1, dtype=np.int32)
     for j in range(len(values)):
-        bins[np.int32((values[j] - lowest) * factor)] += 1
+        bins[_bin(values[j], lowest, factor)] += 1
     wanted, above = BINS, 0
     while above + bins[wanted] < k:
         above += bins[wanted]
@@ -40,12 +43,17 @@ def kth_largest(values: npt.NDArray[np.float32], k: int, scratch: npt.NDArray[np
     inside = 0
     for j in range(len(values)):
         scratch[inside] = values[j]
-        inside += np.int32((values[j] - lowest) * factor) == wanted
+        inside += _bin(values[j], lowest, factor) == wanted
     return _select(scratch[:inside], k - above)
 
 
 @kernel
-def _select(values: npt.NDArray[np.float32], k: int) -> np.float32:
+def _bin(value: np.float32, lowest: np.float32, factor: np.float32) -> Any:
+    return min(max(np.int32((value - lowest) * factor), np.int32(0)), np.int32(BINS))  # a NaN stays inside, too
+
+
+@kernel
+def _select(values: npt.NDArray[np.float32], k: int) -> Any:
     """The k-th largest of some values; reorders them (Hoare's selection)."""
     low, high, wanted = 0, len(values) - 1, k - 1
     while low < high:
@@ -130,7 +138,7 @@ def _take_largest(
     clusters: npt.NDArray[np.int32],
     scores: npt.NDArray[np.float32],
 ) -> int:
-    """Copy the largest of ``count`` values, with their numbers, in the order in which they come; how many there were."""
+    """Copy the largest of ``count`` values, with their numbers, in the order in which they come; return how many."""
     wanted = min(len(clusters), count)
     if wanted == 0:
         return 0

@@ -46,6 +46,9 @@ class Estimate:
     value: float = 0.0
 
 
+MIN = Estimate()
+
+
 def estimate_named(name: str) -> Estimate:
     """The policy for a name: ``"min"``, ``"centroid"``, ``"none"``, ``"t5000"`` for t' = 5,000, or a finite number.
 
@@ -67,12 +70,10 @@ def estimate_named(name: str) -> Estimate:
     return Estimate(kind, value)
 
 
-def lowest_centroids(
-    cluster_scores: npt.NDArray[np.float32], counts: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
+def lowest_centroids(cluster_scores: npt.NDArray[np.float32], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """The score of the last of the ``counts`` clusters of each query token: (n, nprobe), (n,) -> (n,)."""
     absent = np.arange(cluster_scores.shape[1]) >= counts[:, np.newaxis]
-    return np.where(absent, np.inf, cluster_scores).min(axis=1).astype(np.float64)
+    return np.asarray(np.where(absent, np.inf, cluster_scores).min(axis=1), dtype=np.float64)
 
 
 def cumulated(
