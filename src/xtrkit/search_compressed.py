@@ -5,6 +5,8 @@ Nothing here keeps state: what one search asks for changes nothing for the next,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +17,8 @@ from xtrkit.kernels.gathering import centroid_scores, sums_of_max
 from xtrkit.kernels.probing import kth_scores, sum_best
 from xtrkit.recipes import Scoring
 from xtrkit.scoring.estimation import MIN, Estimate, cumulated, lowest_centroids
-from xtrkit.token_retrieval.centroid import Probes, QuantisedQuery, choose_clusters, probe, quantised
-from xtrkit.values import FloatArray
+from xtrkit.token_retrieval.centroid import Probes, QuantisedQuery, choose_clusters, probe, quantised, token_hits
+from xtrkit.values import FloatArray, TokenHits
 
 Documents = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
@@ -78,6 +80,28 @@ def search(
     if scoring == "maxsim":
         return best_first(documents, _sums_of_max(index, quantised_query, documents), k)
     return documents, scores
+
+
+def search_batch(
+    index: CompressedTokens,
+    queries: Sequence[FloatArray],
+    k: int,
+    scoring: Scoring = "xtr",
+    effort: Effort = DEFAULT,
+    subset: Subset = EVERYONE,
+    threads: int = 1,
+) -> list[tuple[Documents, Scores]]:
+    """:func:`search` for each query, some at a time; the results are the same for every number of threads."""
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda query: search(index, query, k, scoring, effort, subset), queries))
+
+
+def retrieved_tokens(index: CompressedTokens, query: FloatArray, effort: Effort = DEFAULT) -> TokenHits:
+    """The token hits that XTR's score of a query is made of, with the same effort, to explain a ranking."""
+    quantised_query = quantised(query, index)
+    probes = probe(index, quantised_query, effort.nprobe)
+    lowest, _ = _imputed(index, quantised_query, probes, effort.k_prime, effort.imputation)
+    return token_hits(index, probes, lowest)
 
 
 def best_first(documents: npt.NDArray[np.integer], scores: Scores, k: int) -> tuple[Documents, Scores]:

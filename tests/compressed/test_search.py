@@ -15,8 +15,10 @@ from xtrkit.indexing.compressed_format import open_compressed
 from xtrkit.indexing.postings import build
 from xtrkit.kernels import reference_codes as twin
 from xtrkit.kernels.probing import sum_best
+from xtrkit.scoring import xtr
 from xtrkit.scoring.estimation import Estimate, cumulated, estimate_named
-from xtrkit.search_compressed import DEFAULT, best_first, search
+from xtrkit.scoring.imputation import lowest_retrieved
+from xtrkit.search_compressed import DEFAULT, best_first, retrieved_tokens, search, search_batch
 from xtrkit.token_retrieval.centroid import choose_clusters, probe, quantised
 from xtrkit.values import Ragged
 
@@ -202,6 +204,32 @@ def test_subset_comes_before_ranking(index, query, scoring):
 def test_ties_go_to_the_lower_number():
     documents, scores = best_first(np.array([9, 4, 7, 1], dtype=np.int32), np.array([1.0, 2.0, 2.0, 1.0]), 3)
     assert (documents.tolist(), scores.tolist()) == ([4, 7, 1], [2.0, 2.0, 1.0])
+
+
+def test_threads_change_nothing(index):
+    queries = [unit_rows(np.random.default_rng(seed), 5, 16) for seed in range(8)]
+    effort = replace(DEFAULT, nprobe=2)
+    alone = search_batch(index, queries, 10, "xtr", effort)
+    for threads in (2, 5):
+        for (documents, scores), (expected, of_expected) in zip(
+            search_batch(index, queries, 10, "xtr", effort, threads=threads), alone, strict=True
+        ):
+            assert documents.tolist() == expected.tolist()
+            assert scores.tolist() == of_expected.tolist()
+
+
+def test_token_hits_make_the_score(index, query):
+    """The hits, scored by the exact engine's formula, give the same documents and scores."""
+    effort = replace(DEFAULT, nprobe=3, k_prime=4)
+    hits = retrieved_tokens(index, query, effort)
+    assert all((np.diff(hits.rows[hits.of(i)]) > 0).all() for i in range(len(query)))
+    owners = np.searchsorted(index.document_offsets, hits.rows, side="right") - 1
+    assert owners.tolist() == hits.documents.tolist()
+    documents, scores = xtr.score(hits, index.n_documents, lowest_retrieved)
+    expected, of_expected = best_first(documents, scores, 5)
+    found, of_found = search(index, query, 5, "xtr", effort)
+    assert found.tolist() == expected.tolist()
+    np.testing.assert_allclose(of_found, of_expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("lengths", [[1], [1, 1], [2, 3], [1, 5, 2, 1, 1]])

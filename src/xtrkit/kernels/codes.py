@@ -79,7 +79,7 @@ def _products_8(
     w = codes.shape[1]
     for t in range(first, last):
         for line in range(0, w, CACHE_LINE):
-            prefetch(codes, upcoming + t - first, line)
+            prefetch(codes, (upcoming + t - first) * w + line)
         row = codes[t]
         total = np.int32(0)
         for j in range(w):
@@ -100,7 +100,7 @@ def _products_4(
     low, high = query[:w], query[w:]
     for t in range(first, last):
         for line in range(0, w, CACHE_LINE):
-            prefetch(codes, upcoming + t - first, line)
+            prefetch(codes, (upcoming + t - first) * w + line)
         row = codes[t]
         total = np.int32(0)
         for j in range(w):
@@ -125,7 +125,7 @@ def _products_2(
     q0, q1, q2, q3 = query[:w], query[w : 2 * w], query[2 * w : 3 * w], query[3 * w :]
     for t in range(first, last):
         for line in range(0, w, CACHE_LINE):
-            prefetch(codes, upcoming + t - first, line)
+            prefetch(codes, (upcoming + t - first) * w + line)
         row = codes[t]
         total = np.int32(0)
         for j in range(w):
@@ -152,7 +152,7 @@ def _products_1(
     q4, q5, q6, q7 = query[4 * w : 5 * w], query[5 * w : 6 * w], query[6 * w : 7 * w], query[7 * w :]
     for t in range(first, last):
         for line in range(0, w, CACHE_LINE):
-            prefetch(codes, upcoming + t - first, line)
+            prefetch(codes, (upcoming + t - first) * w + line)
         row = codes[t]
         total = np.int32(0)
         for j in range(w):
@@ -263,7 +263,7 @@ def encode_grid(
 def _moments(
     row: npt.NDArray[np.float32], levels: npt.NDArray[np.float32], offset: np.float32
 ) -> tuple[np.float32, np.float32]:
-    """r·u and u·u for u = levels − offset, in 8 strands: sums of floats vectorise only in an order that is spelt out."""
+    """r·u and u·u for u = levels − offset, in 8 strands: float sums vectorise only in an order that is spelt out."""
     d = len(row)
     with_row, with_self = np.zeros(8, dtype=np.float32), np.zeros(8, dtype=np.float32)
     for j in range(0, d, 8):

@@ -116,4 +116,4 @@ def _prefetch_rows(
 ) -> None:
     for token in range(document_offsets[document], document_offsets[document + 1]):
         for line in range(0, codes.shape[1], CACHE_LINE):
-            prefetch(codes, np.int64(positions[token]), line)
+            prefetch(codes, np.int64(positions[token]) * codes.shape[1] + line)

@@ -6,26 +6,22 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 
 @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
-def prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
-    """Ask for the cache line that holds ``array[row, column]``; nothing happens where there is no such element.
+def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line that holds ``array.flat[index]``; nothing happens where there is no such element.
 
     Args:
         typing_context: given by Numba, not by the caller.
-        array: (M, w) bytes.
-        row: a row.
-        column: a column.
+        array: a contiguous array.
+        index: place of an element, over all axes; it may lie outside.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        pointer = context.make_array(signature.args[0])(context, builder, arguments[0])
-        width = cgutils.unpack_tuple(builder, pointer.shape)[1]
-        place = builder.add(builder.mul(arguments[1], width), arguments[2])
-        address = builder.gep(pointer.data, [place])
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.gep(data, [arguments[1]])
         number = ir.IntType(32)
         function = builder.module.declare_intrinsic(
             "llvm.prefetch",
@@ -35,4 +31,4 @@ def prefetch(typing_context: Any, array: Any, row: Any, column: Any) -> Any:
         builder.call(function, [address, number(0), number(3), number(1)])  # for reading, into all caches, data
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, types.intp), generate
+    return types.void(array, types.intp), generate

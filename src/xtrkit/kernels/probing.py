@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.kernels.codes import centroid_products, products, scores_of_products
+from xtrkit.kernels.codes import CACHE_LINE, centroid_products, products, scores_of_products
 from xtrkit.kernels.jit import kernel
+from xtrkit.kernels.prefetch import prefetch
 
 BINS = 512
 SMALLEST_RANGE = np.float32(1e-30)
@@ -198,6 +199,8 @@ def score_clusters(
             first, last = offsets[clusters[i, probe]], offsets[clusters[i, probe] + 1]
             following = offsets[clusters[i, min(probe + 1, counts[i] - 1)]]
             products(codes, first, last, following, query[i], bits, sums)
+            for row in range(following, following + last - first, CACHE_LINE // 2):
+                prefetch(halves, row)
             scores_of_products(
                 sums, last - first, halves, first, cluster_scores[i, probe], query_scales[i], query_offsets[i],
                 score_bits[at:], scores[at:],
@@ -297,6 +300,9 @@ def _keep(
     """Copy the hits from ``lowest`` up, without a branch that the processor would guess wrong; how many there are."""
     kept, hit = 0, 0
     for probe in range(count):
+        following = clusters[min(probe + 1, count - 1)]
+        for row in range(offsets[following], offsets[following + 1], CACHE_LINE // 4):
+            prefetch(documents, row)
         for row in range(offsets[clusters[probe]], offsets[clusters[probe] + 1]):
             kept_documents[kept], kept_scores[kept] = documents[row], scores[hit]
             kept += scores[hit] >= lowest

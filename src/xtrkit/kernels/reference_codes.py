@@ -39,7 +39,8 @@ def best_gain(residual: Floats, bits: int, factors: Sequence[float]) -> float:
 
 def decode(codes: npt.NDArray[np.uint8], scales: npt.NDArray[np.float16], bits: int) -> npt.NDArray[np.float64]:
     """Scale · (code − offset): (B, w), (B,) -> (B, d)."""
-    return scales.astype(np.float64)[:, np.newaxis] * (unpack(codes, bits) - (2**bits - 1) / 2)
+    levels = unpack(codes, bits) - (2**bits - 1) / 2
+    return np.asarray(scales.astype(np.float64)[:, np.newaxis] * levels)
 
 
 def nearest_clusters(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.codes import QUERY_LIMIT
 from xtrkit.kernels.probing import nearest_clusters, score_clusters
-from xtrkit.values import FloatArray, offsets_of
+from xtrkit.values import FloatArray, TokenHits, offsets_of
 
 LEAST_GROUPS = 12
 """Groups of centroids that a query token looks into at least."""
@@ -107,3 +107,39 @@ def probe(index: CompressedTokens, query: QuantisedQuery, nprobe: int) -> Probes
         query.tokens, query.scales, query.offsets, starts, scores.view(np.uint32), scores,
     )  # fmt: skip
     return Probes(chosen, starts, scores)
+
+
+def token_hits(index: CompressedTokens, probes: Probes, lowest: npt.NDArray[np.float32]) -> TokenHits:
+    """What was retrieved, token by token, to be shown or scored elsewhere; search itself does without.
+
+    Args:
+        index: the index.
+        probes: opened clusters.
+        lowest: (n,) similarities below this do not count as retrieved.
+
+    Returns:
+        hits whose rows count the tokens document after document, as the exact engine's do.
+    """
+    rows, documents, scores, counts = [], [], [], []
+    for i, count in enumerate(probes.chosen.counts):
+        opened = probes.chosen.clusters[i, :count]
+        spans = [np.arange(index.offsets[c], index.offsets[c + 1]) for c in opened]
+        similarities = probes.scores[probes.starts[i] : probes.starts[i + 1]]
+        retrieved = np.flatnonzero(similarities >= lowest[i])
+        posting = np.concatenate([*spans, np.zeros(0, dtype=np.int64)])[retrieved]
+        places = np.array([_place(index, int(row)) for row in posting], dtype=np.int64)
+        order = np.argsort(places)
+        rows.append(places[order])
+        documents.append(index.documents[posting][order])
+        scores.append(similarities[retrieved][order])
+        counts.append(len(order))
+    return TokenHits(
+        np.concatenate(rows), np.concatenate(documents), np.concatenate(scores), offsets_of(np.array(counts))
+    )
+
+
+def _place(index: CompressedTokens, row: int) -> int:
+    """Which token, counted document after document, stands in a row."""
+    document = index.documents[row]
+    first, last = index.document_offsets[document], index.document_offsets[document + 1]
+    return int(first + np.flatnonzero(index.positions[first:last] == row)[0])
