@@ -9,6 +9,8 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from tests.encoding import checkpoint_factory as factory
+from xtrkit.encoding import load_encoder
 from xtrkit.token_retrieval.exact import TokenVectors
 from xtrkit.values import Ragged, offsets_of
 
@@ -27,6 +29,27 @@ def one_page():
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    """Each layout's directory; tests that change something work on a copy."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    found = {
+        "xtr": factory.write_xtr(root / "xtr"),
+        "mxtr": factory.write_xtr(root / "mxtr", multilingual=True),
+        "stanford": factory.write_stanford(root / "stanford"),
+        "pylate": factory.write_pylate(root / "pylate"),
+    }
+    load_encoder(found["stanford"]).model.save_pretrained(str(root / "native"), create_model_card=False)
+    return {**found, "native": root / "native"}
+
+
+@pytest.fixture(scope="session")
+def encoders(checkpoints):
+    """Each layout's encoder, and the default one."""
+    loaded = {layout: load_encoder(directory) for layout, directory in checkpoints.items()}
+    return {**loaded, "default": load_encoder()}
 
 
 def unit_rows(random, n, dim):

@@ -158,7 +158,7 @@ def test_overwriting_replaces_an_index_once_the_new_one_is_complete(index, path,
     assert len(Index.create(path, [DOCUMENTS[:2]], overwrite=True)) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["idx"]
     assert len(index) == 5  # the reader that was open keeps what it opened
-    assert list(index.search(DOCUMENTS[4], k=1))[0][0] == IDS[4]
+    assert next(iter(index.search(DOCUMENTS[4], k=1)))[0] == IDS[4]
 
 
 def test_what_is_no_index_is_never_overwritten(tmp_path):
@@ -207,7 +207,7 @@ def test_an_id_that_is_not_there(index):
 
 
 def test_nothing_and_what_is_no_index(tmp_path):
-    with pytest.raises(IndexFormatError, match="There is nothing at .*: make one with `xtrkit index"):
+    with pytest.raises(IndexFormatError, match=r"There is nothing at .*: make one with `xtrkit index"):
         Index.open(tmp_path / "nowhere")
     with pytest.raises(IndexFormatError, match="There is no index at"):
         Index.open(tmp_path)

@@ -39,16 +39,22 @@ LEFT_OUT = {
     "pydoc_data",
 }
 COMPILED = (builtins, itertools, math, time)
-FEWEST_WORDS = 4
-"""Docstrings shorter than this ("Return self.") tell nothing."""
+FEWEST_WORDS, MOST_WORDS = 6, 50
+"""Shorter passages ("Return self.") tell nothing; of longer ones the beginning tells what they are about."""
 
 
 def standard_library_passages() -> list[Passage]:
-    """Passages about Python and its standard library; the first of those that bear the same name stays."""
+    """Passages about Python and its standard library; of those with the same name or text, the first stays."""
     passages: dict[str, Passage] = {}
+    seen: set[str] = set()
     for passage in itertools.chain(_from_source(), _from_compiled(), _from_topics()):
-        if len(passage.text.split()) >= FEWEST_WORDS:
-            passages.setdefault(passage.id, passage)
+        words = passage.text.split()
+        text = " ".join(words[:MOST_WORDS])
+        # The topics share paragraphs under other titles: what follows the title tells whether it is the same.
+        body = text.partition(": ")[2]
+        if len(words) >= FEWEST_WORDS and passage.id not in passages and body not in seen:
+            seen.add(body)
+            passages[passage.id] = Passage(passage.id, text)
     return list(passages.values())
 
 
@@ -103,4 +109,4 @@ def _from_topics() -> Iterator[Passage]:
     for topic, text in topics.items():
         title = text.splitlines()[0] if text else topic
         for number, paragraph in enumerate(text.split("\n\n"), start=1):
-            yield Passage(f"help({topic!r})#{number}", f"{title}: {' '.join(paragraph.split())}")
+            yield Passage(f"help({topic!r})#{number}", f"{title}: {paragraph}")

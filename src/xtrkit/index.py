@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from xtrkit.errors import InputError
-from xtrkit.indexing.store import EncoderRecord, Store, write_store
+from xtrkit.indexing.store import Store, write_store
 from xtrkit.progress import Advance
 from xtrkit.recipes import XTR, Recipe, check_k
 from xtrkit.search import Found, search
 from xtrkit.token_retrieval.exact import TokenVectors
-from xtrkit.values import FloatArray, Ragged, Ranking
+from xtrkit.values import EncoderIdentity, FloatArray, Ragged, Ranking
 
 QUERIES_AT_A_TIME = 64
 
@@ -38,7 +38,7 @@ class Index:
         *,
         ids: Iterable[str] | None = None,
         texts: Iterable[str] | None = None,
-        encoder: EncoderRecord | None = None,
+        encoder: EncoderIdentity | None = None,
         overwrite: bool = False,
         advance: Advance = lambda amount: None,
     ) -> Index:
@@ -101,7 +101,7 @@ class Index:
         return self._store.path
 
     @property
-    def encoder(self) -> EncoderRecord | None:
+    def encoder(self) -> EncoderIdentity | None:
         """Which encoder made the vectors; None where the caller brought them."""
         return self._store.encoder
 

@@ -32,21 +32,27 @@ class Recipe:
         imputation: m_i, what stands in for a similarity that was not retrieved; XTR only. "min" is the lowest
             similarity that the query token did retrieve (the paper's top-k' score), "none" leaves the query token
             out of the mean, a number such as "0.2" is that constant.
-        reduction: "mean" divides the sum over query tokens by their number; it never changes a ranking.
+        reduction: "mean" divides the sum over query tokens by their number, "sum" doesn't; None is the system's own,
+            mean for XTR and sum for MaxSim. With every imputation but "none" it changes no ranking.
     """
 
     scoring: Scoring = "xtr"
     k_prime: int = 1000
     imputation: str = "min"
-    reduction: Reduction = "mean"
+    reduction: Reduction | None = None
 
     def __post_init__(self) -> None:
         if self.scoring not in get_args(Scoring):
             raise InputError(f"Unknown scoring {self.scoring!r}: use 'xtr' or 'maxsim'.")
-        if self.reduction not in get_args(Reduction):
+        if self.reduction not in (None, *get_args(Reduction)):
             raise InputError(f"Unknown reduction {self.reduction!r}: use 'mean' or 'sum'.")
         if isinstance(self.k_prime, bool) or not isinstance(self.k_prime, int) or self.k_prime < 1:
             raise InputError(f"k' must be a whole number of at least 1, got {self.k_prime!r}.")
+
+    @property
+    def own_reduction(self) -> Reduction:
+        """The reduction in force."""
+        return self.reduction or ("mean" if self.scoring == "xtr" else "sum")
 
     def but(self, **choices: Any) -> Recipe:
         """This recipe with some fields changed.
@@ -63,7 +69,7 @@ class Recipe:
 
 
 XTR = Recipe()
-COLBERT = Recipe(scoring="maxsim", reduction="sum")
+COLBERT = Recipe(scoring="maxsim")
 
 
 def check_k(k: int) -> None:

@@ -14,7 +14,7 @@ from xtrkit.encoding.load import load_encoder
 from xtrkit.errors import InputError, ModelError
 from xtrkit.explain import Match, matches_from_hits, matches_from_vectors
 from xtrkit.index import Index
-from xtrkit.indexing.store import EncoderRecord, check_free
+from xtrkit.indexing.store import check_free
 from xtrkit.progress import progress_bar
 from xtrkit.recipes import XTR, Recipe
 from xtrkit.scoring.imputation import imputation_named
@@ -66,11 +66,19 @@ class Retriever:
             ModelError: the encoder can't be loaded, or isn't the one that made the index.
         """
         index = Index.open(path)
-        if model is None and index.encoder is None:
+        made_with = index.encoder
+        if made_with is not None:
+            encoder = load_encoder(
+                model or made_with.name,
+                query_length=made_with.query_length,
+                document_length=made_with.document_length,
+            )
+            return cls(index, encoder)
+        if model is None:
             raise ModelError(
                 f"The index at {path} was made of embeddings, without an encoder: pass the model that made them."
             )
-        return cls(index, load_encoder(model or index.encoder.name))  # type: ignore[union-attr]
+        return cls(index, load_encoder(model))
 
     def search(
         self, query: str, k: int = 10, *, recipe: Recipe = XTR, explain: bool = False, **choices: Any
@@ -201,17 +209,12 @@ def index_collection(
             embeddings(),
             ids=(passage.id for passage in to_name),
             texts=(passage.text for passage in to_store),
-            encoder=_record(encoder),
+            encoder=encoder.identity,
             overwrite=overwrite,
             advance=advance,
         )
     with index:
         return IndexingSummary(n_passages, index.n_tokens, truncated)
-
-
-def _record(encoder: Encoder) -> EncoderRecord:
-    identity = encoder.identity
-    return EncoderRecord(identity.name, identity.layout, identity.fingerprint)
 
 
 def _check_same_encoder(index: Index, encoder: Encoder) -> None:

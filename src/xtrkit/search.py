@@ -67,7 +67,7 @@ def best_first(
 
 def _search_maxsim(vectors: TokenVectors, queries: Ragged, k: int, recipe: Recipe) -> list[Found]:
     sums = sum_of_max_scores(vectors, queries)
-    if recipe.reduction == "mean":
+    if recipe.own_reduction == "mean":
         sums /= queries.lengths[:, np.newaxis]
     documents = np.arange(sums.shape[1], dtype=np.int64)
     return [Found(*best_first(documents, scores, k)) for scores in sums]
@@ -86,7 +86,7 @@ def _search_xtr(vectors: TokenVectors, queries: Ragged, k: int, recipe: Recipe) 
         k_prime = min(k_prime, n_tokens)
         hits_of_pending = retrieve_tokens(vectors, _some(queries, pending), k_prime)
         for query, hits in zip(pending, hits_of_pending, strict=True):
-            documents, scores = xtr.score(hits, n_documents, impute, recipe.reduction)
+            documents, scores = xtr.score(hits, n_documents, impute, recipe.own_reduction)
             if len(documents) >= min(k, n_documents) or k_prime == n_tokens:
                 found[query] = Found(*best_first(documents, scores, k), hits, k_prime)
         pending = [query for query in pending if query not in found]

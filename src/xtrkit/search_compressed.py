@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from xtrkit.errors import InputError
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.gathering import centroid_scores, sums_of_max
 from xtrkit.kernels.probing import kth_scores, sum_best
@@ -44,6 +45,12 @@ class Effort:
     k_prime: int = 1000
     imputation: Estimate = MIN
     candidates: int = 300
+
+    def __post_init__(self) -> None:
+        for name in ("nprobe", "k_prime", "candidates"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")
 
 
 DEFAULT = Effort()

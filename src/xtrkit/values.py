@@ -1,6 +1,6 @@
-"""The nouns that travel between the parts: ragged token embeddings, token hits, rankings.
+"""The nouns that travel between the parts: ragged token embeddings, token hits, rankings, an encoder's identity.
 
-All are frozen, hold contiguous arrays, and carry no algorithm. Letters in the shapes:
+All are frozen, those that hold arrays hold contiguous ones, and they carry no algorithm. Letters in the shapes:
 
 ==  ==========================================================
 N   documents (or texts)
@@ -86,6 +86,27 @@ class Ragged:
 
     def __iter__(self) -> Iterator[FloatArray]:
         return (self[text] for text in range(len(self)))
+
+
+@dataclass(frozen=True)
+class EncoderIdentity:
+    """Which model made the vectors of an index, so that no other model is asked to search it.
+
+    Attributes:
+        name: what the user called the model: ``"default"``, a directory, a hub name.
+        layout: the checkpoint layout that was recognised, such as ``"xtr"``.
+        fingerprint: sha256 over everything that decides the embeddings (weights, tokenizer, lengths, markers).
+        dim: d, dimensions of a token vector.
+        query_length: most tokens of a query.
+        document_length: most tokens of a document; longer ones are cut off there.
+    """
+
+    name: str
+    layout: str
+    fingerprint: str
+    dim: int
+    query_length: int
+    document_length: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from xtrkit.kernels.probing import sum_best
 from xtrkit.scoring import xtr
 from xtrkit.scoring.estimation import Estimate, cumulated, estimate_named
 from xtrkit.scoring.imputation import lowest_retrieved
-from xtrkit.search_compressed import DEFAULT, best_first, retrieved_tokens, search, search_batch
+from xtrkit.search_compressed import DEFAULT, Effort, best_first, retrieved_tokens, search, search_batch
 from xtrkit.token_retrieval.centroid import choose_clusters, probe, quantised
 from xtrkit.values import Ragged
 
@@ -275,6 +275,12 @@ def test_a_damaged_index_is_refused(tmp_path, corpus, name):
 def test_unknown_imputations_are_refused(name):
     with pytest.raises(InputError, match="Unknown imputation"):
         estimate_named(name)
+
+
+@pytest.mark.parametrize("choice", [{"nprobe": 0}, {"k_prime": -1}, {"candidates": 2.5}, {"nprobe": True}])
+def test_efforts_that_are_no_numbers(choice):
+    with pytest.raises(InputError, match="whole number of at least 1"):
+        Effort(**choice)
 
 
 def test_imputations_by_name():

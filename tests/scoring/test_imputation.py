@@ -43,5 +43,5 @@ def test_policies_by_name(name, expected):
 
 @pytest.mark.parametrize("name", ["max", "", "nan", "inf", "0,2"])
 def test_unknown_names_are_refused(name):
-    with pytest.raises(InputError, match="Unknown imputation .* use 'min'.*'none', or a number"):
+    with pytest.raises(InputError, match=r"Unknown imputation .* use 'min'.*'none', or a number"):
         imputation_named(name)

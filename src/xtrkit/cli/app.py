@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from xtrkit.cli import render
 from xtrkit.errors import InputError
+
+if TYPE_CHECKING:
+    from xtrkit.recipes import Recipe
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -245,14 +248,13 @@ def demo(
     out.print(f'Ask another: [bold]xtrkit search {index} "your question" --explain[/]', highlight=False)
 
 
-def _recipe(scoring: str, k_prime: int, imputation: str) -> Any:
+def _recipe(scoring: str, k_prime: int, imputation: str) -> Recipe:
     """A recipe whose every part was checked, before a model is loaded for it."""
-    from xtrkit.recipes import COLBERT, XTR
+    from xtrkit.recipes import Recipe
     from xtrkit.scoring.imputation import imputation_named
 
     imputation_named(imputation)
-    base = COLBERT if scoring == "maxsim" else XTR
-    return base.but(scoring=scoring, k_prime=k_prime, imputation=imputation)
+    return Recipe(scoring=scoring, k_prime=k_prime, imputation=imputation)  # type: ignore[arg-type]
 
 
 def _print_json(value: Any) -> None:

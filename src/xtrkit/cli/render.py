@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,7 @@ if TYPE_CHECKING:  # the commands import what they run when they run it, so that
     from xtrkit.retriever import Hit
 
 SNIPPET = 220
-CONTEXT = 30
-"""Characters shown of a passage, and on each side of a matched token."""
+"""Characters shown of a passage."""
 
 
 def print_hits(console: Console, query: str, hits: Sequence[Hit], explained: int | None = None) -> None:
@@ -28,9 +28,9 @@ def print_hits(console: Console, query: str, hits: Sequence[Hit], explained: int
     for hit in hits:
         console.print(Text.assemble((f"{hit.rank:>3}. ", "bold"), (hit.id, "bold green"), f"  {hit.score:.4f}"))
         if hit.text is not None:
-            console.print(Text("     " + one_line(hit.text, SNIPPET), style="dim"))
+            console.print(Text("     " + beginning(hit.text, SNIPPET), style="dim"))
         if hit.matches is not None and (explained is None or hit.rank <= explained):
-            console.print(_matches_table(hit.matches, hit.text or ""))
+            console.print(_matches_table(hit.matches, hit.text or "", console.width))
 
 
 def print_rows(
@@ -105,17 +105,22 @@ def write_runs(rows: Sequence[Row], path: Path) -> list[Path]:
     return written
 
 
-def one_line(text: str, length: int) -> str:
+def beginning(text: str, length: int) -> str:
     """The beginning of a text on one line."""
-    line = " ".join(text.split())
+    line = on_one_line(text).strip()
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
-def _matches_table(matches: Sequence[Match], text: str) -> Table:
+def on_one_line(text: str) -> str:
+    """A text with every run of white space as one space."""
+    return re.sub(r"\s+", " ", text)
+
+
+def _matches_table(matches: Sequence[Match], text: str, width: int) -> Table:
     """Table 6 and Figure 3 of the XTR paper: query token, similarity, matched document token in its context."""
     table = Table(box=None, padding=(0, 2, 0, 5))
-    table.add_column("query token")
-    table.add_column("similarity", justify="right")
+    table.add_column("query token", no_wrap=True, min_width=11)
+    table.add_column("similarity", justify="right", no_wrap=True, min_width=10)
     table.add_column("matched in the passage", no_wrap=True, overflow="ellipsis")
     for match in matches:
         similarity = "–" if match.similarity is None else f"{match.similarity:.3f}"
@@ -123,22 +128,22 @@ def _matches_table(matches: Sequence[Match], text: str) -> Table:
             note = "not retrieved: left out" if match.similarity is None else "not retrieved: imputed"
             table.add_row(Text(match.query_token.piece), Text(similarity, style="yellow"), Text(note, style="yellow"))
         else:
-            context = _in_context(match.document_token, text)
+            context = _in_context(match.document_token, text, width - 36)  # 36: the columns before
             table.add_row(Text(match.query_token.piece), Text(similarity), context)
     return table
 
 
-def _in_context(token: Token, text: str) -> Text:
+def _in_context(token: Token, text: str, room: int) -> Text:
+    """The matched characters, with as much of the text around them as there is room for."""
     if token.start == token.end:
         return Text(token.piece, style="bold magenta")
-    before = " ".join(text[max(0, token.start - CONTEXT) : token.start].split())
-    after = " ".join(text[token.end : token.end + CONTEXT].split())
-    space_before = " " if text[: token.start][-1:].isspace() else ""
-    space_after = " " if text[token.end : token.end + 1].isspace() else ""
+    around = max(5, (room - (token.end - token.start)) // 2)
+    first, last = max(0, token.start - around), token.end + around
+    before, after = on_one_line(text[first : token.start]), on_one_line(text[token.end : last])
     return Text.assemble(
-        (f"…{before}{space_before}", "dim"),
-        (text[token.start : token.end], "bold magenta"),
-        (f"{space_after}{after}…", "dim"),
+        (("…" if first else "") + before.lstrip(), "dim"),
+        (on_one_line(text[token.start : token.end]), "bold magenta"),
+        (after.rstrip() + ("…" if last < len(text) else ""), "dim"),
     )
 
 

@@ -5,7 +5,7 @@
 from, and whether torch made them, is this package's business alone.
 """
 
-from xtrkit.encoding.base import EncodedChunk, Encoder, EncoderIdentity, Token
+from xtrkit.encoding.base import EncodedChunk, Encoder, Token
 from xtrkit.encoding.load import load_encoder
 
-__all__ = ["EncodedChunk", "Encoder", "EncoderIdentity", "Token", "load_encoder"]
+__all__ = ["EncodedChunk", "Encoder", "Token", "load_encoder"]

@@ -3,27 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from xtrkit.values import Ragged
-
-
-@dataclass(frozen=True)
-class EncoderIdentity:
-    """Which model made the vectors of an index, so that no other model is asked to search it.
-
-    Attributes:
-        name: what the user called the model: ``"default"``, a directory, a hub name.
-        layout: the checkpoint layout that was recognised, such as ``"xtr"``.
-        fingerprint: sha256 over everything that decides the embeddings (weights, tokenizer, lengths, markers).
-        dim: dimensions of a token vector.
-    """
-
-    name: str
-    layout: str
-    fingerprint: str
-    dim: int
+from xtrkit.values import EncoderIdentity, Ragged
 
 
 class Token(NamedTuple):
@@ -49,6 +31,7 @@ class Encoder(Protocol):
     """Turns texts into token embeddings; queries and documents may be treated differently.
 
     Embeddings of a text never depend on the texts beside it. A text without any word still has at least one vector.
+    ``batch_size`` counts texts of 128 tokens: a batch holds fewer long texts and more short ones.
     """
 
     @property
@@ -62,7 +45,7 @@ class Encoder(Protocol):
         """Token embeddings of documents, in the order given: one (m, d) float32 run a document."""
 
     def stream_documents(
-        self, texts: Iterable[str], *, batch_size: int = 32, chunk_size: int = 512
+        self, texts: Iterable[str], *, batch_size: int = 32, chunk_size: int = 256
     ) -> Iterator[EncodedChunk]:
         """Encode a stream of any length, ``chunk_size`` texts at a time, holding no more than that in memory."""
 

@@ -32,20 +32,11 @@ import numpy.typing as npt
 
 from xtrkit.errors import IndexExistsError, IndexFormatError, InputError
 from xtrkit.indexing.passages import Passages, PassageWriter
-from xtrkit.values import FloatArray, offsets_of
+from xtrkit.values import EncoderIdentity, FloatArray, offsets_of
 
 FORMAT = "xtrkit-index"
 FORMAT_VERSION = 1
 VECTORS, LENGTHS, PASSAGES, MANIFEST = "vectors.f16", "lengths.i32", "passages.sqlite", "manifest.json"
-
-
-@dataclass(frozen=True)
-class EncoderRecord:
-    """Which encoder made the vectors; None in the manifest where the caller brought embeddings of their own."""
-
-    name: str
-    layout: str
-    fingerprint: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +56,7 @@ class Store:
     halves: npt.NDArray[np.float16]
     offsets: npt.NDArray[np.int64]
     passages: Passages
-    encoder: EncoderRecord | None
+    encoder: EncoderIdentity | None
     size: int
 
     @classmethod
@@ -79,7 +70,7 @@ class Store:
         try:
             n, m, dim = (int(manifest[key]) for key in ("documents", "tokens", "dim"))
             record = manifest["encoder"]
-            encoder = None if record is None else EncoderRecord(**record)
+            encoder = None if record is None else EncoderIdentity(**record)
             sizes = {name: int(manifest["files"][name]["size"]) for name in (VECTORS, LENGTHS, PASSAGES)}
         except (KeyError, TypeError, ValueError) as error:
             raise _damaged(path / MANIFEST, f"it lacks {error}") from error
@@ -104,7 +95,7 @@ def write_store(
     *,
     ids: Iterable[str] | None,
     texts: Iterable[str] | None,
-    encoder: EncoderRecord | None,
+    encoder: EncoderIdentity | None,
     overwrite: bool,
     advance: Callable[[int], None],
 ) -> None:

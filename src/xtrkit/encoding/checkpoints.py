@@ -1,0 +1,209 @@
+"""The checkpoint layouts that xtrkit can load, as values, and the files in them that decide the embeddings.
+
+A directory is recognised by its small JSON files alone; no weight is opened here, and nothing imports torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from xtrkit.errors import ModelError
+
+# In the order of preference: safetensors can't carry code, a pickle can (and is only read as plain tensors).
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+_CONFIGURATIONS = (
+    "config.json", "modules.json", "config_sentence_transformers.json", "sentence_*_config.json", "artifact.metadata",
+)  # fmt: skip
+_TOKENIZER = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
+    "spiece.model", "sentencepiece.bpe.model",
+)  # fmt: skip
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A sign by which a layout is known: a JSON file is there and, where ``key`` is given, says one of ``values``.
+
+    Attributes:
+        file: the JSON file, an object or a list of objects.
+        key: the entry to look at.
+        values: what it may be; a ``*`` stands for anything.
+    """
+
+    file: str
+    key: str = ""
+    values: tuple[str, ...] = ()
+
+    def holds(self, directory: Path) -> bool:
+        """Whether ``directory`` bears this mark."""
+        path = directory / self.file
+        if not path.is_file():
+            return False
+        return not self.key or any(
+            fnmatchcase(str(found), value) for found in _entries(read_json(path), self.key) for value in self.values
+        )
+
+    def __str__(self) -> str:
+        return f"{self.file} with {self.key} {' or '.join(self.values)}" if self.key else self.file
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a family of checkpoints lies on disk.
+
+    Attributes:
+        name: what an index calls it.
+        marks: all of these hold.
+        without: none of these files is there.
+    """
+
+    name: str
+    marks: tuple[Mark, ...]
+    without: tuple[str, ...] = ()
+
+    def holds(self, directory: Path) -> bool:
+        """Whether ``directory`` is laid out like this."""
+        return all(mark.holds(directory) for mark in self.marks) and not any(
+            (directory / file).exists() for file in self.without
+        )
+
+    def __str__(self) -> str:
+        return f"{' and '.join(map(str, self.marks))} ({self.name})"
+
+
+_SENTENCE_TRANSFORMERS = "config_sentence_transformers.json"
+
+# A directory written by MultiVectorEncoder.save_pretrained of sentence-transformers 6.
+NATIVE = Layout(
+    "sentence-transformers", (Mark("modules.json"), Mark(_SENTENCE_TRANSFORMERS, "model_type", ("MultiVectorEncoder",)))
+)
+# PyLate 1.x wrote either mark, depending on the version.
+PYLATE = Layout("pylate", (Mark("modules.json"), Mark(_SENTENCE_TRANSFORMERS, "model_type", ("ColBERT",))))
+PYLATE_CLASSES = Layout("pylate", (Mark("modules.json", "type", ("pylate.*",)),))
+# colbert-ir/colbertv2.0 and its kin: the projection is `linear.weight` among the encoder's weights.
+STANFORD = Layout("stanford-colbert", (Mark("config.json", "architectures", ("HF_ColBERT",)),), ("modules.json",))
+# google/xtr-base-en (t5) and google/xtr-base-multilingual (mt5): the projection is in 2_Dense/.
+XTR = Layout("xtr", (Mark("config.json", "model_type", ("t5", "mt5")),), ("modules.json",))
+
+LAYOUTS = (NATIVE, PYLATE, PYLATE_CLASSES, STANFORD, XTR)
+
+# The encoder that comes with the torch extra; never guessed from a directory, because it has no projection.
+UNPROJECTED = Layout("unprojected", (Mark("config.json"),))
+
+
+def recognise(directory: Path) -> Layout:
+    """The layout of the checkpoint in ``directory``.
+
+    Raises:
+        ModelError: it has none of ``LAYOUTS``; the message says what was looked for.
+    """
+    for layout in LAYOUTS:
+        if layout.holds(directory):
+            return layout
+    message = f"{directory} isn't a late-interaction checkpoint: looked for {'; '.join(map(str, LAYOUTS))}."
+    if (directory / "config.json").is_file():
+        message += (
+            " It holds a plain model: no projection of its token embeddings was found, and a random one would give "
+            "meaningless rankings; train one, or use a late-interaction checkpoint."
+        )
+    raise ModelError(message)
+
+
+def weights_file(folder: Path, purpose: str) -> Path:
+    """The weights in ``folder``: safetensors where both kinds are there.
+
+    Raises:
+        ModelError: there are none; the message says what they would be for (``purpose``).
+    """
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise ModelError(
+        f"{folder / WEIGHTS[0]} (or {WEIGHTS[1]}) is missing: it should hold {purpose}. Fetch the checkpoint again, "
+        "with all its folders."
+    )
+
+
+def dense_folders(directory: Path) -> list[Path]:
+    """The folders of the projections that ``modules.json`` lists, in order."""
+    return [
+        directory / module.get("path", "")
+        for module in read_json(directory / "modules.json")
+        if module.get("type", "").endswith(".Dense")
+    ]
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        ModelError: it can't be read.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} can't be read as JSON ({error}): fetch the checkpoint again.") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that should hold one object.
+
+    Raises:
+        ModelError: it can't be read, or holds something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ModelError(
+            f"{path} should hold a JSON object, got a {type(content).__name__}: fetch the checkpoint again."
+        )
+    return content
+
+
+def fingerprint(directory: Path, in_force: str) -> str:
+    """sha256 over everything that decides the embeddings, wherever the directory lies.
+
+    Args:
+        directory: the checkpoint.
+        in_force: what was chosen beside the files, such as the lengths.
+    """
+    digest = hashlib.sha256(in_force.encode())
+    for path in decisive_files(directory):
+        digest.update(f"\0{path.relative_to(directory).as_posix()}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def decisive_files(directory: Path) -> list[Path]:
+    """The files that decide the embeddings, in a fixed order: configurations, tokenizer, weights.
+
+    README, weights for other engines and a pickled twin of safetensors are none of them.
+    """
+    # Parts beside the encoder lie in numbered folders, such as 2_Dense.
+    folders = [directory, *sorted(directory.glob("[0-9]*_*/"))]
+    return [path for folder in folders for path in _decisive_in(folder)]
+
+
+def _decisive_in(folder: Path) -> Iterator[Path]:
+    for pattern in (*_CONFIGURATIONS, *_TOKENIZER):
+        yield from sorted(folder.glob(pattern))
+    # Large models are cut into numbered shards.
+    for pattern in ("model*.safetensors", "pytorch_model*.bin"):
+        if found := sorted(folder.glob(pattern)):
+            yield from found
+            return
+
+
+def _entries(content: Any, key: str) -> list[Any]:
+    objects = content if isinstance(content, list) else [content]
+    found = [entry.get(key) for entry in objects if isinstance(entry, dict)]
+    return [value for entry in found for value in (entry if isinstance(entry, list) else [entry])]

@@ -1,0 +1,76 @@
+"""Open a checkpoint by name or path."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from xtrkit.encoding.base import Encoder
+from xtrkit.encoding.checkpoints import UNPROJECTED, recognise
+from xtrkit.encoding.default import DEFAULT, default_directory
+from xtrkit.errors import MissingExtraError, ModelError
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+# What the torch encoder reads; hub repositories often hold the same weights for other engines, too.
+_HUB_FILES = ("*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.metadata")
+
+
+def load_encoder(
+    name_or_path: str | Path = DEFAULT,
+    *,
+    device: str | None = None,
+    query_length: int | None = None,
+    document_length: int | None = None,
+) -> Encoder:
+    """Load an encoder.
+
+    Args:
+        name_or_path: "default" (token embeddings of all-MiniLM-L6-v2, installed with the torch extra), the directory
+            of a checkpoint in one of the layouts that ``checkpoints.LAYOUTS`` lists, or a name on the Hugging Face
+            hub such as "google/xtr-base-en".
+        device: "cpu", "cuda", …; by default what torch finds.
+        query_length: most tokens of a query, markers included; by default the checkpoint's own.
+        document_length: most tokens of a document, markers included; by default the checkpoint's own.
+
+    Raises:
+        ModelError: no such checkpoint, or one that lacks something. Nothing is ever filled in at random.
+        MissingExtraError: torch or sentence-transformers isn't installed.
+        InputError: a length that the model can't have.
+    """
+    name = str(name_or_path)
+    try:
+        from xtrkit.encoding.torch_encoder import TorchEncoder
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in ("torch", "transformers", "sentence_transformers"):
+            raise
+        raise MissingExtraError(f'Encoding text needs {package}: run pip install "xtrkit[torch]".') from error
+    if name == DEFAULT:
+        directory, layout = default_directory(), UNPROJECTED
+    else:
+        directory = Path(name) if Path(name).is_dir() else _fetch(name)
+        layout = recognise(directory)
+    return TorchEncoder(
+        name, directory, layout, device=device, query_length=query_length, document_length=document_length
+    )
+
+
+def _fetch(name: str) -> Path:
+    """The directory of a hub model: downloaded, or from the local cache where the hub can't be reached."""
+    reason = "it doesn't look like an owner/model name"
+    if _HUB_NAME.fullmatch(name):
+        from huggingface_hub import snapshot_download
+
+        try:
+            return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
+        except Exception as error:  # the hub's client raises errors of half a dozen libraries
+            reason = str(error).split("\n", maxsplit=1)[0].rstrip(".") or type(error).__name__
+            raise _not_found(name, reason) from error
+    raise _not_found(name, reason)
+
+
+def _not_found(name: str, reason: str) -> ModelError:
+    return ModelError(
+        f"{name!r} is neither a directory nor a model that the Hugging Face hub or its local cache could give "
+        f"({reason}): check the spelling or, offline, pass the directory of a checkpoint that you have."
+    )

@@ -1,0 +1,249 @@
+"""The encoder that runs on torch: any late-interaction checkpoint, through sentence-transformers' modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+
+from xtrkit.encoding.base import EncodedChunk, Token
+from xtrkit.encoding.checkpoints import Layout, fingerprint
+from xtrkit.encoding.modules import build_model, quiet
+from xtrkit.encoding.spans import cleaned, origins, span_in
+from xtrkit.errors import InputError
+from xtrkit.progress import progress_bar
+from xtrkit.values import EncoderIdentity, FloatArray, Ragged
+
+Task = Literal["query", "document"]
+Features = dict[str, Any]
+
+# Tokenizers without a limit say so with an astronomic number; attention over that many tokens would not fit.
+_UNLIMITED = 100_000
+_LENGTH_WHERE_UNLIMITED = 512
+
+# A batch holds as many tokens as ``batch_size`` texts of this length: a batch of long texts falls out of the caches of
+# a CPU (32 texts of 256 tokens took a fifth longer than 16 and 16), one of short texts keeps its cores idle.
+_TYPICAL_LENGTH = 128
+
+
+class TorchEncoder:
+    """An :class:`~xtrkit.encoding.base.Encoder` over a sentence-transformers ``MultiVectorEncoder``.
+
+    Attributes:
+        model: the ``MultiVectorEncoder``; ``model.save_pretrained`` writes a directory that ``load_encoder`` opens.
+        query_length: most tokens of a query, markers and [MASK]s included.
+        document_length: most tokens of a document, markers included.
+
+    Everywhere, ``batch_size`` counts texts of 128 tokens: of longer ones fewer share a batch, of shorter ones more.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        layout: Layout,
+        *,
+        device: str | None = None,
+        query_length: int | None = None,
+        document_length: int | None = None,
+    ) -> None:
+        self._name, self._directory, self._layout = name, directory, layout
+        self.model = build_model(directory, layout, device)
+        self._transformer: Transformer = self.model[0]
+        self.query_length = self._set_query_length(query_length)
+        self.document_length = self._set_document_length(document_length)
+
+    @cached_property
+    def identity(self) -> EncoderIdentity:
+        """Which model this is; hashes the checkpoint's files at the first call."""
+        in_force = f"{self._layout.name} {self.query_length} {self.document_length}"
+        return EncoderIdentity(
+            name=self._name,
+            layout=self._layout.name,
+            fingerprint=fingerprint(self._directory, in_force),
+            dim=self.model.get_embedding_dimension(),
+            query_length=self.query_length,
+            document_length=self.document_length,
+        )
+
+    def encode_queries(self, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False) -> Ragged:
+        """Token embeddings of queries, in the order given: one (n, d) float32 run a query."""
+        return self._encode(texts, "query", batch_size, progress).embeddings
+
+    def encode_documents(self, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False) -> Ragged:
+        """Token embeddings of documents, in the order given: one (m, d) float32 run a document."""
+        return self._encode(texts, "document", batch_size, progress).embeddings
+
+    def stream_documents(
+        self, texts: Iterable[str], *, batch_size: int = 32, chunk_size: int = 256
+    ) -> Iterator[EncodedChunk]:
+        """Encode a stream of any length, ``chunk_size`` texts at a time, holding no more than that in memory."""
+        if chunk_size < 1:
+            raise InputError(f"chunk_size must be at least 1, got {chunk_size}.")
+        _refuse_bare_string(texts)
+        stream = iter(texts)
+        while chunk := list(islice(stream, chunk_size)):
+            yield self._encode(chunk, "document", batch_size, progress=False)
+
+    def query_tokens(self, text: str) -> list[Token]:
+        """The tokens behind the rows of ``encode_queries([text])``, one for each row, in order."""
+        return self._tokens(text, "query")
+
+    def document_tokens(self, text: str) -> list[Token]:
+        """The tokens behind the rows of ``encode_documents([text])``, one for each row, in order."""
+        return self._tokens(text, "document")
+
+    def _encode(self, texts: Sequence[str], task: Task, batch_size: int, progress: bool) -> EncodedChunk:
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}.")
+        _refuse_bare_string(texts)
+        prepared, lengths = self._prepare(texts, task)
+        found: list[FloatArray] = [np.empty(0)] * len(prepared)
+        bar = progress_bar(f"Encoding {'queries' if task == 'query' else 'documents'}", len(prepared), shown=progress)
+        with bar as advance:
+            for batch in self._batches(lengths, task, batch_size):
+                for place, rows in zip(batch, self._forward([prepared[i] for i in batch], task), strict=True):
+                    found[place] = rows
+                advance(len(batch))
+        truncated = int((lengths > self._limit(task)).sum())
+        return EncodedChunk(Ragged.from_arrays(found, self.model.get_embedding_dimension()), truncated)
+
+    def _batches(self, lengths: npt.NDArray[np.int64], task: Task, batch_size: int) -> Iterator[npt.NDArray[np.intp]]:
+        """The places of the texts of each batch: of like length, so that little is padding; the longest first."""
+        padded = np.clip(lengths, 1, self._limit(task))
+        if task == "query" and self._transformer.query_expansion is not None:
+            padded = np.maximum(padded, self._transformer.query_expansion["length"])
+        order = np.argsort(-padded, kind="stable")
+        start = 0
+        while start < len(order):
+            stop = start + max(1, batch_size * _TYPICAL_LENGTH // int(padded[order[start]]))
+            yield order[start:stop]
+            start = stop
+
+    def _forward(self, prepared: list[str], task: Task) -> list[FloatArray]:
+        """One batch through the model: a (tokens, d) array a text."""
+        # Batch by batch, so that a thread with a query need not wait for another's whole collection.
+        with quiet(), torch.inference_mode():
+            features = self._preprocess(prepared, task)
+            kept = self._kept(features, task)
+            features = {key: _to(value, self.model.device) for key, value in features.items()}
+            vectors = self.model(features, task=task)["token_embeddings"].cpu().numpy()
+        return [rows[mask] for rows, mask in zip(vectors, kept.numpy(), strict=True)]
+
+    def _tokens(self, text: str, task: Task) -> list[Token]:
+        prepared, lengths = self._prepare([text], task)
+        with quiet():
+            features = self._preprocess(prepared, task, with_spans=True)
+            kept = self._kept(features, task)[0].tolist()
+        pieces = self._transformer.tokenizer.convert_ids_to_tokens(features["input_ids"][0].tolist())
+        spans = features["offset_mapping"][0].tolist() if lengths[0] else []
+        # [MASK]s may follow the tokens that the tokenizer knows of; they stand for no characters.
+        spans += [(0, 0)] * (len(pieces) - len(spans))
+        origin = origins(text) if self._transformer.do_lower_case else range(len(text) + 1)
+        marker = len(self._prompt(task))
+
+        def token(piece: str, start: int, end: int) -> Token:
+            start, end = max(start - marker, 0), max(end - marker, 0)
+            # One character may have become two: a token of either stands for the whole of it.
+            end = origin[end - 1] + 1 if end > start else origin[start]
+            return Token(piece, *span_in(text, origin[start], end))
+
+        return [token(piece, *span) for piece, span, keep in zip(pieces, spans, kept, strict=True) if keep]
+
+    def _prepare(self, texts: Sequence[str], task: Task) -> tuple[list[str], npt.NDArray[np.int64]]:
+        """Texts as the tokenizer should get them, and (N,) how many tokens each has before anything is cut off."""
+        for text in texts:
+            if not isinstance(text, str):
+                raise InputError(f"A text must be a string, got {type(text).__name__}.")
+        prepared = [cleaned(text) for text in texts]
+        if self._transformer.do_lower_case:
+            # The tokenizer lower-cases, too, but character by character, which misses the final sigma of Greek.
+            prepared = [text.lower() for text in prepared]
+        lengths = self._token_counts(prepared, task)
+        # A tokenizer without special tokens makes nothing of an empty text, which should have a vector all the same.
+        return [text if length else "." for text, length in zip(prepared, lengths, strict=True)], lengths
+
+    def _limit(self, task: Task) -> int:
+        return self.query_length if task == "query" else self.document_length
+
+    def _prompt(self, task: Task) -> str:
+        return self.model.prompts.get(task) or ""
+
+    def _token_counts(self, prepared: list[str], task: Task) -> npt.NDArray[np.int64]:
+        """(N,) how many tokens each text has, markers included, before anything is cut off."""
+        if not prepared:
+            return np.zeros(0, dtype=np.int64)
+        prompt = self._prompt(task)
+        with quiet():
+            ids = self._transformer.tokenizer([prompt + text for text in prepared], verbose=False)["input_ids"]
+        return np.array([len(tokens) for tokens in ids], dtype=np.int64)
+
+    def _preprocess(self, prepared: list[str], task: Task, *, with_spans: bool = False) -> Features:
+        options = {"text": {"return_offsets_mapping": True}} if with_spans else None
+        features: Features = self.model.preprocess(
+            prepared, prompt=self._prompt(task) or None, task=task, processing_kwargs=options
+        )
+        return features
+
+    def _kept(self, features: Features, task: Task) -> torch.Tensor:
+        """(texts, tokens) which tokens have a vector: sentence-transformers' own mask, but never an empty row."""
+        tokens = features["attention_mask"].bool()
+        masked: Features = {
+            key: features.get(key) for key in ("input_ids", "attention_mask", "query_expansion_positions")
+        }
+        for module in self.model:
+            if isinstance(module, MultiVectorMask):
+                masked = module(masked, task=task)
+        kept = masked["attention_mask"].bool()
+        return torch.where(kept.any(dim=1, keepdim=True), kept, tokens)
+
+    def _set_query_length(self, length: int | None) -> int:
+        """Put the length of queries in force; [MASK] expansion to a fixed length goes by it, too."""
+        transformer, expansion = self._transformer, self._transformer.query_expansion
+        if length is not None:
+            self._check_length("query_length", length, "query")
+            transformer.query_length = length
+            if expansion is not None:
+                floor = length if expansion["strategy"] == "fixed" else min(length, expansion["length"])
+                transformer.query_expansion = {**expansion, "length": floor}
+        elif expansion is not None and expansion["strategy"] == "fixed":
+            transformer.query_length = expansion["length"]
+        else:
+            transformer.query_length = transformer.query_length or self._own_length()
+        return int(transformer.query_length)
+
+    def _set_document_length(self, length: int | None) -> int:
+        if length is not None:
+            self._check_length("document_length", length, "document")
+        self._transformer.document_length = length or self._transformer.document_length or self._own_length()
+        return int(self._transformer.document_length)
+
+    def _own_length(self) -> int:
+        stated = int(self._transformer.tokenizer.model_max_length)
+        return stated if stated < _UNLIMITED else _LENGTH_WHERE_UNLIMITED
+
+    def _check_length(self, what: str, length: int, task: Task) -> None:
+        markers = int(self._token_counts([""], task)[0])
+        most = getattr(self._transformer.config, "max_position_embeddings", None) or _UNLIMITED
+        if not markers < length <= most:
+            raise InputError(
+                f"{what} must be from {markers + 1} ({markers} markers and a token of text) to {most} for this model, "
+                f"got {length}."
+            )
+
+
+def _refuse_bare_string(texts: Iterable[str]) -> None:
+    if isinstance(texts, str):
+        raise InputError("Expected several texts, got one string: pass a list, such as [text].")
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, torch.Tensor) else value

@@ -1,0 +1,87 @@
+"""What importing costs: no torch for searching, half a second for the package, no cycle."""
+
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import xtrkit
+
+SEARCH_WITHOUT_TORCH = """
+import sys, tempfile, numpy as np
+import xtrkit
+index = xtrkit.Index.create(tempfile.mkdtemp() + "/idx", [[np.eye(4, dtype=np.float32)]])
+assert len(index.search(np.eye(4, dtype=np.float32)[:2])) == 1
+assert xtrkit.Retriever and xtrkit.load_encoder
+"""
+NOTHING_OF_TORCH = """
+loaded = {name.partition(".")[0] for name in sys.modules} & {"torch", "transformers", "sentence_transformers"}
+sys.exit(f"loaded {loaded}" if loaded else 0)
+"""
+
+
+def run_python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_searching_needs_no_torch():
+    ran = run_python(SEARCH_WITHOUT_TORCH + NOTHING_OF_TORCH)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_the_test_above_can_fail():
+    ran = run_python("import sys, torch\n" + NOTHING_OF_TORCH)
+    assert ran.returncode == 1
+    assert "loaded {'torch'}" in ran.stderr
+
+
+def test_the_package_itself_loads_nothing_heavy():
+    ran = run_python(
+        "import sys, xtrkit\n"
+        "assert not {'numba', 'numpy', 'torch', 'rich', 'typer'} & set(sys.modules), sorted(sys.modules)\n"
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_help_loads_neither_kernels_nor_torch():
+    ran = run_python(
+        "import sys\n"
+        "sys.argv = ['xtrkit', 'search', '--help']\n"
+        "from xtrkit.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    assert end.code == 0\n"
+        "assert not {'numba', 'torch', 'sentence_transformers'} & set(sys.modules)\n"
+    )
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_the_public_names():
+    assert xtrkit.__all__ == sorted(xtrkit.__all__, key=lambda name: (not name.isupper(), name))
+    assert len(xtrkit.__all__) <= 10
+    for name in xtrkit.__all__:
+        assert getattr(xtrkit, name).__name__ == name if name not in ("XTR", "COLBERT") else True
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = xtrkit.nothing
+
+
+def module_names():
+    return sorted(
+        module.name for module in pkgutil.walk_packages(xtrkit.__path__, "xtrkit.") if "__main__" not in module.name
+    )
+
+
+def test_every_module_can_be_imported_first():
+    """Import cycles show only in the module that comes first: each is the first once, in a forked process."""
+    code = (
+        "import importlib, os, sys\n"
+        f"for name in {module_names()!r}:\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        try:\n            importlib.import_module(name)\n"
+        "        except BaseException as error:\n            print(name, repr(error), file=sys.stderr); os._exit(1)\n"
+        "        os._exit(0)\n"
+        "    if os.waitpid(child, 0)[1]:\n        sys.exit(1)\n"
+    )
+    ran = run_python("import numpy, numba, torch, sentence_transformers\n" + code)
+    assert ran.returncode == 0, ran.stderr
