@@ -12,7 +12,6 @@ from xtrkit.kernels.jit import kernel
 from xtrkit.kernels.prefetch import prefetch
 
 BINS = 512
-LANES = 16
 SMALLEST_RANGE = np.float32(1e-30)
 
 
@@ -28,7 +27,9 @@ def kth_largest(values: npt.NDArray[np.float32], k: int, scratch: npt.NDArray[np
         k: which one, from 1.
         scratch: as many places.
     """
-    lowest, highest = _range(values)
+    lowest, highest = values[0], values[0]
+    for j in range(len(values)):
+        lowest, highest = min(lowest, values[j]), max(highest, values[j])
     if not highest - lowest > SMALLEST_RANGE:  # so that the factor below is finite
         scratch[: len(values)] = values
         return _select(scratch[: len(values)], k)
@@ -45,22 +46,6 @@ def kth_largest(values: npt.NDArray[np.float32], k: int, scratch: npt.NDArray[np
         scratch[inside] = values[j]
         inside += _bin(values[j], lowest, factor) == wanted
     return _select(scratch[:inside], k - above)
-
-
-@kernel
-def _range(values: npt.NDArray[np.float32]) -> Any:
-    """Minimum and maximum, in 16 strands: LLVM does not reorder comparisons of floats by itself."""
-    low, high = np.full(LANES, values[0]), np.full(LANES, values[0])
-    whole = len(values) // LANES * LANES
-    for first in range(0, whole, LANES):
-        for lane in range(LANES):
-            value = values[first + lane]
-            low[lane] = value if value < low[lane] else low[lane]
-            high[lane] = value if value > high[lane] else high[lane]
-    lowest, highest = low.min(), high.max()
-    for j in range(whole, len(values)):
-        lowest, highest = min(lowest, values[j]), max(highest, values[j])
-    return lowest, highest
 
 
 @kernel
