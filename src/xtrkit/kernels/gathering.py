@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.kernels.codes import CACHE_LINE, centroid_products, products, scores_of_products
+from xtrkit.kernels.codes import CACHE_LINE, scores_of_products, unpack_row, vector_products
 from xtrkit.kernels.jit import kernel
 from xtrkit.kernels.prefetch import prefetch
 
@@ -36,7 +36,7 @@ def centroid_scores(
     for first in range(0, len(scales), BLOCK):
         last = min(first + BLOCK, len(scales))
         for i in range(len(query)):
-            centroid_products(vectors, first, last, query[i], sums)
+            vector_products(vectors, first, last, query[i], sums)
             for c in range(first, last):
                 scores[c, i] = np.float32(sums[c - first]) * (scales[c] * query_scales[i])
 
@@ -77,7 +77,8 @@ def sums_of_max(
     longest = 0
     for document in candidates:
         longest = max(longest, document_offsets[document + 1] - document_offsets[document])
-    gathered = np.empty((longest, codes.shape[1]), dtype=np.uint8)
+    # Unpacked once for all query tokens: 4.4 ns a product whatever the bits, against 5.1 (4 bits) to 10 (1 bit).
+    levels = np.empty((longest, query.shape[1]), dtype=np.int16)
     gathered_halves, clusters = np.empty(longest, dtype=np.uint16), np.empty(longest, dtype=np.int32)
     whole, score_bits = np.empty(longest, dtype=np.int32), np.empty(longest, dtype=np.uint32)
     scores = score_bits.view(np.float32)
@@ -88,7 +89,7 @@ def sums_of_max(
             _prefetch_rows(codes, positions, document_offsets, candidates[candidate + 1])
         for token in range(count):
             row = positions[first + token]
-            gathered[token] = codes[row]
+            unpack_row(codes, row, bits, levels, token)
             gathered_halves[token] = halves[row]
             cluster = marks[row // ROWS_PER_MARK]
             while offsets[cluster + 1] <= row:
@@ -96,7 +97,7 @@ def sums_of_max(
             clusters[token] = cluster
         total = np.float64(0)
         for i in range(len(query)):
-            products(gathered, 0, count, 0, query[i], bits, whole)
+            vector_products(levels, 0, count, query[i], whole)
             scores_of_products(
                 whole, count, gathered_halves, 0, 0.0, query_scales[i], query_offsets[i], score_bits, scores
             )

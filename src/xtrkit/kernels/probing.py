@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.kernels.codes import CACHE_LINE, centroid_products, products, scores_of_products
+from xtrkit.kernels.codes import CACHE_LINE, products, scores_of_products, vector_products
 from xtrkit.kernels.jit import kernel
 from xtrkit.kernels.prefetch import prefetch
 
@@ -114,7 +114,7 @@ def nearest_clusters(
     group_values, values = np.empty(n_groups, dtype=np.float32), np.empty(n_centroids, dtype=np.float32)
     numbers, scratch = np.empty(n_centroids, dtype=np.int32), np.empty(max(n_groups, n_centroids), dtype=np.float32)
     for i in range(len(query)):
-        centroid_products(group_vectors, 0, n_groups, query[i], sums)
+        vector_products(group_vectors, 0, n_groups, query[i], sums)
         for group in range(n_groups):
             group_values[group] = np.float32(sums[group]) * group_scales[group]
         border = kth_largest(group_values, groups_probed, scratch)
@@ -122,7 +122,7 @@ def nearest_clusters(
         for group in range(n_groups):
             if group_values[group] >= border:
                 first, last = group_offsets[group], group_offsets[group + 1]
-                centroid_products(centroid_vectors, first, last, query[i], sums)
+                vector_products(centroid_vectors, first, last, query[i], sums)
                 for c in range(first, last):
                     values[seen + c - first] = np.float32(sums[c - first]) * (centroid_scales[c] * query_scales[i])
                     numbers[seen + c - first] = c
