@@ -15,8 +15,8 @@ import numpy as np
 from xtrkit.kernels import dense, reference
 from xtrkit.recipes import COLBERT, XTR
 from xtrkit.search import search
-from xtrkit.token_retrieval.exact import BLOCK_TOKENS, TokenVectors
-from xtrkit.values import Ragged
+from xtrkit.token_retrieval.exact import BLOCK_TOKENS
+from xtrkit.values import Ragged, TokenVectors
 
 
 def median_seconds(function, times=7):

@@ -17,6 +17,7 @@ from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.gathering import centroid_scores, sums_of_max
 from xtrkit.kernels.probing import kth_scores, sum_best
 from xtrkit.recipes import Scoring
+from xtrkit.scoring.ranking import best_first
 from xtrkit.scoring.estimation import MIN, Estimate, cumulated, lowest_centroids
 from xtrkit.token_retrieval.centroid import Probes, QuantisedQuery, choose_clusters, probe, quantised, token_hits
 from xtrkit.values import FloatArray, TokenHits
@@ -103,21 +104,12 @@ def search_batch(
         return list(pool.map(lambda query: search(index, query, k, scoring, effort, subset), queries))
 
 
-def retrieved_tokens(index: CompressedTokens, query: FloatArray, effort: Effort = DEFAULT) -> TokenHits:
-    """The token hits that XTR's score of a query is made of, with the same effort, to explain a ranking."""
+def evidence(index: CompressedTokens, query: FloatArray, effort: Effort = DEFAULT) -> tuple[TokenHits, Scores]:
+    """What XTR's scores of a query are made of, with the same effort: the token hits, and (n,) m_i."""
     quantised_query = quantised(query, index)
     probes = probe(index, quantised_query, effort.nprobe)
-    lowest, _ = _imputed(index, quantised_query, probes, effort.k_prime, effort.imputation)
-    return token_hits(index, probes, lowest)
-
-
-def best_first(documents: npt.NDArray[np.integer], scores: Scores, k: int) -> tuple[Documents, Scores]:
-    """The k highest scores in descending order; of equal ones the lower document number comes first."""
-    if len(scores) > k:
-        kept = scores >= np.partition(scores, len(scores) - k)[len(scores) - k]
-        documents, scores = documents[kept], scores[kept]
-    order = np.lexsort((documents, -scores))[:k]
-    return documents[order].astype(np.int64), scores[order]
+    lowest, missing = _imputed(index, quantised_query, probes, effort.k_prime, effort.imputation)
+    return token_hits(index, probes, lowest), missing
 
 
 def _search_xtr(

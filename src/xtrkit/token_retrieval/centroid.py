@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from xtrkit.indexing.codec import GridCodec
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.codes import QUERY_LIMIT
 from xtrkit.kernels.probing import nearest_clusters, score_clusters
@@ -143,3 +144,12 @@ def _place(index: CompressedTokens, row: int) -> int:
     document = index.documents[row]
     first, last = index.document_offsets[document], index.document_offsets[document + 1]
     return int(first + np.flatnonzero(index.positions[first:last] == row)[0])
+
+
+def decompressed(index: CompressedTokens, document: int) -> npt.NDArray[np.float32]:
+    """What the index knows of a document's (m, d) token vectors: centroid and decoded residual, rotated back."""
+    rows = index.positions[index.document_offsets[document] : index.document_offsets[document + 1]].astype(np.int64)
+    clusters = np.searchsorted(index.offsets, rows, side="right") - 1
+    centroids = index.centroid_vectors[clusters] * index.centroid_scales[clusters, np.newaxis]
+    residuals = GridCodec(index.bits).decode(index.codes[rows], index.scales[rows], index.dim)
+    return np.asarray((centroids + residuals) @ index.rotation.T, dtype=np.float32)
