@@ -135,12 +135,10 @@ class CompressedEngine:
     def search(self, queries: Ragged, k: int, recipe: Recipe, threads: int) -> list[Found]:
         """The k best documents of each query, some queries at a time."""
         effort = _effort(recipe)
-        results = search_compressed.search_batch(
-            self._index, list(queries), k, recipe.scoring, effort, threads=threads
-        )
+        results = search_compressed.search_batch(self._index, list(queries), k, recipe.scoring, effort, threads=threads)
         return [
-            Found(documents, _reduced(scores, len(query), recipe), effort.k_prime if recipe.scoring == "xtr" else None)
-            for query, (documents, scores) in zip(queries, results, strict=True)
+            Found(documents, scores, effort.k_prime if recipe.scoring == "xtr" else None)
+            for documents, scores in results
         ]
 
     def evidence(self, query: FloatArray, found: Found, recipe: Recipe) -> Evidence:
@@ -159,4 +157,5 @@ def _effort(recipe: Recipe) -> search_compressed.Effort:
         k_prime=recipe.k_prime,
         imputation=estimate_named(recipe.imputation),
         candidates=recipe.candidates,
+        reduction=recipe.reduction,
     )

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.errors import InputError
 from xtrkit.engines import Evidence, engine_of
+from xtrkit.errors import InputError
 from xtrkit.indexing.store import EXACT_BITS, Store, write_store
 from xtrkit.progress import Advance
 from xtrkit.recipes import XTR, Recipe, check_k

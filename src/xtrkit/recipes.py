@@ -21,6 +21,20 @@ Scoring = Literal["xtr", "maxsim"]
 Reduction = Literal["mean", "sum"]
 
 
+def check_k(k: int) -> None:
+    """Refuse a number of documents that can't be asked for.
+
+    Raises:
+        InputError: it isn't a whole number of at least 1.
+    """
+    _check_count("k", k)
+
+
+def _check_count(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How a search scores documents, and how thoroughly it looks.
@@ -74,17 +88,3 @@ class Recipe:
 
 XTR = Recipe()
 COLBERT = Recipe(scoring="maxsim")
-
-
-def check_k(k: int) -> None:
-    """Refuse a number of documents that can't be asked for.
-
-    Raises:
-        InputError: it isn't a whole number of at least 1.
-    """
-    _check_count("k", k)
-
-
-def _check_count(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")

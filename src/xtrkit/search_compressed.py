@@ -16,9 +16,9 @@ from xtrkit.errors import InputError
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.gathering import centroid_scores, sums_of_max
 from xtrkit.kernels.probing import kth_scores, sum_best
-from xtrkit.recipes import Scoring
-from xtrkit.scoring.ranking import best_first
+from xtrkit.recipes import Reduction, Scoring
 from xtrkit.scoring.estimation import MIN, Estimate, cumulated, lowest_centroids
+from xtrkit.scoring.ranking import best_first
 from xtrkit.token_retrieval.centroid import Probes, QuantisedQuery, choose_clusters, probe, quantised, token_hits
 from xtrkit.values import FloatArray, TokenHits
 
@@ -40,12 +40,14 @@ class Effort:
         k_prime: k' of XTR's "min" imputation.
         imputation: what stands for a missing similarity; XTR only.
         candidates: documents that ColBERT's full sum of maxima is computed for; "maxsim" only.
+        reduction: as in :class:`~xtrkit.recipes.Recipe`.
     """
 
     nprobe: int = 32
     k_prime: int = 1000
     imputation: Estimate = MIN
     candidates: int = 300
+    reduction: Reduction | None = None
 
     def __post_init__(self) -> None:
         for name in ("nprobe", "k_prime", "candidates"):
@@ -86,7 +88,8 @@ def search(
     imputation = effort.imputation if scoring == "xtr" else Estimate("centroid")
     documents, scores = _search_xtr(index, quantised_query, wanted, k, effort, imputation, subset)
     if scoring == "maxsim":
-        return best_first(documents, _sums_of_max(index, quantised_query, documents), k)
+        sums = _sums_of_max(index, quantised_query, documents)
+        return best_first(documents, sums / len(query) if effort.reduction == "mean" else sums, k)
     return documents, scores
 
 
@@ -126,14 +129,20 @@ def _search_xtr(
     nprobe, k_prime = effort.nprobe, effort.k_prime
     while True:
         probes = probe(index, query, nprobe)
-        documents, scores = _xtr_scores(index, query, probes, k_prime, imputation, subset)
+        documents, scores = _xtr_scores(index, query, probes, k_prime, imputation, effort.reduction, subset)
         if len(documents) >= needed or (nprobe >= index.n_clusters and k_prime >= index.n_tokens):
             return best_first(documents, scores, wanted)
         nprobe, k_prime = 2 * nprobe, 2 * k_prime
 
 
 def _xtr_scores(
-    index: CompressedTokens, query: QuantisedQuery, probes: Probes, k_prime: int, imputation: Estimate, subset: Subset
+    index: CompressedTokens,
+    query: QuantisedQuery,
+    probes: Probes,
+    k_prime: int,
+    imputation: Estimate,
+    reduction: Reduction | None,
+    subset: Subset,
 ) -> tuple[npt.NDArray[np.int32], Scores]:
     """Documents with hits, in no order, and their scores."""
     chosen, n, n_documents = probes.chosen, len(probes.chosen.counts), index.n_documents
@@ -145,9 +154,10 @@ def _xtr_scores(
         lowest, missing, subset, totals, matched, found,
     )  # fmt: skip
     documents = found[:count]
-    if imputation.kind == "none":
-        return documents, totals[documents] / matched[documents]
-    return documents, (totals[documents] + missing.sum()) / n
+    scores = totals[documents] + missing.sum()
+    if reduction != "sum":
+        scores /= matched[documents] if imputation.kind == "none" else n
+    return documents, scores
 
 
 def _imputed(

@@ -18,7 +18,8 @@ from xtrkit.kernels.probing import sum_best
 from xtrkit.scoring import xtr
 from xtrkit.scoring.estimation import Estimate, cumulated, estimate_named
 from xtrkit.scoring.imputation import lowest_retrieved
-from xtrkit.search_compressed import DEFAULT, Effort, best_first, retrieved_tokens, search, search_batch
+from xtrkit.scoring.ranking import best_first
+from xtrkit.search_compressed import DEFAULT, Effort, evidence, search, search_batch
 from xtrkit.token_retrieval.centroid import choose_clusters, probe, quantised
 from xtrkit.values import Ragged
 
@@ -221,7 +222,7 @@ def test_threads_change_nothing(index):
 def test_token_hits_make_the_score(index, query):
     """The hits, scored by the exact engine's formula, give the same documents and scores."""
     effort = replace(DEFAULT, nprobe=3, k_prime=4)
-    hits = retrieved_tokens(index, query, effort)
+    hits, _ = evidence(index, query, effort)
     assert all((np.diff(hits.rows[hits.of(i)]) > 0).all() for i in range(len(query)))
     owners = np.searchsorted(index.document_offsets, hits.rows, side="right") - 1
     assert owners.tolist() == hits.documents.tolist()
