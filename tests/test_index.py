@@ -161,6 +161,55 @@ def test_overwriting_replaces_an_index_once_the_new_one_is_complete(index, path,
     assert next(iter(index.search(DOCUMENTS[4], k=1)))[0] == IDS[4]
 
 
+def test_what_was_put_there_during_the_build_is_kept(path):
+    def batches():
+        yield DOCUMENTS
+        path.mkdir()
+        (path / "precious").write_text("mine")
+
+    with pytest.raises(IndexExistsError, match="exists already"):
+        Index.create(path, batches())
+    assert (path / "precious").read_text() == "mine"
+    assert [p.name for p in path.parent.iterdir()] == ["idx"]
+
+
+def test_of_two_builds_the_second_to_finish_is_refused(path):
+    def batches():
+        yield DOCUMENTS
+        Index.create(path, [DOCUMENTS[:1]])
+
+    with pytest.raises(IndexExistsError, match="exists already"):
+        Index.create(path, batches())
+    assert len(Index.open(path)) == 1
+
+
+def test_overwriting_through_a_symlink_replaces_what_it_points_to(index, path, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    Index.create(link, [DOCUMENTS[:2]], overwrite=True)
+    assert link.is_symlink()
+    assert len(Index.open(path)) == 2
+
+
+def test_a_closed_index_says_so(index):
+    index.close()
+    with pytest.raises(InputError, match="The index is closed"):
+        index.search(DOCUMENTS[0])
+
+
+def test_vectors_that_are_no_numbers_any_more_are_damage(path):
+    Index.create(path, [DOCUMENTS]).close()
+    halves = np.memmap(path / "vectors.f16", dtype=np.float16, mode="r+")
+    halves[:8] = np.nan
+    halves.flush()
+    with pytest.raises(IndexFormatError, match="are no numbers: it is damaged"):
+        Index.open(path).search(DOCUMENTS[0], k_prime=100)
+
+
+def test_numpy_integers_are_whole_numbers(index):
+    assert len(index.search(DOCUMENTS[0], k=np.int64(2), k_prime=np.int32(3))) == 2
+
+
 def test_what_is_no_index_is_never_overwritten(tmp_path):
     (tmp_path / "precious").write_text("mine")
     with pytest.raises(IndexExistsError, match="is not an index, so it is not overwritten"):
@@ -175,7 +224,8 @@ def test_what_is_no_index_is_never_overwritten(tmp_path):
         (np.ones(8, np.float32), r"A query must be token embeddings of shape .*, got shape \(8,\)"),
         (np.ones((1, 8), np.int64), r"floating point, got shape \(1, 8\) of int64"),
         (np.ones((0, 8), np.float32), r"The query has no tokens"),
-        (NAN, r"The query has NaN or infinity"),
+        (NAN, r"The query has NaN, infinity or a number beyond ±65504"),
+        (np.full((1, 8), 1e300), r"a number beyond ±65504"),
     ],
 )
 def test_queries_that_cannot_be_searched(index, query, message):

@@ -1,5 +1,7 @@
 """Text in, ranking out, with a real model: the facade and its explanations."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -128,6 +130,21 @@ def test_an_index_of_embeddings_takes_any_encoder_of_its_dimension(tmp_path, def
 def test_a_query_that_asks_nothing(retriever, query):
     with pytest.raises(InputError, match="A query must be a text with something in it"):
         retriever.search(query)
+
+
+def test_passages_that_can_be_read_only_once(tmp_path, default_encoder):
+    with pytest.raises(InputError, match="read twice, which an iterator can't be"):
+        index_collection(iter(PASSAGES), tmp_path / "idx", default_encoder)
+
+
+def test_a_model_that_has_gone_is_told_with_what_to_do(tmp_path, checkpoints):
+    model = tmp_path / "model"
+    shutil.copytree(checkpoints["xtr"], model)
+    index_collection(PASSAGES[:1], tmp_path / "idx", load_encoder(model))
+    model.rename(tmp_path / "moved")
+    with pytest.raises(ModelError, match=r"The index was made with that model: say where it is with --model"):
+        Retriever.open(tmp_path / "idx")
+    assert Retriever.open(tmp_path / "idx", model=str(tmp_path / "moved")).search("Paris", k=1)[0].id == "paris"
 
 
 def test_a_collection_that_cannot_be_read_leaves_no_index(tmp_path, default_encoder):

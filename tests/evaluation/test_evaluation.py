@@ -11,7 +11,7 @@ from xtrkit.errors import CollectionError, InputError
 from xtrkit.evaluation.beir import read_qrels, read_test_collection
 from xtrkit.evaluation.bm25 import BM25
 from xtrkit.evaluation.measures import evaluate, parse_measures
-from xtrkit.evaluation.runs import read_run, without_identical_ids, write_run
+from xtrkit.evaluation.runs import read_run, without_identical_ids, write_qrels, write_run
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_trec_qrels_are_read_too(tmp_path):
     assert read_qrels(path) == {"q1": {"a": 1, "b": 0}, "q2": {"c": 3}}
 
 
-@pytest.mark.parametrize("line", ["q1\ta", "q1\ta\tyes", "q1 a b c d"])
+@pytest.mark.parametrize("line", ["q1\ta", "q1\ta\tyes", "q1\ta\t--5", "q1\ta\t²", "q1 a b c d"])
 def test_bad_qrels_are_told_with_their_line(tmp_path, line):
     path = tmp_path / "qrels.tsv"
     path.write_text(f"query-id\tcorpus-id\tscore\n{line}\n")
@@ -121,6 +121,42 @@ def test_measures_by_name():
         parse_measures("nDCG-10")
     with pytest.raises(InputError, match="No measures were given"):
         parse_measures(" ")
+
+
+def test_measures_by_two_names_have_one_value():
+    names = parse_measures("RR MRR AP MAP nDCG@10 NDCG@10")
+    values = evaluate({"q": [("x", 2.0), ("a", 1.0)]}, {"q": {"a": 1}}, names)
+    assert values["RR"] == values["MRR"] == 0.5
+    assert values["nDCG@10"] == values["NDCG@10"] > 0
+
+
+@pytest.mark.parametrize("name", ["R@0", "nDCG@1.5", "nonsense", "alpha_nDCG@10"])
+def test_measures_that_cannot_be_computed_are_refused_before_the_search(name):
+    with pytest.raises(InputError, match="Unknown measure"):
+        parse_measures(name)
+
+
+def test_qrels_go_out_and_come_back(tmp_path):
+    qrels = {"q1": {"a": 1, "b": 0}, "q2": {"c": 3}}
+    write_qrels(qrels, tmp_path / "qrels.txt")
+    assert read_qrels(tmp_path / "qrels.txt") == qrels
+
+
+def test_ids_that_trec_cannot_hold(tmp_path):
+    with pytest.raises(InputError, match="The id 'a b' has white space"):
+        write_run({"q": [("a b", 1.0)]}, tmp_path / "run.trec")
+    assert not (tmp_path / "run.trec").exists()
+
+
+def test_an_empty_judged_query_is_named(beir):
+    (beir / "queries.jsonl").write_text('{"_id": "q1", "text": ""}\n{"_id": "q2", "text": "two"}\n')
+    with pytest.raises(CollectionError, match="the judged query 'q1' is empty"):
+        read_test_collection(beir)
+
+
+def test_bm25_of_a_corpus_without_words():
+    with pytest.raises(InputError, match="BM25 finds no words"):
+        BM25([Passage("a", "the of")])
 
 
 def test_bm25_by_hand():

@@ -1,6 +1,7 @@
 """The exact engine's kernels against their slow twins."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,8 +12,16 @@ def test_every_finite_half_becomes_its_float():
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)]
     floats = np.empty(len(halves), dtype=np.float32)
-    dense.halves_to_floats(halves.view(np.uint16), floats.view(np.uint32), floats)
+    assert dense.halves_to_floats(halves.view(np.uint16), floats.view(np.uint32), floats)
     np.testing.assert_array_equal(floats, reference.halves_to_floats(halves))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_halves_that_are_no_numbers_are_noticed(bad):
+    halves = np.ones(3000, np.float16)
+    halves[2999] = bad
+    floats = np.empty(3000, np.float32)
+    assert not dense.halves_to_floats(halves.view(np.uint16), floats.view(np.uint32), floats)
 
 
 @given(

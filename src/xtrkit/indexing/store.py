@@ -159,8 +159,12 @@ def check_free(path: Path, *, overwrite: bool) -> None:
 
     Raises:
         IndexExistsError: there is something; with ``overwrite``, something that isn't an index.
+        InputError: nothing can be written there.
     """
     if not os.path.lexists(path):
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise InputError(f"{folder} is no folder that can be written to: put the index elsewhere.")
         return
     if not overwrite:
         raise _taken(path)

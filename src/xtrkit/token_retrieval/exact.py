@@ -87,8 +87,6 @@ def _retrieve_part(vectors: TokenVectors, queries: Ragged, k: int, capacity: int
     thresholds = np.full(n, -np.inf, dtype=np.float32)
     for block in _products(vectors, queries):
         keep_best(block.similarities, block.first_row, k, scores, rows, counts, thresholds)
-    if (counts < k).any():  # a similarity that is no number is never kept
-        raise IndexFormatError("Some token vectors of the index are no numbers: it is damaged, build it anew.")
     for i in np.flatnonzero(counts > k):
         cut_back(scores[i], rows[i], counts[i], k)
     return [
@@ -133,6 +131,7 @@ def _products(vectors: TokenVectors, queries: Ragged) -> Iterator[Block]:
         last = max(first + 1, int(fits))
         rows = vectors.halves[vectors.offsets[first] : vectors.offsets[last]]
         floats = np.empty(rows.shape, dtype=np.float32)
-        halves_to_floats(rows.view(np.uint16).reshape(-1), floats.view(np.uint32).reshape(-1), floats.reshape(-1))
+        if not halves_to_floats(rows.view(np.uint16).ravel(), floats.view(np.uint32).ravel(), floats.ravel()):
+            raise IndexFormatError("Some token vectors of the index are no numbers: it is damaged, build it anew.")
         yield Block(slice(first, last), int(vectors.offsets[first]), query_rows @ floats.T)
         first = last
