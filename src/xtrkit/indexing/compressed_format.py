@@ -1,0 +1,160 @@
+"""The files of a compressed token index. No other module opens them.
+
+::
+
+    DIRECTORY/
+      compressed.json     counts, dimension, bits, and dtype and shape of every array
+      NAME.bin            one array, raw and little-endian, C order; mapped, never loaded
+
+The names and shapes are those of :class:`CompressedTokens`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xtrkit.errors import IndexFormatError
+from xtrkit.values import offsets_of
+
+HEADER = "compressed.json"
+
+DTYPES = {
+    "rotation": "<f4",
+    "group_vectors": "|i1",
+    "group_scales": "<f4",
+    "group_sizes": "<i4",
+    "centroid_vectors": "|i1",
+    "centroid_scales": "<f4",
+    "cluster_sizes": "<i4",
+    "codes": "|u1",
+    "scales": "<f2",
+    "documents": "<i4",
+    "positions": "<u4",
+    "lengths": "<i4",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedTokens:
+    """An opened compressed index. All vectors are rotated: a query is rotated before it meets them.
+
+    C centroids stand in G groups of their likes. The tokens of a cluster stand together, in order of document: a
+    token's place there is its row.
+
+    Attributes:
+        bits: bits a dimension of a code.
+        rotation: (d, d); rotated rows are ``rows @ rotation``.
+        group_vectors, group_scales: (G, d) int8 and (G,) float32; their product is a group's direction.
+        group_offsets: (G + 1,) which centroids belong to each group.
+        centroid_vectors, centroid_scales: (C, d) int8 and (C,) float32; their product is a centroid.
+        offsets: (C + 1,) which rows belong to each cluster.
+        codes: (M, w) packed codes of the residuals, by row.
+        scales: (M,) float16 scale of each residual, by row.
+        documents: (M,) document of each row.
+        positions: (M,) the row of each token, tokens document after document.
+        document_offsets: (N + 1,) where each document's tokens begin and end in ``positions``.
+        size: bytes on disk.
+    """
+
+    bits: int
+    rotation: npt.NDArray[np.float32]
+    group_vectors: npt.NDArray[np.int8]
+    group_scales: npt.NDArray[np.float32]
+    group_offsets: npt.NDArray[np.int64]
+    centroid_vectors: npt.NDArray[np.int8]
+    centroid_scales: npt.NDArray[np.float32]
+    offsets: npt.NDArray[np.int64]
+    codes: npt.NDArray[np.uint8]
+    scales: npt.NDArray[np.float16]
+    documents: npt.NDArray[np.int32]
+    positions: npt.NDArray[np.uint32]
+    document_offsets: npt.NDArray[np.int64]
+    size: int
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of token vectors, M."""
+        return len(self.documents)
+
+    @property
+    def n_documents(self) -> int:
+        """Number of documents, N."""
+        return len(self.document_offsets) - 1
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of centroids, C."""
+        return len(self.centroid_scales)
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a token vector, d."""
+        return len(self.rotation)
+
+
+def write_array(directory: Path, name: str, values: npt.NDArray[Any]) -> None:
+    """Write one small array."""
+    np.ascontiguousarray(values, dtype=DTYPES[name]).tofile(directory / f"{name}.bin")
+
+
+def new_array(directory: Path, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """A large array on disk, mapped for writing, zeros at first."""
+    if 0 in shape:
+        (directory / f"{name}.bin").touch()
+        return np.zeros(shape, dtype=DTYPES[name])
+    return np.memmap(directory / f"{name}.bin", dtype=DTYPES[name], mode="w+", shape=shape)
+
+
+def write_header(directory: Path, *, bits: int, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Write what says how the arrays are read. It comes last: without it a directory is not an index."""
+    arrays = {name: {"dtype": DTYPES[name], "shape": list(shape)} for name, shape in shapes.items()}
+    text = json.dumps({"bits": bits, "arrays": arrays}, indent=1)
+    (directory / HEADER).write_text(text + "\n", encoding="utf-8")
+
+
+def open_compressed(directory: Path) -> CompressedTokens:
+    """Map a compressed index.
+
+    Raises:
+        IndexFormatError: there is none, or it is damaged.
+    """
+    try:
+        header = json.loads((directory / HEADER).read_text(encoding="utf-8"))
+        bits = int(header["bits"])
+        shapes = {name: tuple(map(int, header["arrays"][name]["shape"])) for name in DTYPES}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IndexFormatError(f"There is no compressed index at {directory} ({error}): build one.") from error
+    arrays = {name: _map(directory / f"{name}.bin", name, shape) for name, shape in shapes.items()}
+    n_tokens = shapes["documents"][0]
+    offsets = {name: offsets_of(arrays.pop(name)) for name in ("group_sizes", "cluster_sizes", "lengths")}
+    expected = {"group_sizes": shapes["centroid_scales"][0], "cluster_sizes": n_tokens, "lengths": n_tokens}
+    for name, total in expected.items():
+        if offsets[name][-1] != total or (np.diff(offsets[name]) < 0).any():
+            raise IndexFormatError(f"{directory / name}.bin is damaged (sizes do not add up): build the index anew.")
+    size = sum(file.stat().st_size for file in directory.iterdir())
+    return CompressedTokens(
+        bits=bits,
+        group_offsets=offsets["group_sizes"],
+        offsets=offsets["cluster_sizes"],
+        document_offsets=offsets["lengths"],
+        size=size,
+        **arrays,
+    )
+
+
+def _map(path: Path, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    expected = int(np.prod(shape)) * np.dtype(DTYPES[name]).itemsize
+    actual = path.stat().st_size if path.is_file() else None
+    if actual != expected:
+        raise IndexFormatError(f"{path} is damaged ({actual} bytes instead of {expected}): build the index anew.")
+    if not expected:
+        empty = np.zeros(shape, dtype=DTYPES[name])
+        empty.flags.writeable = False
+        return empty
+    return np.asarray(np.memmap(path, dtype=DTYPES[name], mode="r", shape=shape))

@@ -1,0 +1,238 @@
+"""Kernels of compressed search: which clusters to open, what is in them, and what that says of the documents."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from xtrkit.kernels.codes import centroid_products, products, scores_of_products
+from xtrkit.kernels.jit import kernel
+
+
+@kernel
+def kth_largest(values: npt.NDArray[np.float32], k: int) -> np.float32:
+    """The k-th largest of some values, 1 ≤ k ≤ their number; reorders them (Hoare's selection)."""
+    low, high, wanted = 0, len(values) - 1, k - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] > pivot:
+                i += 1
+            while pivot > values[j]:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if wanted <= j:
+            high = j
+        elif wanted >= i:
+            low = i
+        else:
+            break
+    return values[wanted]
+
+
+@kernel
+def nearest_clusters(
+    group_vectors: npt.NDArray[np.int8],
+    group_scales: npt.NDArray[np.float32],
+    group_offsets: npt.NDArray[np.int64],
+    centroid_vectors: npt.NDArray[np.int8],
+    centroid_scales: npt.NDArray[np.float32],
+    query: npt.NDArray[np.int16],
+    query_scales: npt.NDArray[np.float32],
+    groups_probed: int,
+    clusters: npt.NDArray[np.int32],
+    scores: npt.NDArray[np.float32],
+    counts: npt.NDArray[np.int64],
+) -> None:
+    """The clusters whose centroids are most alike to each query token, in order of number.
+
+    Only centroids of the ``groups_probed`` most alike groups are looked at; of equals the lower number is taken.
+
+    Args:
+        group_vectors: (G, d), with scales (G,) and the centroids of each group (G + 1,).
+        group_scales: see above.
+        group_offsets: see above.
+        centroid_vectors: (C, d), with scales (C,).
+        centroid_scales: see above.
+        query: (n, d) quantised query tokens.
+        query_scales: (n,) their scales.
+        groups_probed: at least 1, at most G.
+        clusters: (n, nprobe) receives the clusters, with their scores (n, nprobe) and how many there are (n,).
+        scores: see above.
+        counts: see above.
+    """
+    n_groups, n_centroids = len(group_scales), len(centroid_scales)
+    sums = np.empty(max(n_groups, n_centroids), dtype=np.int32)
+    group_values, values = np.empty(n_groups, dtype=np.float32), np.empty(n_centroids, dtype=np.float32)
+    numbers, scratch = np.empty(n_centroids, dtype=np.int32), np.empty(max(n_groups, n_centroids), dtype=np.float32)
+    for i in range(len(query)):
+        centroid_products(group_vectors, 0, n_groups, query[i], sums)
+        for group in range(n_groups):
+            scratch[group] = group_values[group] = np.float32(sums[group]) * group_scales[group]
+        border = kth_largest(scratch[:n_groups], groups_probed)
+        seen = 0
+        for group in range(n_groups):
+            if group_values[group] >= border:
+                first, last = group_offsets[group], group_offsets[group + 1]
+                centroid_products(centroid_vectors, first, last, query[i], sums)
+                for c in range(first, last):
+                    values[seen + c - first] = np.float32(sums[c - first]) * (centroid_scales[c] * query_scales[i])
+                    numbers[seen + c - first] = c
+                seen += last - first
+        counts[i] = _take_largest(values, numbers, seen, scratch, clusters[i], scores[i])
+
+
+@kernel
+def _take_largest(
+    values: npt.NDArray[np.float32],
+    numbers: npt.NDArray[np.int32],
+    count: int,
+    scratch: npt.NDArray[np.float32],
+    clusters: npt.NDArray[np.int32],
+    scores: npt.NDArray[np.float32],
+) -> int:
+    """Copy the largest of ``count`` values, with their numbers, in the order in which they come; how many there were."""
+    wanted = min(len(clusters), count)
+    if wanted == 0:
+        return 0
+    scratch[:count] = values[:count]
+    border = kth_largest(scratch[:count], wanted)
+    above = 0
+    for j in range(count):
+        above += values[j] > border
+    room, taken = wanted - above, 0
+    for j in range(count):
+        if values[j] > border or (values[j] == border and room > 0):
+            room -= values[j] == border
+            clusters[taken], scores[taken] = numbers[j], values[j]
+            taken += 1
+    return taken
+
+
+@kernel
+def score_clusters(
+    codes: npt.NDArray[np.uint8],
+    halves: npt.NDArray[np.uint16],
+    offsets: npt.NDArray[np.int64],
+    bits: int,
+    clusters: npt.NDArray[np.int32],
+    cluster_scores: npt.NDArray[np.float32],
+    counts: npt.NDArray[np.int64],
+    query: npt.NDArray[np.int16],
+    query_scales: npt.NDArray[np.float32],
+    query_offsets: npt.NDArray[np.float32],
+    starts: npt.NDArray[np.int64],
+    score_bits: npt.NDArray[np.uint32],
+    scores: npt.NDArray[np.float32],
+) -> None:
+    """Similarities of each query token with all tokens of its clusters, cluster after cluster.
+
+    Args:
+        codes: (M, w), with float16 scales (M,) as bit patterns.
+        halves: see above.
+        offsets: (C + 1,) rows of each cluster.
+        bits: bits a dimension.
+        clusters: (n, nprobe) of :func:`nearest_clusters`, with scores and counts.
+        cluster_scores: see above.
+        counts: see above.
+        query: (n, d), with scales (n,) and offset · Σ_j p_j (n,).
+        query_scales: see above.
+        query_offsets: see above.
+        starts: (n + 1,) where each query token's similarities begin and end.
+        score_bits: (H,) scratch, the same memory as ``scores``.
+        scores: (H,) receives the similarities.
+    """
+    largest = 0
+    for cluster in range(len(offsets) - 1):
+        largest = max(largest, offsets[cluster + 1] - offsets[cluster])
+    sums = np.empty(largest, dtype=np.int32)
+    for i in range(len(query)):
+        at = starts[i]
+        for probe in range(counts[i]):
+            first, last = offsets[clusters[i, probe]], offsets[clusters[i, probe] + 1]
+            products(codes, first, last, query[i], bits, sums)
+            scores_of_products(
+                sums, last - first, halves, first, cluster_scores[i, probe], query_scales[i], query_offsets[i],
+                score_bits[at:], scores[at:],
+            )  # fmt: skip
+            at += last - first
+
+
+@kernel
+def kth_scores(
+    scores: npt.NDArray[np.float32], starts: npt.NDArray[np.int64], k: int, kth: npt.NDArray[np.float32]
+) -> None:
+    """The k-th best similarity of each query token; the lowest where there are fewer, and 0 where there are none."""
+    for i in range(len(kth)):
+        found = scores[starts[i] : starts[i + 1]].copy()
+        kth[i] = kth_largest(found, min(k, len(found))) if len(found) else np.float32(0)
+
+
+@kernel
+def sum_best(
+    documents: npt.NDArray[np.int32],
+    offsets: npt.NDArray[np.int64],
+    clusters: npt.NDArray[np.int32],
+    counts: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float32],
+    lowest: npt.NDArray[np.float32],
+    missing: npt.NDArray[np.float64],
+    allowed: npt.NDArray[np.bool_],
+    totals: npt.NDArray[np.float64],
+    matched: npt.NDArray[np.int32],
+    found: npt.NDArray[np.int32],
+) -> int:
+    """XTR's eq. 4 as a sum over what was retrieved: Σ_i (max_j q_i · d_j − m_i) for each document.
+
+    A document's best similarity for query token i waits in ``current`` until a hit of another query token comes, so
+    the terms are added in order of query token, whatever the order of clusters.
+
+    Args:
+        documents: (M,) document of each row.
+        offsets: (C + 1,) rows of each cluster.
+        clusters: (n, nprobe) opened for each query token, (n,) of them.
+        counts: see above.
+        starts: (n + 1,) where each query token's similarities begin and end in (H,) ``scores``.
+        scores: see above.
+        lowest: (n,) similarities below this do not count as retrieved.
+        missing: (n,) m_i.
+        allowed: (N,) the documents that may be found; empty where all may.
+        totals: (N,) zeros; receives the sums.
+        matched: (N,) zeros; receives how many query tokens each document has hits of.
+        found: (N,) receives the documents that have hits, in no particular order.
+
+    Returns:
+        how many documents have hits.
+    """
+    n_found, current, seen_by = 0, np.zeros(len(totals), dtype=np.float32), np.zeros(len(totals), dtype=np.int32)
+    for i in range(len(counts)):
+        hit = starts[i]
+        for probe in range(counts[i]):
+            for row in range(offsets[clusters[i, probe]], offsets[clusters[i, probe] + 1]):
+                score = scores[hit]
+                hit += 1
+                if score < lowest[i]:
+                    continue
+                document = documents[row]
+                if seen_by[document] == i + 1:
+                    current[document] = max(current[document], score)
+                    continue
+                if len(allowed) and not allowed[document]:
+                    continue
+                before = seen_by[document]
+                if before:
+                    totals[document] += current[document] - missing[before - 1]
+                else:
+                    found[n_found] = document
+                    n_found += 1
+                seen_by[document], current[document] = i + 1, score
+                matched[document] += 1
+    for j in range(n_found):
+        document = found[j]
+        totals[document] += current[document] - missing[seen_by[document] - 1]
+    return n_found
