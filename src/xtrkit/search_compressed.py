@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.indexing.compressed_format import CompressedTokens
-from xtrkit.kernels.probing import kth_scores, sum_best
+from xtrkit.kernels.missing import expected_kth_scores, kth_scores, sum_best
 from xtrkit.token_retrieval.centroid import Probes, probe, quantised
 from xtrkit.values import FloatArray
 
@@ -20,6 +20,7 @@ def search(
     *,
     nprobe: int = 32,
     k_prime: int = 1000,
+    imputation: str = "expected",
     subset: npt.NDArray[np.bool_] = EVERYONE,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """The k best documents of one query by XTR's score (eq. 4, mean over query tokens).
@@ -31,19 +32,25 @@ def search(
     available = index.n_documents if not len(subset) else int(subset.sum())
     while True:
         probes = probe(index, quantised_query, nprobe)
-        documents, scores = xtr_scores(index, probes, k_prime, subset)
+        documents, scores = xtr_scores(index, probes, k_prime, subset, imputation)
         if len(documents) >= min(k, available) or (nprobe >= index.n_clusters and k_prime >= index.n_tokens):
             return best_first(documents, scores, k)
         nprobe, k_prime = 2 * nprobe, 2 * k_prime
 
 
 def xtr_scores(
-    index: CompressedTokens, probes: Probes, k_prime: int, subset: npt.NDArray[np.bool_]
+    index: CompressedTokens, probes: Probes, k_prime: int, subset: npt.NDArray[np.bool_], imputation: str
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
     """Documents with hits, in no order, and their scores."""
     n = len(probes.counts)
     lowest = np.empty(n, dtype=np.float32)
-    kth_scores(probes.scores, probes.starts, k_prime, lowest)
+    if imputation == "expected":
+        expected_kth_scores(
+            probes.scores, probes.starts, index.offsets, probes.clusters, probes.cluster_scores, probes.counts,
+            probes.closed_tokens, probes.closed_range, k_prime, lowest,
+        )  # fmt: skip
+    else:
+        kth_scores(probes.scores, probes.starts, k_prime, lowest)
     missing = lowest.astype(np.float64)
     totals = np.zeros(index.n_documents, dtype=np.float64)
     matched = np.zeros(index.n_documents, dtype=np.int32)

@@ -10,13 +10,16 @@ import numpy.typing as npt
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.codes import QUERY_LIMIT
 from xtrkit.kernels.probing import nearest_clusters, score_clusters
-from xtrkit.values import FloatArray
+from xtrkit.values import FloatArray, offsets_of
 
 LEAST_GROUPS = 12
 """Groups of centroids that a query token looks into at least."""
 
 CENTROIDS_PER_PROBE = 24
 """Centroids that are looked at for each cluster that shall be opened; see ``groups_probed``."""
+
+CLOSED_STEPS = 64
+"""Steps of score by which tokens of closed clusters are counted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,8 @@ class Probes:
         counts: (n,).
         starts: (n + 1,) where each query token's similarities begin and end.
         scores: (H,) similarities with all tokens of the clusters, cluster after cluster.
+        closed_tokens: (n, B) how many tokens are in clusters that were looked at and stayed closed, by score.
+        closed_range: (n, 2) the scores between which the B steps of ``closed_tokens`` are.
     """
 
     clusters: npt.NDArray[np.int32]
@@ -51,6 +56,8 @@ class Probes:
     counts: npt.NDArray[np.int64]
     starts: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float32]
+    closed_tokens: npt.NDArray[np.float32]
+    closed_range: npt.NDArray[np.float32]
 
 
 def quantised(query: FloatArray, index: CompressedTokens) -> QuantisedQuery:
@@ -76,28 +83,25 @@ def probe(index: CompressedTokens, query: QuantisedQuery, nprobe: int) -> Probes
     n, nprobe = len(query.scales), min(nprobe, index.n_clusters)
     clusters, counts = np.zeros((n, nprobe), dtype=np.int32), np.zeros(n, dtype=np.int64)
     cluster_scores = np.zeros((n, nprobe), dtype=np.float32)
+    closed_tokens, closed_range = np.empty((n, CLOSED_STEPS), np.float32), np.empty((n, 2), np.float32)
     nearest_clusters(
         index.group_vectors, index.group_scales, index.group_offsets, index.centroid_vectors, index.centroid_scales,
-        query.tokens, query.scales, groups_probed(index, nprobe), clusters, cluster_scores, counts,
+        index.offsets, query.tokens, query.scales, groups_probed(index, nprobe),
+        clusters, cluster_scores, counts, closed_tokens, closed_range,
     )  # fmt: skip
-    return scored(index, query, clusters, cluster_scores, counts)
-
-
-def scored(
-    index: CompressedTokens,
-    query: QuantisedQuery,
-    clusters: npt.NDArray[np.int32],
-    cluster_scores: npt.NDArray[np.float32],
-    counts: npt.NDArray[np.int64],
-) -> Probes:
-    """Score all tokens of the clusters that were chosen."""
-    sizes = index.offsets[clusters + 1] - index.offsets[clusters]
-    sizes[np.arange(clusters.shape[1]) >= counts[:, np.newaxis]] = 0
-    starts = np.zeros(len(counts) + 1, dtype=np.int64)
-    np.cumsum(sizes.sum(axis=1), out=starts[1:])
+    starts = _starts(index, clusters, counts)
     scores = np.empty(starts[-1], dtype=np.float32)
     score_clusters(
         index.codes, index.scales.view(np.uint16), index.offsets, index.bits, clusters, cluster_scores, counts,
         query.tokens, query.scales, query.offsets, starts, scores.view(np.uint32), scores,
     )  # fmt: skip
-    return Probes(clusters, cluster_scores, counts, starts, scores)
+    return Probes(clusters, cluster_scores, counts, starts, scores, closed_tokens, closed_range)
+
+
+def _starts(
+    index: CompressedTokens, clusters: npt.NDArray[np.int32], counts: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """(n + 1,) where each query token's similarities begin and end."""
+    sizes = index.offsets[clusters + 1] - index.offsets[clusters]
+    sizes[np.arange(clusters.shape[1]) >= counts[:, np.newaxis]] = 0
+    return offsets_of(sizes.sum(axis=1))
