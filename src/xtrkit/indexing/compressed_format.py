@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from xtrkit.errors import IndexFormatError
 from xtrkit.values import offsets_of
 
 HEADER = "compressed.json"
+ROW_STRIDE = 64
 
 DTYPES = {
     "rotation": "<f4",
@@ -96,6 +98,12 @@ class CompressedTokens:
     def dim(self) -> int:
         """Dimensions of a token vector, d."""
         return len(self.rotation)
+
+    @cached_property
+    def clusters_of_rows(self) -> tuple[npt.NDArray[np.int32], int]:
+        """The cluster of every 64th row, and that 64."""
+        rows = np.arange(0, self.n_tokens, ROW_STRIDE)
+        return (np.searchsorted(self.offsets, rows, side="right") - 1).astype(np.int32), ROW_STRIDE
 
 
 def write_array(directory: Path, name: str, values: npt.NDArray[Any]) -> None:

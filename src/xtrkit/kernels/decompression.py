@@ -1,0 +1,79 @@
+"""Kernels of ColBERT mode: whole documents out of the compressed index, and the sum of their tokens' best."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from xtrkit.kernels.jit import kernel
+
+
+@kernel
+def decompress_rows(
+    codes: npt.NDArray[np.uint8],
+    bits: int,
+    centroid_vectors: npt.NDArray[np.int8],
+    centroid_scales: npt.NDArray[np.float32],
+    offsets: npt.NDArray[np.int64],
+    clusters_from: npt.NDArray[np.int32],
+    stride: int,
+    rows: npt.NDArray[np.uint32],
+    scales: npt.NDArray[np.float32],
+    vectors: npt.NDArray[np.float32],
+) -> None:
+    """Token vectors, rotated: centroid + scale · (code − offset).
+
+    Args:
+        codes: (M, w) packed codes (layout of :mod:`xtrkit.kernels.codes`).
+        bits: 1, 2, 4 or 8.
+        centroid_vectors: (C, d), with scales (C,).
+        centroid_scales: see above.
+        offsets: (C + 1,) rows of each cluster.
+        clusters_from: the cluster of every ``stride``-th row, from which a row's cluster is found in a step or two.
+        stride: see above.
+        rows: (B,) which rows.
+        scales: (B,) scales of their residuals.
+        vectors: (B, d) receives the vectors.
+    """
+    w, mask = codes.shape[1], np.uint8(2**bits - 1)
+    zero_point = np.float32((2**bits - 1) / 2)
+    for t in range(len(rows)):
+        row = np.int64(rows[t])
+        cluster = clusters_from[row // stride]
+        while offsets[cluster + 1] <= row:
+            cluster += 1
+        packed, centroid, vector = codes[row], centroid_vectors[cluster], vectors[t]
+        scale, centroid_scale = scales[t], centroid_scales[cluster]
+        for field in range(8 // bits):
+            shift, part, centroid_part = np.uint8(field * bits), vector[field * w :], centroid[field * w :]
+            for j in range(w):
+                level = np.float32((packed[j] >> shift) & mask) - zero_point
+                part[j] = np.float32(centroid_part[j]) * centroid_scale + level * scale
+
+
+@kernel
+def sums_of_best(
+    similarities: npt.NDArray[np.float32], offsets: npt.NDArray[np.int64], sums: npt.NDArray[np.float64]
+) -> None:
+    """ColBERT's Σ_i max_j q_i · d_j for some documents and one query.
+
+    Args:
+        similarities: (B, n) of the documents' tokens with the query tokens.
+        offsets: (D + 1,) where each document's rows begin and end; a document without any has the sum 0.
+        sums: (D,) receives the sums, added in order of query token.
+    """
+    n = similarities.shape[1]
+    best = np.empty(n, dtype=np.float32)
+    for document in range(len(sums)):
+        first, last = offsets[document], offsets[document + 1]
+        best[:] = 0
+        if last > first:
+            best[:] = similarities[first]
+        for t in range(first + 1, last):
+            row = similarities[t]
+            for i in range(n):
+                best[i] = row[i] if row[i] > best[i] else best[i]
+        total = 0.0
+        for i in range(n):
+            total += best[i]
+        sums[document] = total
