@@ -37,13 +37,21 @@ def decompress_rows(
     """
     w, mask = codes.shape[1], np.uint8(2**bits - 1)
     zero_point = np.float32((2**bits - 1) / 2)
+    # Reading comes first, in loops so short that the processor waits for many rows at once instead of one by one.
+    clusters, gathered = np.empty(len(rows), dtype=np.int32), np.empty((len(rows), w), dtype=np.uint8)
+    for t in range(len(rows)):
+        row = np.int64(rows[t])
+        for j in range(w):
+            gathered[t, j] = codes[row, j]
     for t in range(len(rows)):
         row = np.int64(rows[t])
         cluster = clusters_from[row // stride]
         while offsets[cluster + 1] <= row:
             cluster += 1
-        packed, centroid, vector = codes[row], centroid_vectors[cluster], vectors[t]
-        scale, centroid_scale = scales[t], centroid_scales[cluster]
+        clusters[t] = cluster
+    for t in range(len(rows)):
+        packed, centroid, vector = gathered[t], centroid_vectors[clusters[t]], vectors[t]
+        scale, centroid_scale = scales[t], centroid_scales[clusters[t]]
         for field in range(8 // bits):
             shift, part, centroid_part = np.uint8(field * bits), vector[field * w :], centroid[field * w :]
             for j in range(w):

@@ -26,7 +26,7 @@ def maxsim_scores(
     Returns:
         (D,) scores.
     """
-    rotated = np.ascontiguousarray((np.asarray(query, dtype=np.float32) @ index.rotation).T)
+    rotated = _columns(np.asarray(query, dtype=np.float32) @ index.rotation)
     lengths = index.document_offsets[documents + 1] - index.document_offsets[documents]
     ends = np.cumsum(lengths)
     scores = np.empty(len(documents), dtype=np.float64)
@@ -41,6 +41,16 @@ def maxsim_scores(
         sums_of_best(decompressed @ rotated, offsets_of(lengths[first:last]), scores[first:last])
         first = last
     return scores
+
+
+def _columns(query: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(n, d) -> (d, n'), with columns of zeros up to a multiple of 8, which add nothing to sums.
+
+    BLAS takes 51 ns for 16 columns of 128 rows, and 84 for 15.
+    """
+    padded = np.zeros((query.shape[1], -(-len(query) // 8) * 8), dtype=np.float32)
+    padded[:, : len(query)] = query.T
+    return padded
 
 
 def token_rows(index: CompressedTokens, documents: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
