@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.indexing.compressed_format import CompressedTokens
+from xtrkit.indexing.compressed_format import ROW_STRIDE, CompressedTokens
 from xtrkit.kernels.decompression import decompress_rows, sums_of_best
 from xtrkit.values import FloatArray, offsets_of
 
@@ -58,13 +58,12 @@ def token_rows(index: CompressedTokens, documents: npt.NDArray[np.int64]) -> npt
     firsts = index.document_offsets[documents]
     lengths = index.document_offsets[documents + 1] - firsts
     starts = offsets_of(lengths)
-    return index.positions[np.repeat(firsts - starts[:-1], lengths) + np.arange(starts[-1])]
+    return np.asarray(index.positions[np.repeat(firsts - starts[:-1], lengths) + np.arange(starts[-1])])
 
 
 def decompress(index: CompressedTokens, rows: npt.NDArray[np.uint32], vectors: npt.NDArray[np.float32]) -> None:
     """Fill (B, d) ``vectors`` with the rotated token vectors of some rows."""
-    clusters_from, stride = index.clusters_of_rows
     decompress_rows(
-        index.codes, index.bits, index.centroid_vectors, index.centroid_scales, index.offsets, clusters_from, stride,
-        rows, index.scales[rows].astype(np.float32), vectors,
+        index.codes, index.bits, index.centroid_vectors, index.centroid_scales, index.offsets,
+        index.clusters_of_rows, ROW_STRIDE, rows, index.scales[rows].astype(np.float32), vectors,
     )  # fmt: skip
