@@ -123,12 +123,12 @@ def _solve(
     step = (high - low) / np.float32(BINS)
     enough, few = 0, BINS
     at_enough, at_few = above[0] + _closed_above(low, closed, closed_range, spread), np.float32(0)
-    if at_enough <= k:
+    if at_enough < k:
         return np.float32(low)
     while few - enough > 1:
         middle = (few + enough) // 2
         tokens = above[middle] + _closed_above(low + middle * step, closed, closed_range, spread)
-        if tokens > k:
+        if tokens >= k:
             enough, at_enough = middle, tokens
         else:
             few, at_few = middle, tokens
