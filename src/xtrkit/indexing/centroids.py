@@ -124,7 +124,9 @@ def train_by_type(sample: Floats, types: npt.NDArray[np.int32], n_centroids: int
     counts = np.bincount(type_of)
     rare = counts * n_centroids < len(rows)
     part_of = np.where(rare[type_of], 0, type_of + 1)
-    parts = [_kmeans(rows[members], share, 4, random) for members, share in _shares(part_of, len(counts) + 1, n_centroids)]
+    parts = [
+        _kmeans(rows[members], share, 4, random) for members, share in _shares(part_of, len(counts) + 1, n_centroids)
+    ]
     return _refined(rows, grouped(np.concatenate(parts), seed), ROUNDS_BY_TYPE, seed)
 
 
@@ -147,9 +149,7 @@ def _group_count(n_centroids: int) -> int:
     return int(2 ** np.ceil(np.log2(max(n_centroids, 1)) / 2))
 
 
-def _shares(
-    part_of: npt.NDArray[np.integer], n_parts: int, budget: int
-) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
+def _shares(part_of: npt.NDArray[np.integer], n_parts: int, budget: int) -> Iterator[tuple[npt.NDArray[np.int64], int]]:
     """The members of each part and how many of ``budget`` centroids it gets: as its size, one at least."""
     by_part = np.argsort(part_of, kind="stable")
     bounds = np.searchsorted(part_of[by_part], np.arange(n_parts + 1))

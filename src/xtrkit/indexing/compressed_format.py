@@ -29,6 +29,8 @@ from xtrkit.values import offsets_of
 HEADER = "compressed.json"
 VERSION = 1
 ROW_STRIDE = 64
+BLOCK = 1 << 15
+"""Rows of a temporary array that are read at a time."""
 
 DTYPES = {
     "rotation": "<f4",
@@ -124,9 +126,18 @@ def appending(directory: Path, name: str) -> Iterator[Callable[[npt.NDArray[Any]
         os.fsync(file.fileno())
 
 
-def spooled(directory: Path, name: str, width: int) -> npt.NDArray[Any]:
-    """A temporary array of the build, (M, width), mapped."""
-    return np.memmap(_file(directory, name), dtype=SPOOLS[name], mode="r").reshape(-1, width)
+def spooled(directory: Path, name: str, width: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+    """Read a temporary array of the build, block after block: which rows, and the (B, width) rows.
+
+    It is read and not mapped: mapped pages would count as memory of the process, and it is as large as the corpus.
+    """
+    itemsize = np.dtype(SPOOLS[name]).itemsize
+    first = 0
+    with _file(directory, name).open("rb") as file:
+        while buffer := file.read(BLOCK * width * itemsize):
+            rows = np.frombuffer(buffer, dtype=SPOOLS[name]).reshape(-1, width)
+            yield slice(first, first + len(rows)), rows
+            first += len(rows)
 
 
 def finish(directory: Path, *, bits: int, dim: int, n_groups: int, n_clusters: int) -> None:

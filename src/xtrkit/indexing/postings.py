@@ -25,7 +25,7 @@ from xtrkit.values import Ragged
 Floats = npt.NDArray[np.float32]
 
 SAMPLE_FLOATS = 1 << 26
-BLOCK = 1 << 15
+ORDERED_BYTES = 1 << 28
 
 
 class Clusters(NamedTuple):
@@ -60,10 +60,10 @@ def build(
         InputError: there are no tokens, a document has none, or numbers, bits or dimensions can't be used.
     """
     lengths, dim = _spool(batches, directory, bits, advance)
-    rows = files.spooled(directory, "rows", dim)
+    n_tokens = int(lengths.sum())
     rotation = random_rotation(dim, seed)
-    tree = _train(rows, rotation, seed)
-    clusters = _assign(rows, rotation, tree)
+    tree = _train(directory, n_tokens, rotation, seed)
+    clusters = _assign(directory, n_tokens, rotation, tree)
     vectors, scales = _to_int8(clusters.means)
     group_vectors, group_scales = _to_int8(tree.groups)
     arrays = {
@@ -80,7 +80,7 @@ def build(
         with files.appending(directory, name) as append:
             append(values)
     centroids = vectors.astype(np.float32) * scales[:, np.newaxis]
-    token_scales = _encode(directory, rows, rotation, centroids, clusters.assigned, GridCodec(bits))
+    token_scales = _encode(directory, rotation, centroids, clusters.assigned, GridCodec(bits))
     _order(directory, lengths, clusters.assigned, token_scales, dim * bits // 8)
     files.finish(directory, bits=bits, dim=dim, n_groups=len(group_scales), n_clusters=len(scales))
 
@@ -121,24 +121,29 @@ def _halves(batch: Ragged, first: int) -> npt.NDArray[np.float16]:
     return halves
 
 
-def _train(rows: npt.NDArray[np.float16], rotation: Floats, seed: int) -> clustering.CentroidTree:
-    n_centroids = clustering.centroid_count(len(rows))
-    size = min(len(rows), clustering.SAMPLE_PER_CENTROID * n_centroids, max(1, SAMPLE_FLOATS // rows.shape[1]))
-    random = np.random.default_rng(seed)
-    chosen = np.sort(random.choice(len(rows), size, replace=False))
-    return clustering.train(rows[chosen].astype(np.float32) @ rotation, n_centroids, seed)
+def _train(directory: Path, n_tokens: int, rotation: Floats, seed: int) -> clustering.CentroidTree:
+    n_centroids = clustering.centroid_count(n_tokens)
+    size = min(n_tokens, clustering.SAMPLE_PER_CENTROID * n_centroids, max(1, SAMPLE_FLOATS // len(rotation)))
+    chosen = np.zeros(n_tokens, dtype=np.bool_)
+    chosen[np.random.default_rng(seed).choice(n_tokens, size, replace=False)] = True
+    sample = np.empty((size, len(rotation)), dtype=np.float32)
+    taken = 0
+    for block, rows in files.spooled(directory, "rows", len(rotation)):
+        picked = rows[chosen[block]]
+        sample[taken : taken + len(picked)] = picked.astype(np.float32) @ rotation
+        taken += len(picked)
+    return clustering.train(sample, n_centroids, seed)
 
 
-def _blocks(rows: npt.NDArray[np.float16], rotation: Floats) -> Iterator[tuple[slice, Floats]]:
-    for first in range(0, len(rows), BLOCK):
-        block = slice(first, min(first + BLOCK, len(rows)))
-        yield block, rows[block].astype(np.float32) @ rotation
+def _rotated(directory: Path, rotation: Floats) -> Iterator[tuple[slice, Floats]]:
+    for block, rows in files.spooled(directory, "rows", len(rotation)):
+        yield block, rows.astype(np.float32) @ rotation
 
 
-def _assign(rows: npt.NDArray[np.float16], rotation: Floats, tree: clustering.CentroidTree) -> Clusters:
-    assigned = np.empty(len(rows), dtype=np.int32)
+def _assign(directory: Path, n_tokens: int, rotation: Floats, tree: clustering.CentroidTree) -> Clusters:
+    assigned = np.empty(n_tokens, dtype=np.int32)
     sums = np.zeros_like(tree.centroids)
-    for block, rotated in _blocks(rows, rotation):
+    for block, rotated in _rotated(directory, rotation):
         assigned[block] = tree.assign(rotated)
         sums += clustering.sums_by_cluster(rotated, assigned[block], len(sums))
     sizes = np.bincount(assigned, minlength=len(sums))[:, np.newaxis]
@@ -148,16 +153,15 @@ def _assign(rows: npt.NDArray[np.float16], rotation: Floats, tree: clustering.Ce
 
 def _encode(
     directory: Path,
-    rows: npt.NDArray[np.float16],
     rotation: Floats,
     centroids: Floats,
     assigned: npt.NDArray[np.int32],
     codec: GridCodec,
 ) -> npt.NDArray[np.float16]:
     """Write the codes of all tokens, document after document; return their scales."""
-    scales = np.empty(len(rows), dtype=np.float16)
+    scales = np.empty(len(assigned), dtype=np.float16)
     with files.appending(directory, "unordered") as append:
-        for block, rotated in _blocks(rows, rotation):
+        for block, rotated in _rotated(directory, rotation):
             codes, scales[block] = codec.encode(rotated - centroids[assigned[block]])
             append(codes)
     return scales
@@ -178,10 +182,16 @@ def _order(
     for name, values in (("scales", scales[tokens]), ("documents", document_of[tokens]), ("positions", places)):
         with files.appending(directory, name) as append:
             append(values)
-    codes = files.spooled(directory, "unordered", width)
+    # The codes are read once for every ``ORDERED_BYTES`` of them, and each time those of some clusters are picked.
+    at_a_time = max(1, ORDERED_BYTES // width)
     with files.appending(directory, "codes") as append:
-        for first in range(0, len(tokens), BLOCK):
-            append(codes[tokens[first : first + BLOCK]])
+        for first in range(0, len(tokens), at_a_time):
+            ordered = np.empty((min(at_a_time, len(tokens) - first), width), dtype=np.uint8)
+            for block, codes in files.spooled(directory, "unordered", width):
+                place = places[block].astype(np.int64) - first
+                here = (place >= 0) & (place < len(ordered))
+                ordered[place[here]] = codes[here]
+            append(ordered)
 
 
 def _to_int8(vectors: Floats) -> tuple[npt.NDArray[np.int8], Floats]:

@@ -95,3 +95,27 @@ def sum_best(
         document = found[j]
         totals[document] += current[document] - missing[seen_by[document] - 1]
     return n_found
+
+
+@kernel
+def tokens_of_rows(
+    rows: npt.NDArray[np.int64],
+    documents: npt.NDArray[np.int32],
+    document_offsets: npt.NDArray[np.int64],
+    positions: npt.NDArray[np.uint32],
+    tokens: npt.NDArray[np.int64],
+) -> None:
+    """Rows of the compressed index -> token numbers, which go document after document.
+
+    Args:
+        rows: (H,) rows.
+        documents: (H,) the documents of their tokens.
+        document_offsets: (N + 1,) where each document's tokens begin and end.
+        positions: (M,) the row of each token.
+        tokens: (H,) receives the numbers.
+    """
+    for hit in range(len(rows)):
+        token = document_offsets[documents[hit]]
+        while positions[token] != rows[hit]:
+            token += 1
+        tokens[hit] = token

@@ -97,9 +97,7 @@ def _spread(
 
 
 @kernel
-def _count_above(
-    found: npt.NDArray[np.float32], low: float, high: float, above: npt.NDArray[np.float32]
-) -> None:
+def _count_above(found: npt.NDArray[np.float32], low: float, high: float, above: npt.NDArray[np.float32]) -> None:
     """above[b] = how many values are in bin b or higher, of ``BINS`` equal bins between low and high."""
     above[:] = 0
     inverse = np.float32(BINS) / max(high - low, np.float32(1e-30))
