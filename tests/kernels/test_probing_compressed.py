@@ -1,5 +1,7 @@
 """Kernels of compressed search against their slow twins."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -115,5 +117,5 @@ def test_sums_of_best(seed, lengths, n):
     vectors = random.normal(size=(sum(lengths), 8)).astype(np.float32)
     offsets, sums = np.cumsum([0, *lengths]), np.empty(len(lengths))
     decompression.sums_of_best(np.ascontiguousarray(vectors @ query.T), offsets, sums)
-    expected = [twins.sum_of_max(query, vectors[a:b]) for a, b in zip(offsets, offsets[1:], strict=False)]
+    expected = [twins.sum_of_max(query, vectors[a:b]) for a, b in pairwise(offsets)]
     np.testing.assert_allclose(sums, expected, atol=1e-5)

@@ -116,6 +116,7 @@ def test_a_subset_is_the_ranking_without_the_others(index, queries):
     for query in queries:
         documents, scores = search(index, query, len(LENGTHS), recipe)
         some, some_scores = search(index, query, 10, recipe, subset)
+        np.testing.assert_array_equal(some_scores, scores[subset[documents]][:10])
         kept = subset[documents]
         np.testing.assert_array_equal(some, documents[kept][: len(some)])
         assert len(some) == 10

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +66,7 @@ def build(
     clusters = _assign(directory, n_tokens, rotation, tree)
     vectors, scales = _to_int8(clusters.means)
     group_vectors, group_scales = _to_int8(tree.groups)
-    arrays = {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "rotation": rotation,
         "group_vectors": group_vectors,
         "group_scales": group_scales,

@@ -220,14 +220,14 @@ def encode_grid(
 
 @kernel
 def _moments(
-    row: npt.NDArray[np.float32], levels: npt.NDArray[np.float32], offset: float
+    row: npt.NDArray[np.float32], levels: npt.NDArray[np.float32], offset: np.float32
 ) -> tuple[np.float32, np.float32]:
     """r·u and u·u for u = levels − offset, in 16 strands so that the sums vectorise without reordering at will."""
     d = len(row)
     with_row, with_self = np.zeros(8, dtype=np.float32), np.zeros(8, dtype=np.float32)
     for j in range(0, d, 8):
         for lane in range(8):
-            u = levels[j + lane] - np.float32(offset)
+            u = levels[j + lane] - offset
             with_row[lane] += row[j + lane] * u
             with_self[lane] += u * u
     return with_row.sum(), with_self.sum()

@@ -97,10 +97,12 @@ def _spread(
 
 
 @kernel
-def _count_above(found: npt.NDArray[np.float32], low: float, high: float, above: npt.NDArray[np.float32]) -> None:
+def _count_above(
+    found: npt.NDArray[np.float32], low: np.float32, high: np.float32, above: npt.NDArray[np.float32]
+) -> None:
     """above[b] = how many values are in bin b or higher, of ``BINS`` equal bins between low and high."""
     above[:] = 0
-    inverse = np.float32(BINS) / max(high - low, np.float32(1e-30))
+    inverse = np.float32(BINS) / np.float32(max(high - low, np.float32(1e-30)))
     for j in range(len(found)):
         above[np.int64(min((found[j] - low) * inverse, np.float32(BINS - 1)))] += 1
     for b in range(BINS - 1, -1, -1):
@@ -110,11 +112,11 @@ def _count_above(found: npt.NDArray[np.float32], low: float, high: float, above:
 @kernel
 def _solve(
     above: npt.NDArray[np.float32],
-    low: float,
-    high: float,
+    low: np.float32,
+    high: np.float32,
     closed: npt.NDArray[np.float32],
     closed_range: npt.NDArray[np.float32],
-    spread: float,
+    spread: np.float32,
     k: int,
 ) -> np.float32:
     """Where opened and closed tokens above together are k: by halving over the bins' borders, then a straight line."""
@@ -125,18 +127,21 @@ def _solve(
         return np.float32(low)
     while few - enough > 1:
         middle = (few + enough) // 2
-        tokens = above[middle] + _closed_above(low + middle * step, closed, closed_range, spread)
+        tokens = above[middle] + _closed_above(np.float32(low + middle * step), closed, closed_range, spread)
         if tokens >= k:
             enough, at_enough = middle, tokens
         else:
             few, at_few = middle, tokens
-    share = (at_enough - k) / max(at_enough - at_few, np.float32(1e-30))
+    share = (at_enough - k) / np.float32(max(at_enough - at_few, np.float32(1e-30)))
     return np.float32(low + (enough + share) * step)
 
 
 @kernel
 def _closed_above(
-    score: float, closed: npt.NDArray[np.float32], closed_range: npt.NDArray[np.float32], spread: float
+    score: np.float32,
+    closed: npt.NDArray[np.float32],
+    closed_range: npt.NDArray[np.float32],
+    spread: np.float32,
 ) -> np.float32:
     """Σ_closed size_c · Φ((S_c − score) / σ)."""
     n = len(closed)

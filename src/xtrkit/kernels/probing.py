@@ -56,11 +56,12 @@ def nearest_clusters(
     numbers = np.empty(n_centroids, dtype=np.int32)
     for i in range(len(query)):
         centroid_products(group_vectors, 0, n_groups, query[i], sums)
-        for group in range(n_groups):
-            group_values[group] = np.float32(sums[group]) * group_scales[group]
+        for g in range(n_groups):
+            group_values[g] = np.float32(sums[g]) * group_scales[g]
         take_largest(group_values, groups_probed, scratch, groups)
         seen = 0
-        for group in groups:
+        for place in range(groups_probed):
+            group = groups[place]
             first, last = group_offsets[group], group_offsets[group + 1]
             centroid_products(centroid_vectors, first, last, query[i], sums)
             for c in range(first, last):

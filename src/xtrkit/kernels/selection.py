@@ -31,7 +31,7 @@ def kth_largest(values: npt.NDArray[np.float32], k: int, scratch: npt.NDArray[np
     low = high = values[0]
     for j in range(0, count, count // FEW):
         low, high = min(low, values[j]), max(high, values[j])
-    inverse = np.float32(BINS) / max(high - low, np.float32(1e-30))
+    inverse = np.float32(BINS) / np.float32(max(high - low, np.float32(1e-30)))
     sizes = np.zeros(BINS, dtype=np.int32)
     for j in range(count):
         sizes[_bin(values[j], low, inverse)] += 1
@@ -47,8 +47,8 @@ def kth_largest(values: npt.NDArray[np.float32], k: int, scratch: npt.NDArray[np
 
 
 @kernel
-def _bin(value: float, low: float, inverse: float) -> int:
-    return np.int64(min(max((value - low) * inverse, np.float32(0)), np.float32(BINS - 1)))
+def _bin(value: np.float32, low: np.float32, inverse: np.float32) -> int:
+    return int(min(max((value - low) * inverse, np.float32(0)), np.float32(BINS - 1)))
 
 
 @kernel
@@ -73,7 +73,7 @@ def _select(values: npt.NDArray[np.float32], count: int, k: int) -> np.float32:
             low = i
         else:
             break
-    return values[wanted]
+    return np.float32(values[wanted])
 
 
 @kernel
