@@ -156,7 +156,7 @@ def xtr_scores(
     values = np.zeros(n, dtype=np.float64) if missing is None else missing
     totals = np.zeros(index.n_documents, dtype=np.float64)
     matched = np.zeros(index.n_documents, dtype=np.int32)
-    found = np.empty(index.n_documents, dtype=np.int32)
+    found = np.empty(index.n_documents + 1, dtype=np.int32)
     count = sum_best(
         index.documents, index.offsets, probes.clusters, probes.counts, probes.starts, probes.scores,
         lowest, values, subset, totals, matched, found,

@@ -99,7 +99,7 @@ def test_sum_of_best_hits(seed, n_query, n_documents, probed, some):
             if score >= lowest[i] and (not some or allowed[document]):
                 best[document, i] = max(best[document, i], score)
     totals, matched = np.zeros(n_documents), np.zeros(n_documents, np.int32)
-    found = np.empty(n_documents, np.int32)
+    found = np.empty(n_documents + 1, np.int32)
     count = hits.sum_best(
         documents, offsets, clusters, np.full(n_query, probed), starts, scores, lowest, stand_in, allowed, totals,
         matched, found,

@@ -48,8 +48,9 @@ def sum_best(
 ) -> int:
     """XTR's eq. 4 as a sum over what was retrieved: Σ_i (max_j q_i · d_j − m_i) for each document.
 
-    A document's best similarity for query token i waits in ``current`` until a hit of another query token comes, so
-    the terms are added in order of query token, whatever the order of clusters.
+    The hits of a query token are gone through twice, without a branch that a processor could guess wrong: first each
+    raises its document's best similarity, then each adds it and leaves -inf behind, so that it is added once. Terms
+    are added in order of query token, whatever the order of clusters.
 
     Args:
         documents: (M,) document of each row.
@@ -63,38 +64,53 @@ def sum_best(
         allowed: (N,) the documents that may be found; empty where all may.
         totals: (N,) zeros; receives the sums.
         matched: (N,) zeros; receives how many query tokens each document has hits of.
-        found: (N,) receives the documents that have hits, in no particular order.
+        found: (N + 1,) receives the documents that have hits, in no particular order.
 
     Returns:
         how many documents have hits.
     """
-    n_found, current, seen_by = 0, np.zeros(len(totals), dtype=np.float32), np.zeros(len(totals), dtype=np.int32)
+    most = np.diff(starts).max() if len(counts) else 0
+    hit_rows, hit_scores = np.empty(most + 1, dtype=np.int64), np.empty(most + 1, dtype=np.float32)
+    best = np.full(len(totals), -np.inf, dtype=np.float32)
+    n_found = 0
     for i in range(len(counts)):
-        hit = starts[i]
+        n_hits, at, threshold, stand_in = 0, starts[i], lowest[i], missing[i]
         for probe in range(counts[i]):
-            for row in range(offsets[clusters[i, probe]], offsets[clusters[i, probe] + 1]):
-                score = scores[hit]
-                hit += 1
-                if score < lowest[i]:
-                    continue
-                document = documents[row]
-                if seen_by[document] == i + 1:
-                    current[document] = max(current[document], score)
-                    continue
-                if len(allowed) and not allowed[document]:
-                    continue
-                before = seen_by[document]
-                if before:
-                    totals[document] += current[document] - missing[before - 1]
-                else:
-                    found[n_found] = document
-                    n_found += 1
-                seen_by[document], current[document] = i + 1, score
-                matched[document] += 1
-    for j in range(n_found):
-        document = found[j]
-        totals[document] += current[document] - missing[seen_by[document] - 1]
+            first, last = offsets[clusters[i, probe]], offsets[clusters[i, probe] + 1]
+            for row in range(first, last):
+                hit_rows[n_hits], hit_scores[n_hits] = row, scores[at + row - first]
+                n_hits += scores[at + row - first] >= threshold
+            at += last - first
+        if len(allowed):
+            n_hits = _keep_allowed(hit_rows, hit_scores, n_hits, documents, allowed)
+        for hit in range(n_hits):
+            document = documents[hit_rows[hit]]
+            best[document] = max(best[document], hit_scores[hit])
+        for hit in range(n_hits):
+            document = documents[hit_rows[hit]]
+            is_first = best[document] > -np.inf
+            totals[document] += best[document] - stand_in if is_first else 0.0
+            best[document] = -np.inf
+            found[n_found] = document
+            n_found += is_first and matched[document] == 0
+            matched[document] += is_first
     return n_found
+
+
+@kernel
+def _keep_allowed(
+    rows: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float32],
+    count: int,
+    documents: npt.NDArray[np.int32],
+    allowed: npt.NDArray[np.bool_],
+) -> int:
+    """Move the hits of allowed documents to the front; how many they are."""
+    kept = 0
+    for hit in range(count):
+        rows[kept], scores[kept] = rows[hit], scores[hit]
+        kept += allowed[documents[rows[hit]]]
+    return kept
 
 
 @kernel
