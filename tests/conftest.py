@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from tests.encoding import checkpoint_factory as factory
 from xtrkit.encoding import load_encoder
-from xtrkit.token_retrieval.exact import TokenVectors
-from xtrkit.values import Ragged, offsets_of
+from xtrkit.values import Ragged, TokenVectors, offsets_of
 
 # Kernels compile at their first call, which no deadline should count; derandomised runs fail alike everywhere.
 settings.register_profile("xtrkit", deadline=None, derandomize=True, max_examples=60)

@@ -12,7 +12,8 @@ from xtrkit.recipes import COLBERT, XTR
 from xtrkit.scoring import xtr
 from xtrkit.scoring.imputation import lowest_retrieved
 from xtrkit.search import search
-from xtrkit.token_retrieval.exact import TokenVectors, retrieve_tokens, sum_of_max_scores
+from xtrkit.token_retrieval.exact import retrieve_tokens, sum_of_max_scores
+from xtrkit.values import TokenVectors
 
 
 def xtr_scores(corpus, query, k_prime):

@@ -189,11 +189,12 @@ def test_queries_that_cannot_be_searched(index, query, message):
         ({"k": 0}, r"k must be a whole number of at least 1, got 0"),
         ({"k": 2.5}, r"k must be a whole number of at least 1, got 2.5"),
         ({"k": True}, r"got True"),
+        ({"nprobe": 0}, r"nprobe must be a whole number of at least 1, got 0"),
         ({"k_prime": 0}, r"k' must be a whole number of at least 1, got 0"),
         ({"scoring": "bm25"}, r"Unknown scoring 'bm25': use 'xtr' or 'maxsim'"),
         ({"reduction": "max"}, r"Unknown reduction 'max'"),
         ({"imputation": "median"}, r"Unknown imputation 'median'"),
-        ({"nprobbe": 3}, r"Unknown search choice 'nprobbe': there are scoring, k_prime, imputation, reduction"),
+        ({"nprobbe": 3}, r"Unknown search choice 'nprobbe': there are scoring, k_prime, imputation"),
     ],
 )
 def test_choices_that_cannot_be_made(index, arguments, message):
@@ -254,6 +255,7 @@ def overwrite(name):
         (overwrite("passages.sqlite"), r"passages.sqlite is damaged"),
         (overwrite("manifest.json"), r"manifest.json is damaged"),
         (lambda path: change_manifest(path, dim=4), r"its counts do not fit its files"),
+        (lambda path: change_manifest(path, bits=4), r"manifest.json is damaged \(it lacks compressed.json\)"),
         (lambda path: change_manifest(path, documents="many"), r"manifest.json is damaged"),
         (lambda path: change_manifest(path, files={}), r"manifest.json is damaged"),
         (lambda path: change_manifest(path, encoder={"name": "x"}), r"manifest.json is damaged"),

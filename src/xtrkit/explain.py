@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from xtrkit.encoding.base import Token
-from xtrkit.scoring.imputation import Imputation
 from xtrkit.values import FloatArray, TokenHits
 
 
@@ -39,23 +39,22 @@ class Match:
 
 def matches_from_hits(
     hits: TokenHits,
+    missing: npt.NDArray[np.float64] | None,
     document: int,
     first_row: int,
     query_tokens: Sequence[Token],
     document_tokens: Sequence[Token],
-    impute: Imputation,
 ) -> list[Match]:
     """The matches behind an XTR score.
 
     Args:
         hits: the token hits of the query.
+        missing: (n,) m_i of each query token; None where nothing is imputed.
         document: number of the document to explain.
         first_row: row of its first token vector in the index.
         query_tokens: the n query tokens.
         document_tokens: the document's m tokens.
-        impute: the policy that the score used.
     """
-    missing = impute(hits)
     matches = []
     for i, query_token in enumerate(query_tokens):
         of = hits.of(i)

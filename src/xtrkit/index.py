@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from xtrkit.engines import Evidence, engine_of
 from xtrkit.errors import InputError
-from xtrkit.indexing.store import Store, write_store
+from xtrkit.indexing.store import EXACT_BITS, Store, write_store
 from xtrkit.progress import Advance
 from xtrkit.recipes import XTR, Recipe, check_k
-from xtrkit.search import Found, search
-from xtrkit.token_retrieval.exact import TokenVectors
+from xtrkit.search import Found
 from xtrkit.values import EncoderIdentity, FloatArray, Ragged, Ranking
 
 QUERIES_AT_A_TIME = 64
 
 
 class Index:
-    """Token vectors of documents on disk, memory-mapped, searched exactly.
+    """Token vectors of documents on disk, memory-mapped; searched exactly, or compressed and searched approximately.
 
     Make one with :meth:`create`, open it with :meth:`open`. It may be used from several threads, and as a context
     manager that closes its files.
@@ -28,7 +29,7 @@ class Index:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._vectors = TokenVectors(store.halves, store.offsets)
+        self._engine = engine_of(store)
 
     @classmethod
     def create(
@@ -39,6 +40,7 @@ class Index:
         ids: Iterable[str] | None = None,
         texts: Iterable[str] | None = None,
         encoder: EncoderIdentity | None = None,
+        nbits: int = EXACT_BITS,
         overwrite: bool = False,
         advance: Advance = lambda amount: None,
     ) -> Index:
@@ -47,10 +49,12 @@ class Index:
         Args:
             path: directory to make; it appears when the index is complete.
             batches: the documents' token vectors, some documents at a time: an iterator of lists of (m, d) arrays.
-                A :class:`Ragged` is such a list. They are stored as float16.
+                A :class:`Ragged` is such a list.
             ids: the documents' ids, unique strings; "0", "1", … where they are left out.
             texts: the documents' texts, to be shown with results.
             encoder: which encoder made the vectors; a :class:`xtrkit.Retriever` checks it.
+            nbits: 16 keeps the vectors as float16 and searches exactly; 1, 2, 4 or 8 compress them to so many bits a
+                dimension, in clusters of which a search opens some.
             overwrite: replace an index that is there already, once the new one is complete.
             advance: called with the number of documents of each batch, to drive a progress bar.
 
@@ -59,7 +63,16 @@ class Index:
             InputError: vectors, ids or texts can't be used; nothing is left behind.
         """
         target = Path(path)
-        write_store(target, batches, ids=ids, texts=texts, encoder=encoder, overwrite=overwrite, advance=advance)
+        write_store(
+            target,
+            batches,
+            ids=ids,
+            texts=texts,
+            encoder=encoder,
+            nbits=nbits,
+            overwrite=overwrite,
+            advance=advance,
+        )
         return cls.open(target)
 
     @classmethod
@@ -83,17 +96,27 @@ class Index:
 
     def __len__(self) -> int:
         """Number of documents, N."""
-        return len(self._store.offsets) - 1
+        return len(self.document_offsets) - 1
 
     @property
     def n_tokens(self) -> int:
         """Number of token vectors, M."""
-        return len(self._store.halves)
+        return self._engine.n_tokens
 
     @property
     def dim(self) -> int:
         """Dimensions of a token vector, d."""
-        return int(self._store.halves.shape[1])
+        return self._engine.dim
+
+    @property
+    def storage(self) -> str:
+        """How the vectors are kept, such as "float16" or "4 bits"."""
+        return self._engine.storage
+
+    @property
+    def document_offsets(self) -> npt.NDArray[np.int64]:
+        """(N + 1,) where each document's token vectors begin and end, counted document after document."""
+        return self._engine.document_offsets
 
     @property
     def path(self) -> Path:
@@ -127,12 +150,12 @@ class Index:
         return self._store.passages.number(identifier)
 
     def vectors(self, number: int) -> FloatArray:
-        """The (m, d) token vectors of the document with a number, float16."""
-        return np.asarray(self._store.halves[self.first_row(number) : self.first_row(number + 1)])
+        """The (m, d) token vectors of the document with a number; decompressed where they are compressed."""
+        return self._engine.vectors(number)
 
-    def first_row(self, number: int) -> int:
-        """The row of a document's first token vector among all; for number N, how many rows there are."""
-        return int(self._store.offsets[number])
+    def evidence(self, query: FloatArray, found: Found, *, recipe: Recipe = XTR) -> Evidence:
+        """The token hits and imputed similarities behind the XTR scores that a search of ``query`` found."""
+        return self._engine.evidence(query, found, recipe)
 
     def search(self, query: FloatArray, k: int = 10, *, recipe: Recipe = XTR, **choices: Any) -> Ranking:
         """The k best documents of one query.
@@ -142,7 +165,7 @@ class Index:
             k: how many documents; fewer come back only where the index has fewer.
             recipe: how to score.
             **choices: fields of :class:`~xtrkit.recipes.Recipe` that shall differ from ``recipe``: ``scoring``,
-                ``k_prime``, ``imputation``, ``reduction``.
+                ``k_prime``, ``imputation``, ``reduction``, ``nprobe``, ``candidates``.
 
         Raises:
             InputError: the query has no tokens, another dimension than the index or numbers that are not finite, k
@@ -156,15 +179,18 @@ class Index:
         k: int = 10,
         *,
         recipe: Recipe = XTR,
+        threads: int = 1,
         advance: Advance = lambda amount: None,
         **choices: Any,
     ) -> list[Ranking]:
-        """The k best documents of each query; the corpus is read once for every 64 of them.
+        """The k best documents of each query; an exact index is read once for every 64 of them.
 
         Args:
             queries: the queries' (n, d) token embeddings.
             k: as in :meth:`search`.
             recipe: as in :meth:`search`.
+            threads: how many queries a compressed index answers at a time; an exact one leaves threads to BLAS. The
+                results are the same for every number of threads.
             advance: called with the number of queries that have been answered.
             **choices: as in :meth:`search`.
 
@@ -172,7 +198,7 @@ class Index:
             InputError: as in :meth:`search`.
         """
         rankings = []
-        for found in self.find(queries, k, recipe=recipe, advance=advance, **choices):
+        for found in self.find(queries, k, recipe=recipe, threads=threads, advance=advance, **choices):
             ids = self._store.passages.ids(found.documents.tolist())
             rankings.append(Ranking(found.documents, found.scores, ids, found.k_prime))
         return rankings
@@ -183,19 +209,22 @@ class Index:
         k: int = 10,
         *,
         recipe: Recipe = XTR,
+        threads: int = 1,
         advance: Advance = lambda amount: None,
         **choices: Any,
     ) -> Iterator[Found]:
-        """As :meth:`search_batch`, with the token hits behind each ranking and without ids."""
+        """As :meth:`search_batch`, as document numbers instead of ids."""
         check_k(k)
         recipe = recipe.but(**choices)
         checked = [self._checked_query(query) for query in queries]
-        return self._find(checked, k, recipe, advance)
+        return self._find(checked, k, recipe, threads, advance)
 
-    def _find(self, queries: list[FloatArray], k: int, recipe: Recipe, advance: Advance) -> Iterator[Found]:
+    def _find(
+        self, queries: list[FloatArray], k: int, recipe: Recipe, threads: int, advance: Advance
+    ) -> Iterator[Found]:
         for first in range(0, len(queries), QUERIES_AT_A_TIME):
             part = Ragged.from_arrays(queries[first : first + QUERIES_AT_A_TIME])
-            yield from search(self._vectors, part, k, recipe)
+            yield from self._engine.search(part, k, recipe, threads)
             advance(len(part))
 
     def _checked_query(self, query: FloatArray) -> FloatArray:

@@ -21,33 +21,51 @@ Scoring = Literal["xtr", "maxsim"]
 Reduction = Literal["mean", "sum"]
 
 
+def check_k(k: int) -> None:
+    """Refuse a number of documents that can't be asked for.
+
+    Raises:
+        InputError: it isn't a whole number of at least 1.
+    """
+    _check_count("k", k)
+
+
+def _check_count(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """How a search scores documents.
+    """How a search scores documents, and how thoroughly it looks.
 
     Attributes:
-        scoring: "xtr" scores documents from the retrieved tokens alone (eq. 4); "maxsim" is ColBERT's exact
-            sum-of-max over all tokens (eq. 1).
+        scoring: "xtr" scores documents from the retrieved tokens alone (eq. 4); "maxsim" is ColBERT's sum-of-max over
+            all tokens (eq. 1), on a compressed index of the most promising documents.
         k_prime: k', how many document tokens are retrieved for each query token; XTR only.
         imputation: m_i, what stands in for a similarity that was not retrieved; XTR only. "min" is the lowest
             similarity that the query token did retrieve (the paper's top-k' score), "none" leaves the query token
             out of the mean, a number such as "0.2" is that constant.
         reduction: "mean" divides the sum over query tokens by their number, "sum" doesn't; None is the system's own,
             mean for XTR and sum for MaxSim. With every imputation but "none" it changes no ranking.
+        nprobe: compressed indexes only: clusters that are opened for each query token.
+        candidates: compressed indexes and "maxsim" only: documents whose sum-of-max is computed.
     """
 
     scoring: Scoring = "xtr"
     k_prime: int = 1000
     imputation: str = "min"
     reduction: Reduction | None = None
+    nprobe: int = 32
+    candidates: int = 300
 
     def __post_init__(self) -> None:
         if self.scoring not in get_args(Scoring):
             raise InputError(f"Unknown scoring {self.scoring!r}: use 'xtr' or 'maxsim'.")
         if self.reduction not in (None, *get_args(Reduction)):
             raise InputError(f"Unknown reduction {self.reduction!r}: use 'mean' or 'sum'.")
-        if isinstance(self.k_prime, bool) or not isinstance(self.k_prime, int) or self.k_prime < 1:
-            raise InputError(f"k' must be a whole number of at least 1, got {self.k_prime!r}.")
+        for name, value in (("k'", self.k_prime), ("nprobe", self.nprobe), ("candidates", self.candidates)):
+            _check_count(name, value)
 
     @property
     def own_reduction(self) -> Reduction:
@@ -70,13 +88,3 @@ class Recipe:
 
 XTR = Recipe()
 COLBERT = Recipe(scoring="maxsim")
-
-
-def check_k(k: int) -> None:
-    """Refuse a number of documents that can't be asked for.
-
-    Raises:
-        InputError: it isn't a whole number of at least 1.
-    """
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise InputError(f"k must be a whole number of at least 1, got {k!r}.")

@@ -14,10 +14,9 @@ from xtrkit.encoding.load import load_encoder
 from xtrkit.errors import InputError, ModelError
 from xtrkit.explain import Match, matches_from_hits, matches_from_vectors
 from xtrkit.index import Index
-from xtrkit.indexing.store import check_free
+from xtrkit.indexing.store import EXACT_BITS, check_free
 from xtrkit.progress import progress_bar
 from xtrkit.recipes import XTR, Recipe
-from xtrkit.scoring.imputation import imputation_named
 from xtrkit.search import Found
 from xtrkit.values import FloatArray, Ragged, Ranking
 
@@ -144,11 +143,11 @@ class Retriever:
         if text is None:
             raise InputError("This index has no texts, so there is nothing to explain with: build it with texts.")
         query_tokens, document_tokens = self.encoder.query_tokens(query), self.encoder.document_tokens(text)
-        if found.hits is None:
+        if recipe.scoring == "maxsim":
             return matches_from_vectors(embeddings, self.index.vectors(number), query_tokens, document_tokens)
-        impute = imputation_named(recipe.imputation)
-        first_row = self.index.first_row(number)
-        return matches_from_hits(found.hits, number, first_row, query_tokens, document_tokens, impute)
+        hits, missing = self.index.evidence(embeddings, found, recipe=recipe)
+        first_row = int(self.index.document_offsets[number])
+        return matches_from_hits(hits, missing, number, first_row, query_tokens, document_tokens)
 
 
 def check_query(query: str) -> None:
@@ -176,6 +175,7 @@ def index_collection(
     encoder: Encoder,
     *,
     batch_size: int = 32,
+    nbits: int = EXACT_BITS,
     overwrite: bool = False,
     progress: bool = False,
 ) -> IndexingSummary:
@@ -186,6 +186,7 @@ def index_collection(
         path: directory of the index to make; it appears when the index is complete.
         encoder: what turns texts into token vectors.
         batch_size: texts encoded together.
+        nbits: as in :meth:`xtrkit.Index.create`.
         overwrite: replace an index that is there already, once the new one is complete.
         progress: show a progress bar.
 
@@ -210,6 +211,7 @@ def index_collection(
             ids=(passage.id for passage in to_name),
             texts=(passage.text for passage in to_store),
             encoder=encoder.identity,
+            nbits=nbits,
             overwrite=overwrite,
             advance=advance,
         )

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from xtrkit.recipes import Recipe
 from xtrkit.scoring import xtr
 from xtrkit.scoring.imputation import imputation_named
-from xtrkit.token_retrieval.exact import TokenVectors, retrieve_tokens, sum_of_max_scores
-from xtrkit.values import Ragged, TokenHits
+from xtrkit.scoring.ranking import best_first
+from xtrkit.token_retrieval.exact import retrieve_tokens, sum_of_max_scores
+from xtrkit.values import Ragged, TokenVectors
 
 
 class Found(NamedTuple):
@@ -23,13 +24,11 @@ class Found(NamedTuple):
     Attributes:
         documents: (k,) document numbers, best first.
         scores: (k,) their scores.
-        hits: the token hits that the scores were made of; None with MaxSim, which looks at every token.
         k_prime: the k' that was used; None with MaxSim.
     """
 
     documents: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float64]
-    hits: TokenHits | None = None
     k_prime: int | None = None
 
 
@@ -45,24 +44,6 @@ def search(vectors: TokenVectors, queries: Ragged, k: int, recipe: Recipe) -> li
     if recipe.scoring == "maxsim":
         return _search_maxsim(vectors, queries, k, recipe)
     return _search_xtr(vectors, queries, k, recipe)
-
-
-def best_first(
-    documents: npt.NDArray[np.int64], scores: npt.NDArray[np.float64], k: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """The k highest scores in descending order; of equal ones the lower document number comes first.
-
-    Args:
-        documents: (C,) document numbers in ascending order.
-        scores: (C,) their scores.
-        k: how many to keep.
-    """
-    if len(scores) > k:
-        # Everything from the k-th score up, ties included, so that the sort below decides between them.
-        kept = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
-        documents, scores = documents[kept], scores[kept]
-    order = np.argsort(-scores, kind="stable")[:k]
-    return documents[order], scores[order]
 
 
 def _search_maxsim(vectors: TokenVectors, queries: Ragged, k: int, recipe: Recipe) -> list[Found]:
@@ -88,7 +69,7 @@ def _search_xtr(vectors: TokenVectors, queries: Ragged, k: int, recipe: Recipe) 
         for query, hits in zip(pending, hits_of_pending, strict=True):
             documents, scores = xtr.score(hits, n_documents, impute, recipe.own_reduction)
             if len(documents) >= min(k, n_documents) or k_prime == n_tokens:
-                found[query] = Found(*best_first(documents, scores, k), hits, k_prime)
+                found[query] = Found(*best_first(documents, scores, k), k_prime)
         pending = [query for query in pending if query not in found]
         k_prime *= 2
     return [found[query] for query in range(len(queries))]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,18 @@ class Ragged:
 
     def __iter__(self) -> Iterator[FloatArray]:
         return (self[text] for text in range(len(self)))
+
+
+class TokenVectors(NamedTuple):
+    """The token vectors of a corpus: as the exact engine reads them.
+
+    Attributes:
+        halves: (M, d) float16, usually mapped from disk.
+        offsets: (N + 1,) where each document's rows begin and end.
+    """
+
+    halves: npt.NDArray[np.float16]
+    offsets: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

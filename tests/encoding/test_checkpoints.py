@@ -180,6 +180,61 @@ def test_listed_projection_of_another_width(damaged):
         load_encoder(directory)
 
 
+@pytest.mark.parametrize("layout", ["pylate", "native"])
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"weight": torch.zeros(16, 32)}, r"1_Dense/model\.safetensors holds no linear\.weight"),
+        ({"linear.weight": torch.zeros(16, 31)}, r"1_Dense/model\.safetensors has shape \(16, 31\), but should be"),
+    ],
+)
+def test_listed_projection_lacks_its_weight_or_has_another_shape(damaged, layout, tensors, message):
+    directory = damaged(layout)
+    save_file(tensors, directory / "1_Dense" / "model.safetensors")
+    with pytest.raises(ModelError, match=message):
+        load_encoder(directory)
+
+
+def test_stanford_projection_of_another_shape(damaged):
+    directory = damaged("stanford")
+    weights = load_file(directory / "model.safetensors") | {"linear.weight": torch.zeros(16, 31)}
+    save_file(weights, directory / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"has shape \(16, 31\), but should be \(dimensions, 32\)"):
+        load_encoder(directory)
+
+
+def test_stanford_without_metadata_has_the_markers_of_the_released_checkpoint(tmp_path):
+    encoder = load_encoder(factory.write_stanford(tmp_path / "stanford", metadata=False))
+    assert encoder.query_tokens("late")[1].piece == "[unused0]"
+    assert encoder.document_tokens("late")[1].piece == "[unused1]"
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04"])
+def test_damaged_projection(damaged, content):
+    directory = damaged("xtr")
+    (directory / "2_Dense" / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(ModelError, match=r"2_Dense/pytorch_model\.bin is damaged or incomplete"):
+        load_encoder(directory)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"linear.weight": [1, 2]}])
+def test_projection_that_is_no_dictionary_of_tensors(damaged, content):
+    directory = damaged("xtr")
+    torch.save(content, directory / "2_Dense" / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"2_Dense/pytorch_model\.bin isn't a plain dictionary of tensors"):
+        load_encoder(directory)
+
+
+def test_configurations_that_say_something_else(damaged):
+    directory = damaged("xtr")
+    factory.write_json(directory / "2_Dense" / "config.json", [])
+    with pytest.raises(ModelError, match=r"2_Dense/config\.json should hold a JSON object, got a list"):
+        load_encoder(directory)
+    factory.write_json(directory / "config.json", {"model_type": "t5"})
+    with pytest.raises(ModelError, match=r"config\.json should say how wide token embeddings are, d_model"):
+        load_encoder(directory)
+
+
 def test_token_pooling_is_refused(encoders, checkpoints, tmp_path):
     model = load_encoder(checkpoints["native"]).model
     model.append(HierarchicalTokenPooling(pool_factor=2))
@@ -203,6 +258,16 @@ def test_a_pickle_with_code_is_refused(damaged, tmp_path, part):
         (directory / "model.safetensors").unlink()
     torch.save({"linear.weight": _Malicious(tmp_path / "ran")}, directory / part)
     with pytest.raises(ModelError, match=rf"{part} isn't a plain dictionary of tensors, .* refused"):
+        load_encoder(directory)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("layout", ["pylate", "native"])
+def test_a_listed_projection_with_code_is_refused(damaged, tmp_path, layout):
+    directory = damaged(layout)
+    (directory / "1_Dense" / "model.safetensors").unlink()
+    torch.save({"linear.weight": _Malicious(tmp_path / "ran")}, directory / "1_Dense" / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"1_Dense/pytorch_model\.bin isn't a plain dictionary of tensors, .* refused"):
         load_encoder(directory)
     assert not (tmp_path / "ran").exists()
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.conftest import document_of, one, random_corpus, searches, unit_rows
 from xtrkit.kernels import reference
 from xtrkit.token_retrieval import exact
-from xtrkit.values import Ragged
+from xtrkit.values import Ragged, TokenVectors
 
 
 @given(searches(), st.integers(1, 80))
@@ -67,7 +67,7 @@ def test_a_batch_gives_what_its_queries_give_alone(monkeypatch):
 
 
 def test_a_corpus_without_tokens_gives_no_hits():
-    corpus = exact.TokenVectors(np.zeros((0, 8), np.float16), np.zeros(1, np.int64))
+    corpus = TokenVectors(np.zeros((0, 8), np.float16), np.zeros(1, np.int64))
     (hits,) = exact.retrieve_tokens(corpus, one(np.ones((2, 8), np.float32)), 5)
     assert hits.n_query_tokens == 2
     assert len(hits.rows) == 0

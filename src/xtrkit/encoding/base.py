@@ -45,7 +45,7 @@ class Encoder(Protocol):
         """Token embeddings of documents, in the order given: one (m, d) float32 run a document."""
 
     def stream_documents(
-        self, texts: Iterable[str], *, batch_size: int = 32, chunk_size: int = 512
+        self, texts: Iterable[str], *, batch_size: int = 32, chunk_size: int = 256
     ) -> Iterator[EncodedChunk]:
         """Encode a stream of any length, ``chunk_size`` texts at a time, holding no more than that in memory."""
 

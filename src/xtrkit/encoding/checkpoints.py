@@ -153,6 +153,20 @@ def read_json(path: Path) -> Any:
         raise ModelError(f"{path} can't be read as JSON ({error}): fetch the checkpoint again.") from error
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that should hold one object.
+
+    Raises:
+        ModelError: it can't be read, or holds something else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ModelError(
+            f"{path} should hold a JSON object, got a {type(content).__name__}: fetch the checkpoint again."
+        )
+    return content
+
+
 def fingerprint(directory: Path, in_force: str) -> str:
     """sha256 over everything that decides the embeddings, wherever the directory lies.
 

@@ -30,7 +30,7 @@ from xtrkit.encoding.checkpoints import (
     XTR,
     Layout,
     dense_folders,
-    read_json,
+    read_object,
     weights_file,
 )
 from xtrkit.errors import ModelError, XtrkitError
@@ -40,7 +40,9 @@ _XTR_LENGTH = 512
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 _FULL_PRECISION = {**_LOCAL, "dtype": torch.float32}
 # Of three libraries, and of corrupt files.
-_LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError)
+_LOADING_ERRORS = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, ImportError, SafetensorError
+)  # fmt: skip
 
 
 def build_model(directory: Path, layout: Layout, device: str | None) -> MultiVectorEncoder:
@@ -110,8 +112,7 @@ def _from_xtr(directory: Path, device: str | None) -> MultiVectorEncoder:
             f"{directory / 'tokenizer.json'} is missing: fetch the checkpoint again, or read its spiece.model instead "
             "after pip install sentencepiece."
         )
-    width = read_json(directory / "config.json").get("d_model")
-    projection = _read_xtr_projection(directory, width)
+    projection = _read_xtr_projection(directory, _width(directory, "d_model"))
     transformer = Transformer(
         str(directory),
         model_kwargs=dict(_FULL_PRECISION),
@@ -134,7 +135,7 @@ def _read_xtr_projection(directory: Path, width: int) -> Dense:
             "embeddings (linear.weight). Fetch the checkpoint again, with all its folders; a plain T5 has no "
             "projection, and a random one would give meaningless rankings."
         )
-    config = read_json(folder / "config.json")
+    config = read_object(folder / "config.json")
     activation = str(config.get("activation_function", "Identity"))
     if config.get("bias") or not activation.endswith("Identity"):
         raise ModelError(
@@ -154,7 +155,7 @@ def _read_xtr_projection(directory: Path, width: int) -> Dense:
 
 def _from_stanford(directory: Path, device: str | None) -> MultiVectorEncoder:
     """``HF_ColBERT``: the projection is ``linear.weight`` among the encoder's weights (Santhanam et al. 2022)."""
-    _read_projection_weight(directory, read_json(directory / "config.json").get("hidden_size"))
+    _read_projection_weight(directory, _width(directory, "hidden_size"))
     return MultiVectorEncoder(str(directory), device=device, model_kwargs=dict(_FULL_PRECISION), **_LOCAL)
 
 
@@ -168,8 +169,8 @@ def _from_modules_json(directory: Path, device: str | None) -> MultiVectorEncode
             "and a random one would give meaningless rankings. Fetch the checkpoint again."
         )
     for folder in folders:
-        read_json(folder / "config.json")
-        weights_file(folder, "the projection of the token embeddings")
+        # sentence-transformers would refuse these, too, but without saying which file is wrong.
+        _read_projection_weight(folder, _width(folder, "in_features"))
     model = MultiVectorEncoder(str(directory), device=device, model_kwargs=dict(_FULL_PRECISION), **_LOCAL)
     width = model[0].get_embedding_dimension()
     projections = [module for module in model if isinstance(module, Dense)]
@@ -210,18 +211,33 @@ def _read_projection_weight(folder: Path, width: int) -> torch.Tensor:
     return weight
 
 
+def _width(folder: Path, key: str) -> int:
+    """The dimensions of a token embedding, as ``config.json`` in ``folder`` states them."""
+    width = read_object(folder / "config.json").get(key)
+    if not isinstance(width, int):
+        raise ModelError(
+            f"{folder / 'config.json'} should say how wide token embeddings are, {key}, as a whole number, but says "
+            f"{width}: fetch the checkpoint again."
+        )
+    return width
+
+
 def _read_tensor(file: Path, name: str) -> torch.Tensor | None:
-    if file.suffix == ".safetensors":
-        with safe_open(file, framework="pt") as tensors:
-            if name not in tensors.keys():  # noqa: SIM118 (not a mapping)
-                return None
-            return torch.as_tensor(tensors.get_tensor(name))
     try:
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt") as tensors:
+                if name not in tensors.keys():  # noqa: SIM118 (not a mapping)
+                    return None
+                return torch.as_tensor(tensors.get_tensor(name))
         # Never without weights_only: a pickle can run any code.
-        weights: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-        return weights.get(name)
-    except (pickle.UnpicklingError, AttributeError) as error:
+        weights: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
         raise _refused(file) from error
+    except (EOFError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{file} is damaged or incomplete: fetch the checkpoint again.") from error
+    if not isinstance(weights, dict) or not isinstance(weights.get(name), torch.Tensor | None):
+        raise _refused(file)
+    return weights.get(name)
 
 
 def _refused(pickled: Path) -> ModelError:

@@ -83,7 +83,7 @@ class TorchEncoder:
         return self._encode(texts, "document", batch_size, progress).embeddings
 
     def stream_documents(
-        self, texts: Iterable[str], *, batch_size: int = 32, chunk_size: int = 512
+        self, texts: Iterable[str], *, batch_size: int = 32, chunk_size: int = 256
     ) -> Iterator[EncodedChunk]:
         """Encode a stream of any length, ``chunk_size`` texts at a time, holding no more than that in memory."""
         if chunk_size < 1:

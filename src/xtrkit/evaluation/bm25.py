@@ -1,7 +1,7 @@
 """The lexical baseline: BM25 by ``bm25s``, so that every table can say what words alone would have found.
 
-k1 = 0.9 and b = 0.4 are Anserini's, with which the published BEIR figures were made; English stop words are dropped,
-words are not stemmed.
+k1 = 0.9 and b = 0.4 are Anserini's, with which the published BEIR figures were made; English stop words are dropped and
+words are stemmed (Snowball), which is worth two points of nDCG@10 on SciFact: a baseline should be a good one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class BM25:
     """BM25 over some passages, in memory."""
 
     def __init__(self, passages: Iterable[Passage]) -> None:
-        self._bm25s = _bm25s()
+        self._bm25s, self._stemmer = _libraries()
         collected = list(passages)
         self._ids = [passage.id for passage in collected]
         self._index = self._bm25s.BM25(k1=K1, b=B)
@@ -36,12 +36,13 @@ class BM25:
         }
 
     def _tokens(self, texts: list[str]) -> Any:
-        return self._bm25s.tokenize(texts, stopwords="en", show_progress=False)
+        return self._bm25s.tokenize(texts, stopwords="en", stemmer=self._stemmer, show_progress=False)
 
 
-def _bm25s() -> Any:
+def _libraries() -> tuple[Any, Any]:
     try:
         import bm25s
+        import Stemmer
     except ImportError as error:
-        raise MissingExtraError('The BM25 baseline needs bm25s: pip install "xtrkit[eval]".') from error
-    return bm25s
+        raise MissingExtraError('The BM25 baseline needs bm25s and PyStemmer: pip install "xtrkit[eval]".') from error
+    return bm25s, Stemmer.Stemmer("english")

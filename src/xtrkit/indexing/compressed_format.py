@@ -3,20 +3,16 @@
 ::
 
     DIRECTORY/
-      compressed.json     bits, dimension, and the numbers of everything; written last
+      compressed.json     counts, dimension, bits, and dtype and shape of every array
       NAME.bin            one array, raw and little-endian, C order; mapped, never loaded
 
-The names and shapes are those of :class:`CompressedTokens`, but for sizes, which stand in the files instead of offsets.
+The names and shapes are those of :class:`CompressedTokens`.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import IndexFormatError
+from xtrkit.kernels.gathering import ROWS_PER_MARK
 from xtrkit.values import offsets_of
 
 HEADER = "compressed.json"
-VERSION = 1
-ROW_STRIDE = 64
-BLOCK = 1 << 15
-"""Rows of a temporary array that are read at a time."""
 
 DTYPES = {
     "rotation": "<f4",
@@ -46,8 +39,6 @@ DTYPES = {
     "positions": "<u4",
     "lengths": "<i4",
 }
-SPOOLS = {"rows": "<f2", "unordered": "|u1"}
-"""Temporary files of the build: token vectors as they came, and codes in that order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,17 +51,16 @@ class CompressedTokens:
     Attributes:
         bits: bits a dimension of a code.
         rotation: (d, d); rotated rows are ``rows @ rotation``.
-        group_vectors: (G, d) int8 directions of the groups, without a scale of their own.
-        group_scales: (G,) float32; times ``group_vectors`` they are the directions.
+        group_vectors, group_scales: (G, d) int8 and (G,) float32; their product is a group's direction.
         group_offsets: (G + 1,) which centroids belong to each group.
-        centroid_vectors: (C, d) int8 centroids.
-        centroid_scales: (C,) float32; times ``centroid_vectors`` they are the centroids.
+        centroid_vectors, centroid_scales: (C, d) int8 and (C,) float32; their product is a centroid.
         offsets: (C + 1,) which rows belong to each cluster.
         codes: (M, w) packed codes of the residuals, by row.
         scales: (M,) float16 scale of each residual, by row.
         documents: (M,) document of each row.
         positions: (M,) the row of each token, tokens document after document.
         document_offsets: (N + 1,) where each document's tokens begin and end in ``positions``.
+        marks: (⌈M / 64⌉,) cluster of every 64th row, so that a row's cluster is found quickly.
         size: bytes on disk.
     """
 
@@ -87,6 +77,7 @@ class CompressedTokens:
     documents: npt.NDArray[np.int32]
     positions: npt.NDArray[np.uint32]
     document_offsets: npt.NDArray[np.int64]
+    marks: npt.NDArray[np.int32]
     size: int
 
     @property
@@ -109,125 +100,70 @@ class CompressedTokens:
         """Dimensions of a token vector, d."""
         return len(self.rotation)
 
-    @cached_property
-    def clusters_of_rows(self) -> npt.NDArray[np.int32]:
-        """The cluster of every ``ROW_STRIDE``-th row, from which that of any row is a step or two away."""
-        rows = np.arange(0, self.n_tokens, ROW_STRIDE)
-        return (np.searchsorted(self.offsets, rows, side="right") - 1).astype(np.int32)
+
+def write_array(directory: Path, name: str, values: npt.NDArray[Any]) -> None:
+    """Write one small array."""
+    np.ascontiguousarray(values, dtype=DTYPES[name]).tofile(directory / f"{name}.bin")
 
 
-@contextmanager
-def appending(directory: Path, name: str) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
-    """Write an array, or a temporary one, block after block: yields the function that appends one."""
-    dtype = (DTYPES | SPOOLS)[name]
-    with _file(directory, name).open("wb") as file:
-        yield lambda values: np.ascontiguousarray(values, dtype=dtype).tofile(file)
-        file.flush()
-        os.fsync(file.fileno())
+def new_array(directory: Path, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """A large array on disk, mapped for writing, zeros at first."""
+    if 0 in shape:
+        (directory / f"{name}.bin").touch()
+        return np.zeros(shape, dtype=DTYPES[name])
+    return np.memmap(directory / f"{name}.bin", dtype=DTYPES[name], mode="w+", shape=shape)
 
 
-def spooled(directory: Path, name: str, width: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-    """Read a temporary array of the build, block after block: which rows, and the (B, width) rows.
-
-    It is read and not mapped: mapped pages would count as memory of the process, and it is as large as the corpus.
-    """
-    itemsize = np.dtype(SPOOLS[name]).itemsize
-    first = 0
-    with _file(directory, name).open("rb") as file:
-        while buffer := file.read(BLOCK * width * itemsize):
-            rows = np.frombuffer(buffer, dtype=SPOOLS[name]).reshape(-1, width)
-            yield slice(first, first + len(rows)), rows
-            first += len(rows)
-
-
-def finish(directory: Path, *, bits: int, dim: int, n_groups: int, n_clusters: int) -> None:
-    """Remove temporary files and write what says how the others are read: only now the directory is an index."""
-    for name in SPOOLS:
-        _file(directory, name).unlink()
-    n_documents = _file(directory, "lengths").stat().st_size // np.dtype(DTYPES["lengths"]).itemsize
-    n_tokens = _file(directory, "documents").stat().st_size // np.dtype(DTYPES["documents"]).itemsize
-    header = {
-        "format": "xtrkit-compressed",
-        "version": VERSION,
-        "bits": bits,
-        "dim": dim,
-        "groups": n_groups,
-        "clusters": n_clusters,
-        "tokens": n_tokens,
-        "documents": n_documents,
-    }
-    (directory / HEADER).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
+def write_header(directory: Path, *, bits: int, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Write what says how the arrays are read. It comes last: without it a directory is not an index."""
+    arrays = {name: {"dtype": DTYPES[name], "shape": list(shape)} for name, shape in shapes.items()}
+    text = json.dumps({"bits": bits, "arrays": arrays}, indent=1)
+    (directory / HEADER).write_text(text + "\n", encoding="utf-8")
 
 
 def open_compressed(directory: Path) -> CompressedTokens:
     """Map a compressed index.
 
     Raises:
-        IndexFormatError: there is none, it is damaged, or a newer xtrkit wrote it.
+        IndexFormatError: there is none, or it is damaged.
     """
-    header = _read_header(directory)
-    bits, dim, n_groups, n_clusters = (header[key] for key in ("bits", "dim", "groups", "clusters"))
-    n_tokens, n_documents = header["tokens"], header["documents"]
-    shapes: dict[str, tuple[int, ...]] = {
-        "rotation": (dim, dim),
-        "group_vectors": (n_groups, dim),
-        "group_scales": (n_groups,),
-        "centroid_vectors": (n_clusters, dim),
-        "centroid_scales": (n_clusters,),
-        "codes": (n_tokens, dim * bits // 8),
-        "scales": (n_tokens,),
-        "documents": (n_tokens,),
-        "positions": (n_tokens,),
-    }
-    arrays = {name: _map(directory, name, shape) for name, shape in shapes.items()}
+    try:
+        header = json.loads((directory / HEADER).read_text(encoding="utf-8"))
+        bits = int(header["bits"])
+        shapes = {name: tuple(map(int, header["arrays"][name]["shape"])) for name in DTYPES}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise IndexFormatError(f"There is no compressed index at {directory} ({error}): build one.") from error
+    arrays = {name: _map(directory / f"{name}.bin", name, shape) for name, shape in shapes.items()}
+    n_tokens = shapes["documents"][0]
+    offsets = {name: offsets_of(arrays.pop(name)) for name in ("group_sizes", "cluster_sizes", "lengths")}
+    expected = {"group_sizes": shapes["centroid_scales"][0], "cluster_sizes": n_tokens, "lengths": n_tokens}
+    for name, total in expected.items():
+        if offsets[name][-1] != total or (np.diff(offsets[name]) < 0).any():
+            raise IndexFormatError(f"{directory / name}.bin is damaged (sizes do not add up): build the index anew.")
+    size = sum(file.stat().st_size for file in directory.iterdir())
     return CompressedTokens(
         bits=bits,
-        group_offsets=_offsets(directory, "group_sizes", n_groups, n_clusters),
-        offsets=_offsets(directory, "cluster_sizes", n_clusters, n_tokens),
-        document_offsets=_offsets(directory, "lengths", n_documents, n_tokens),
-        size=sum(_file(directory, name).stat().st_size for name in DTYPES) + (directory / HEADER).stat().st_size,
+        group_offsets=offsets["group_sizes"],
+        offsets=offsets["cluster_sizes"],
+        document_offsets=offsets["lengths"],
+        marks=_marks(offsets["cluster_sizes"]),
+        size=size,
         **arrays,
     )
 
 
-def _read_header(directory: Path) -> dict[str, int]:
-    try:
-        header = json.loads((directory / HEADER).read_text(encoding="utf-8"))
-        version = header["version"]
-        numbers = {key: int(header[key]) for key in ("bits", "dim", "groups", "clusters", "tokens", "documents")}
-    except FileNotFoundError as error:
-        raise IndexFormatError(f"There is no compressed index at {directory}: build one.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(directory / HEADER, str(error)) from error
-    if version != VERSION:
-        raise IndexFormatError(
-            f"{directory} has version {version} of the compressed format, this xtrkit reads {VERSION}: "
-            "use the xtrkit that wrote it, or build the index anew."
-        )
-    return numbers
+def _marks(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    marked = np.arange(0, offsets[-1], ROWS_PER_MARK)
+    return (np.searchsorted(offsets, marked, side="right") - 1).astype(np.int32)
 
 
-def _map(directory: Path, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    path = _file(directory, name)
+def _map(path: Path, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     expected = int(np.prod(shape)) * np.dtype(DTYPES[name]).itemsize
     actual = path.stat().st_size if path.is_file() else None
     if actual != expected:
-        raise _damaged(path, f"{actual} bytes instead of {expected}")
+        raise IndexFormatError(f"{path} is damaged ({actual} bytes instead of {expected}): build the index anew.")
+    if not expected:
+        empty = np.zeros(shape, dtype=DTYPES[name])
+        empty.flags.writeable = False
+        return empty
     return np.asarray(np.memmap(path, dtype=DTYPES[name], mode="r", shape=shape))
-
-
-def _offsets(directory: Path, name: str, count: int, total: int) -> npt.NDArray[np.int64]:
-    """Where each run begins and ends, of sizes on disk that must add up to ``total``."""
-    sizes = _map(directory, name, (count,))
-    offsets = offsets_of(sizes)
-    if offsets[-1] != total or sizes.min() < 0:
-        raise _damaged(_file(directory, name), "sizes do not add up")
-    return offsets
-
-
-def _file(directory: Path, name: str) -> Path:
-    return directory / f"{name}.bin"
-
-
-def _damaged(path: Path, why: str) -> IndexFormatError:
-    return IndexFormatError(f"{path} is damaged ({why}): build the index anew.")

@@ -4,9 +4,13 @@
 
     INDEX/
       manifest.json     format, counts, the encoder's identity, and size and sha256 of every other file
-      vectors.f16       (M, d) float16 token vectors, little-endian, document after document; mapped, never loaded
-      lengths.i32       (N,) int32, how many token vectors each document has
       passages.sqlite   ids and texts
+      vectors.f16       exact index: (M, d) float16 token vectors, little-endian, document after document
+      lengths.i32       exact index: (N,) int32, how many token vectors each document has
+      compressed.json,  compressed index: see compressed_format.py
+      *.bin
+
+Arrays are mapped, never loaded.
 
 An index is written into a sibling directory that is renamed when everything is on disk: what bears the name of an
 index is complete, and a build that fails or is killed leaves the old state. Paths inside are relative, so an index
@@ -20,23 +24,26 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from xtrkit.errors import IndexExistsError, IndexFormatError, InputError
-from xtrkit.indexing.passages import Passages, PassageWriter
-from xtrkit.values import EncoderIdentity, FloatArray, offsets_of
+from xtrkit.indexing.codec import BITS
+from xtrkit.indexing.compressed_format import HEADER, CompressedTokens, open_compressed
+from xtrkit.indexing.documents import DocumentStream
+from xtrkit.indexing.passages import Passages
+from xtrkit.indexing.postings import build
+from xtrkit.values import EncoderIdentity, FloatArray, TokenVectors, offsets_of
 
 FORMAT = "xtrkit-index"
 FORMAT_VERSION = 1
 VECTORS, LENGTHS, PASSAGES, MANIFEST = "vectors.f16", "lengths.i32", "passages.sqlite", "manifest.json"
+EXACT_BITS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +52,14 @@ class Store:
 
     Attributes:
         path: its directory.
-        halves: (M, d) float16 token vectors, mapped from disk.
-        offsets: (N + 1,) where each document's token vectors begin and end.
+        tokens: its token vectors, exact or compressed.
         passages: ids and texts.
         encoder: which encoder made the vectors, if one did.
         size: bytes on disk.
     """
 
     path: Path
-    halves: npt.NDArray[np.float16]
-    offsets: npt.NDArray[np.int64]
+    tokens: TokenVectors | CompressedTokens
     passages: Passages
     encoder: EncoderIdentity | None
     size: int
@@ -68,25 +73,35 @@ class Store:
         """
         manifest = _read_manifest(path)
         try:
-            n, m, dim = (int(manifest[key]) for key in ("documents", "tokens", "dim"))
+            n, m, dim, bits = (int(manifest[key]) for key in ("documents", "tokens", "dim", "bits"))
             record = manifest["encoder"]
             encoder = None if record is None else EncoderIdentity(**record)
-            sizes = {name: int(manifest["files"][name]["size"]) for name in (VECTORS, LENGTHS, PASSAGES)}
-        except (KeyError, TypeError, ValueError) as error:
+            sizes = {str(name): int(facts["size"]) for name, facts in manifest["files"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _damaged(path / MANIFEST, f"it lacks {error}") from error
+        needed = {PASSAGES, VECTORS, LENGTHS} if bits == EXACT_BITS else {PASSAGES, HEADER}
+        if not needed <= sizes.keys():
+            raise _damaged(path / MANIFEST, f"it lacks {min(needed - sizes.keys())}")
         for name, size in sizes.items():
             _check_size(path / name, size)
-        if sizes[VECTORS] != 2 * m * dim or sizes[LENGTHS] != 4 * n:
+        tokens = _open_exact(path, m, dim) if bits == EXACT_BITS else open_compressed(path)
+        offsets = tokens.offsets if isinstance(tokens, TokenVectors) else tokens.document_offsets
+        if (offsets[-1], len(offsets) - 1) != (m, n):
             raise _damaged(path / MANIFEST, "its counts do not fit its files")
-        offsets = offsets_of(np.fromfile(path / LENGTHS, dtype="<i4").astype(np.int64))
-        if offsets[-1] != m or (np.diff(offsets) < 1).any():
-            raise _damaged(path / LENGTHS, "document lengths do not add up to the tokens")
         passages = Passages(path / PASSAGES)
         if passages.count != n:
             raise _damaged(path / PASSAGES, f"it holds {passages.count} passages instead of {n}")
-        halves = np.memmap(path / VECTORS, dtype="<f2", mode="r", shape=(m, dim))
         size = sum(sizes.values()) + (path / MANIFEST).stat().st_size
-        return cls(path, halves, offsets, passages, encoder, size)
+        return cls(path, tokens, passages, encoder, size)
+
+
+def _open_exact(path: Path, m: int, dim: int) -> TokenVectors:
+    if (path / VECTORS).stat().st_size != 2 * m * dim:
+        raise _damaged(path / MANIFEST, "its counts do not fit its files")
+    offsets = offsets_of(np.fromfile(path / LENGTHS, dtype="<i4").astype(np.int64))
+    if offsets[-1] != m or (np.diff(offsets) < 1).any():
+        raise _damaged(path / LENGTHS, "document lengths do not add up to the tokens")
+    return TokenVectors(np.memmap(path / VECTORS, dtype="<f2", mode="r", shape=(m, dim)), offsets)
 
 
 def write_store(
@@ -96,6 +111,7 @@ def write_store(
     ids: Iterable[str] | None,
     texts: Iterable[str] | None,
     encoder: EncoderIdentity | None,
+    nbits: int,
     overwrite: bool,
     advance: Callable[[int], None],
 ) -> None:
@@ -107,6 +123,7 @@ def write_store(
         ids: the documents' ids, unique; None numbers them "0", "1", ….
         texts: their texts; None where there are none.
         encoder: which encoder made the vectors.
+        nbits: 16 keeps vectors as float16; 1, 2, 4 or 8 compress them to so many bits a dimension.
         overwrite: replace an index that is there already, once the new one is complete.
         advance: told how many documents each batch had.
 
@@ -115,11 +132,19 @@ def write_store(
         InputError: a document has no vectors, vectors of another dimension, or numbers that are not finite; ids are
             not unique strings, or there are fewer ids or texts than documents, or more.
     """
+    if nbits not in (*BITS, EXACT_BITS):
+        raise InputError(f"nbits must be 1, 2, 4 or 8, or 16 for an exact index, got {nbits!r}.")
     check_free(path, overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{path.name}.building-", dir=path.parent))
     try:
-        manifest = _write_files(building, batches, ids, texts, advance)
+        documents = DocumentStream(batches, ids, texts, building / PASSAGES, advance)
+        with documents:
+            if nbits == EXACT_BITS:
+                _write_exact(building, documents)
+            else:
+                build(documents, building, nbits)
+        manifest = _manifest(building, documents, nbits)
         manifest["encoder"] = None if encoder is None else asdict(encoder)
         (building / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         building.chmod(0o755)
@@ -142,103 +167,33 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise IndexExistsError(f"{path} exists and is not an index, so it is not overwritten: choose another place.")
 
 
-def _write_files(
-    directory: Path,
-    batches: Iterable[Iterable[FloatArray]],
-    ids: Iterable[str] | None,
-    texts: Iterable[str] | None,
-    advance: Callable[[int], None],
-) -> dict[str, Any]:
-    lengths: list[npt.NDArray[np.int32]] = []
-    dim, hashed = 0, hashlib.sha256()
-    passages = PassageWriter(directory / PASSAGES)
-    id_source = map(str, range(2**63)) if ids is None else iter(ids)
-    text_source = None if texts is None else iter(texts)
-    try:
-        with (directory / VECTORS).open("wb") as vectors:
-            for batch in batches:
-                documents = list(batch)
-                names = _take(id_source, len(documents), "ids", passages.count)
-                stored = _take(text_source, len(documents), "texts", passages.count) if text_source else names
-                for name, document in zip(names, documents, strict=True):
-                    dim = _check_document(name, document, dim)
-                    halves = _to_halves(name, document)
-                    hashed.update(halves.data)
-                    vectors.write(halves.data)
-                lengths.append(np.array([len(document) for document in documents], dtype=np.int32))
-                passages.add(names, stored if text_source else [None] * len(names))
-                advance(len(documents))
-            _flush(vectors.fileno())
-        if not passages.count:
-            raise InputError("There are no documents to index: give at least one.")
-        _check_spent(None if ids is None else id_source, "ids", passages.count)
-        _check_spent(text_source, "texts", passages.count)
-    finally:
-        passages.close()
-    all_lengths = np.concatenate(lengths).astype("<i4")
-    (directory / LENGTHS).write_bytes(all_lengths.tobytes())
-    digests = {
-        VECTORS: hashed.hexdigest(),
-        LENGTHS: _sha256(directory / LENGTHS),
-        PASSAGES: _sha256(directory / PASSAGES),
-    }
+def _write_exact(directory: Path, documents: DocumentStream) -> None:
+    with (directory / VECTORS).open("wb") as vectors:
+        for batch in documents:
+            vectors.write(batch.rows.data)
+    (directory / LENGTHS).write_bytes(documents.lengths().astype("<i4").tobytes())
+
+
+def _manifest(directory: Path, documents: DocumentStream, nbits: int) -> dict[str, Any]:
+    lengths = documents.lengths()
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "created_by": f"xtrkit {version('xtrkit')}",
-        "documents": passages.count,
-        "tokens": int(all_lengths.sum(dtype=np.int64)),
-        "dim": dim,
+        "documents": len(lengths),
+        "tokens": int(lengths.sum()),
+        "dim": documents.dim,
+        "bits": nbits,
         "files": {
-            name: {"size": (directory / name).stat().st_size, "sha256": digest} for name, digest in digests.items()
+            file.name: {"size": file.stat().st_size, "sha256": _sha256(file)} for file in sorted(directory.iterdir())
         },
     }
 
 
-def _check_document(name: str, document: FloatArray, dim: int) -> int:
-    """Refuse what could not be searched; return the dimension that all documents must have."""
-    if not isinstance(document, np.ndarray) or not np.issubdtype(document.dtype, np.floating):
-        got = document.dtype if isinstance(document, np.ndarray) else type(document).__name__
-        raise InputError(f"Document {name!r}: expected an array of floating-point numbers, got {got}.")
-    if document.ndim != 2 or 0 in document.shape:
-        raise InputError(
-            f"Document {name!r}: expected token vectors of shape (tokens, dimensions) with at least one token, "
-            f"got shape {document.shape}."
-        )
-    if dim and document.shape[1] != dim:
-        raise InputError(f"Document {name!r} has vectors of {document.shape[1]} dimensions, those before had {dim}.")
-    return int(document.shape[1])
-
-
-def _to_halves(name: str, document: FloatArray) -> npt.NDArray[np.float16]:
-    with np.errstate(over="ignore"):
-        halves = np.ascontiguousarray(document, dtype="<f2")
-    if not np.isfinite(halves).all():
-        raise InputError(
-            f"Document {name!r} has NaN, infinity or a number beyond ±65504 among its token vectors: "
-            "check the encoder that made them."
-        )
-    return halves
-
-
-def _take(source: Iterator[str], count: int, what: str, before: int) -> list[str]:
-    taken = list(islice(source, count))
-    if len(taken) < count:
-        raise InputError(f"There are {before + len(taken)} {what}, but more documents: give one for each document.")
-    return taken
-
-
-def _check_spent(source: Iterator[str] | None, what: str, documents: int) -> None:
-    if source is not None and next(source, None) is not None:
-        raise InputError(f"There are more {what} than the {documents} documents: give one for each document.")
-
-
 def _put_in_place(building: Path, path: Path) -> None:
     """Give a finished index its name; an index that was there before goes only now."""
-    for file in building.iterdir():
-        descriptor = os.open(file, os.O_RDONLY)
-        _flush(descriptor)
-        os.close(descriptor)
+    for written in (*building.iterdir(), building):
+        _flush(written)
     if os.path.lexists(path):
         replaced = Path(tempfile.mkdtemp(prefix=f".{path.name}.replaced-", dir=path.parent))
         path.rename(replaced / path.name)
@@ -246,10 +201,16 @@ def _put_in_place(building: Path, path: Path) -> None:
         shutil.rmtree(replaced)
     else:
         building.rename(path)
+    _flush(path.parent)
 
 
-def _flush(descriptor: int) -> None:
-    os.fsync(descriptor)
+def _flush(path: Path) -> None:
+    """Wait until a file, or the entries of a directory, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:

@@ -14,6 +14,10 @@ neighbouring dimensions in one byte, as other engines have them, would need a sh
 Two rules about Numba keep these loops fast. Sums go straight into an int32 array: int32 + int32 is int64 in Numba, and
 only where the result is cut back to 32 bits does LLVM see that 32 are enough (4.7 against 12.7 ns a product). And
 rows are sliced in the function that loops over them: slices that cross a function call are reference counted.
+
+Clusters lie scattered over the index, each too short for the processor to foresee. The loops therefore prefetch the
+next cluster while they work on this one, a row for a row: 5.8 instead of 10.0 ns a token of 64 bytes from memory, the
+same as from the cache.
 """
 
 from __future__ import annotations
@@ -23,6 +27,9 @@ import numpy.typing as npt
 
 from xtrkit.kernels.dense import HALF_BIAS
 from xtrkit.kernels.jit import kernel
+from xtrkit.kernels.prefetch import prefetch
+
+CACHE_LINE = 64
 
 QUERY_LIMIT = 2047
 """Largest integer of a quantised query: 12 bits, as fast as 8 since products are made of 16-bit halves. Sums of
@@ -34,6 +41,7 @@ def products(
     codes: npt.NDArray[np.uint8],
     first: int,
     last: int,
+    upcoming: int,
     query: npt.NDArray[np.int16],
     bits: int,
     sums: npt.NDArray[np.int32],
@@ -44,94 +52,142 @@ def products(
         codes: (M, w) packed codes.
         first: the first row.
         last: the row after the last.
+        upcoming: the first row of what is wanted next; as many rows from there are fetched on the way.
         query: (d,) the quantised query token p.
         bits: 1, 2, 4 or 8.
         sums: (last - first or more,) receives the sums.
     """
     if bits == 4:
-        _products_4(codes, first, last, query, sums)
+        _products_4(codes, first, last, upcoming, query, sums)
     elif bits == 2:
-        _products_2(codes, first, last, query, sums)
+        _products_2(codes, first, last, upcoming, query, sums)
     elif bits == 1:
-        _products_1(codes, first, last, query, sums)
+        _products_1(codes, first, last, upcoming, query, sums)
     else:
-        _products_8(codes, first, last, query, sums)
+        _products_8(codes, first, last, upcoming, query, sums)
 
 
 @kernel
 def _products_8(
-    codes: npt.NDArray[np.uint8], first: int, last: int, query: npt.NDArray[np.int16], sums: npt.NDArray[np.int32]
+    codes: npt.NDArray[np.uint8],
+    first: int,
+    last: int,
+    upcoming: int,
+    query: npt.NDArray[np.int16],
+    sums: npt.NDArray[np.int32],
 ) -> None:
+    w = codes.shape[1]
     for t in range(first, last):
+        for line in range(0, w, CACHE_LINE):
+            prefetch(codes, (upcoming + t - first) * w + line)
         row = codes[t]
         total = np.int32(0)
-        for j in range(codes.shape[1]):
+        for j in range(w):
             total += np.int32(row[j]) * np.int32(query[j])
         sums[t - first] = total
 
 
 @kernel
 def _products_4(
-    codes: npt.NDArray[np.uint8], first: int, last: int, query: npt.NDArray[np.int16], sums: npt.NDArray[np.int32]
+    codes: npt.NDArray[np.uint8],
+    first: int,
+    last: int,
+    upcoming: int,
+    query: npt.NDArray[np.int16],
+    sums: npt.NDArray[np.int32],
 ) -> None:
     w = codes.shape[1]
-    q0, q1 = query[:w], query[w:]
+    low, high = query[:w], query[w:]
     for t in range(first, last):
+        for line in range(0, w, CACHE_LINE):
+            prefetch(codes, (upcoming + t - first) * w + line)
         row = codes[t]
-        even, odd = np.int32(0), np.int32(0)
+        total = np.int32(0)
         for j in range(w):
             byte = row[j]
-            even += np.int32(byte & np.uint8(15)) * np.int32(q0[j])
-            odd += np.int32(byte >> np.uint8(4)) * np.int32(q1[j])
-        sums[t - first] = even + odd
+            total += np.int32(byte & np.uint8(15)) * np.int32(low[j]) + np.int32(byte >> np.uint8(4)) * np.int32(
+                high[j]
+            )
+        sums[t - first] = total
 
 
 @kernel
 def _products_2(
-    codes: npt.NDArray[np.uint8], first: int, last: int, query: npt.NDArray[np.int16], sums: npt.NDArray[np.int32]
+    codes: npt.NDArray[np.uint8],
+    first: int,
+    last: int,
+    upcoming: int,
+    query: npt.NDArray[np.int16],
+    sums: npt.NDArray[np.int32],
 ) -> None:
-    w, mask = codes.shape[1], np.uint8(3)
+    w = codes.shape[1]
+    mask = np.uint8(3)
     q0, q1, q2, q3 = query[:w], query[w : 2 * w], query[2 * w : 3 * w], query[3 * w :]
     for t in range(first, last):
+        for line in range(0, w, CACHE_LINE):
+            prefetch(codes, (upcoming + t - first) * w + line)
         row = codes[t]
-        even, odd = np.int32(0), np.int32(0)
+        total = np.int32(0)
         for j in range(w):
             byte = row[j]
-            even += np.int32(byte & mask) * np.int32(q0[j])
-            odd += np.int32((byte >> np.uint8(2)) & mask) * np.int32(q1[j])
-            even += np.int32((byte >> np.uint8(4)) & mask) * np.int32(q2[j])
-            odd += np.int32(byte >> np.uint8(6)) * np.int32(q3[j])
-        sums[t - first] = even + odd
+            total += np.int32(byte & mask) * np.int32(q0[j]) + np.int32((byte >> np.uint8(2)) & mask) * np.int32(q1[j])
+            total += np.int32((byte >> np.uint8(4)) & mask) * np.int32(q2[j]) + np.int32(
+                byte >> np.uint8(6)
+            ) * np.int32(q3[j])
+        sums[t - first] = total
 
 
 @kernel
 def _products_1(
-    codes: npt.NDArray[np.uint8], first: int, last: int, query: npt.NDArray[np.int16], sums: npt.NDArray[np.int32]
+    codes: npt.NDArray[np.uint8],
+    first: int,
+    last: int,
+    upcoming: int,
+    query: npt.NDArray[np.int16],
+    sums: npt.NDArray[np.int32],
 ) -> None:
-    w, mask = codes.shape[1], np.uint8(1)
+    w = codes.shape[1]
+    mask = np.uint8(1)
     q0, q1, q2, q3 = query[:w], query[w : 2 * w], query[2 * w : 3 * w], query[3 * w : 4 * w]
     q4, q5, q6, q7 = query[4 * w : 5 * w], query[5 * w : 6 * w], query[6 * w : 7 * w], query[7 * w :]
     for t in range(first, last):
+        for line in range(0, w, CACHE_LINE):
+            prefetch(codes, (upcoming + t - first) * w + line)
         row = codes[t]
-        even, odd = np.int32(0), np.int32(0)
+        total = np.int32(0)
         for j in range(w):
             byte = row[j]
-            even += np.int32(byte & mask) * np.int32(q0[j])
-            odd += np.int32((byte >> np.uint8(1)) & mask) * np.int32(q1[j])
-            even += np.int32((byte >> np.uint8(2)) & mask) * np.int32(q2[j])
-            odd += np.int32((byte >> np.uint8(3)) & mask) * np.int32(q3[j])
-            even += np.int32((byte >> np.uint8(4)) & mask) * np.int32(q4[j])
-            odd += np.int32((byte >> np.uint8(5)) & mask) * np.int32(q5[j])
-            even += np.int32((byte >> np.uint8(6)) & mask) * np.int32(q6[j])
-            odd += np.int32(byte >> np.uint8(7)) * np.int32(q7[j])
-        sums[t - first] = even + odd
+            total += np.int32(byte & mask) * np.int32(q0[j])
+            total += np.int32((byte >> np.uint8(1)) & mask) * np.int32(q1[j])
+            total += np.int32((byte >> np.uint8(2)) & mask) * np.int32(q2[j])
+            total += np.int32((byte >> np.uint8(3)) & mask) * np.int32(q3[j])
+            total += np.int32((byte >> np.uint8(4)) & mask) * np.int32(q4[j])
+            total += np.int32((byte >> np.uint8(5)) & mask) * np.int32(q5[j])
+            total += np.int32((byte >> np.uint8(6)) & mask) * np.int32(q6[j])
+            total += np.int32(byte >> np.uint8(7)) * np.int32(q7[j])
+        sums[t - first] = total
 
 
 @kernel
-def centroid_products(
-    vectors: npt.NDArray[np.int8], first: int, last: int, query: npt.NDArray[np.int16], sums: npt.NDArray[np.int32]
+def unpack_row(codes: npt.NDArray[np.uint8], row: int, bits: int, levels: npt.NDArray[np.int16], token: int) -> None:
+    """Write the d codes of one row of packed codes into one row of (m, d) ``levels``."""
+    w, mask = codes.shape[1], np.uint8(2**bits - 1)
+    packed = codes[row]
+    for f in range(8 // bits):
+        unpacked, shift = levels[token, f * w : (f + 1) * w], np.uint8(f * bits)
+        for j in range(w):
+            unpacked[j] = (packed[j] >> shift) & mask
+
+
+@kernel
+def vector_products(
+    vectors: npt.NDArray[np.int8] | npt.NDArray[np.int16],
+    first: int,
+    last: int,
+    query: npt.NDArray[np.int16],
+    sums: npt.NDArray[np.int32],
 ) -> None:
-    """Σ_j v_j · p_j of some consecutive int8 vectors with one query token, as :func:`products`."""
+    """Σ_j v_j · p_j of some consecutive vectors of small integers with one query token, as :func:`products`."""
     for t in range(first, last):
         row = vectors[t]
         total = np.int32(0)
@@ -222,7 +278,7 @@ def encode_grid(
 def _moments(
     row: npt.NDArray[np.float32], levels: npt.NDArray[np.float32], offset: np.float32
 ) -> tuple[np.float32, np.float32]:
-    """r·u and u·u for u = levels − offset, in 16 strands so that the sums vectorise without reordering at will."""
+    """r·u and u·u for u = levels − offset, in 8 strands: float sums vectorise only in an order that is spelt out."""
     d = len(row)
     with_row, with_self = np.zeros(8, dtype=np.float32), np.zeros(8, dtype=np.float32)
     for j in range(0, d, 8):

@@ -10,14 +10,14 @@ from xtrkit.kernels.jit import kernel
 # A half has 5 bits of exponent with bias 15, a float 8 with bias 127. Moving the bits of the half into the places of
 # the float divides the value by 2^(127 - 15); multiplying undoes it, exactly, for subnormal halves too.
 HALF_BIAS = np.float32(2.0**112)
-CHUNK = 4096
+CHUNK = 1024
 
 
 @kernel
 def halves_to_floats(
     halves: npt.NDArray[np.uint16], bits: npt.NDArray[np.uint32], floats: npt.NDArray[np.float32]
 ) -> None:
-    """Convert finite halves to floats: NumPy's conversion takes 2.1 ns an element, this 0.3 (``benchmarks/exact.py``).
+    """Convert finite halves to floats: NumPy's conversion takes 1.6 ns an element, this 0.1 (``benchmarks/exact.py``).
 
     Args:
         halves: flat bit patterns of float16 numbers, none infinite or NaN.
@@ -25,12 +25,16 @@ def halves_to_floats(
         floats: receives the numbers; ``bits.view(float32)``.
     """
     for first in range(0, halves.size, CHUNK):  # a chunk stays in the first-level cache between the two loops
-        last = min(first + CHUNK, halves.size)
-        for i in range(first, last):
-            half = np.uint32(halves[i])
-            bits[i] = ((half & np.uint32(0x7FFF)) << np.uint32(13)) | ((half & np.uint32(0x8000)) << np.uint32(16))
-        for i in range(first, last):
-            floats[i] *= HALF_BIAS
+        # Slices that are counted from 0: with an index that could be negative LLVM would not vectorise the loops.
+        chunk_halves, chunk_bits = halves[first : first + CHUNK], bits[first : first + CHUNK]
+        chunk_floats = floats[first : first + CHUNK]
+        for i in range(chunk_halves.size):
+            half = np.uint32(chunk_halves[i])
+            chunk_bits[i] = ((half & np.uint32(0x7FFF)) << np.uint32(13)) | (
+                (half & np.uint32(0x8000)) << np.uint32(16)
+            )
+        for i in range(chunk_floats.size):
+            chunk_floats[i] *= HALF_BIAS
 
 
 @kernel

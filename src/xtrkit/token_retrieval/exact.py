@@ -15,25 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.kernels.dense import cut_back, halves_to_floats, keep_best, sum_of_max
-from xtrkit.values import Ragged, TokenHits
+from xtrkit.values import Ragged, TokenHits, TokenVectors
 
 BLOCK_TOKENS = 4096
 """Tokens multiplied at a time: 128 dimensions of them as float32 fill the second-level cache of a core twice."""
 
 BUFFER_ENTRIES = 1 << 24
 """How many hits may be buffered at a time, 12 bytes each; larger batches of queries are split."""
-
-
-class TokenVectors(NamedTuple):
-    """The token vectors of a corpus: what exact retrieval reads.
-
-    Attributes:
-        halves: (M, d) float16, usually mapped from disk.
-        offsets: (N + 1,) where each document's rows begin and end.
-    """
-
-    halves: npt.NDArray[np.float16]
-    offsets: npt.NDArray[np.int64]
 
 
 class Block(NamedTuple):

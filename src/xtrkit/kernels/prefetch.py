@@ -1,0 +1,34 @@
+"""The one instruction that Numba has no word for: fetch a cache line that will be needed soon."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+
+@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line that holds ``array.flat[index]``; nothing happens where there is no such element.
+
+    Args:
+        typing_context: given by Numba, not by the caller.
+        array: a contiguous array.
+        index: place of an element, over all axes; it may lie outside.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        address = builder.gep(data, [arguments[1]])
+        number = ir.IntType(32)
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch",
+            [address.type],
+            ir.FunctionType(ir.VoidType(), [address.type, number, number, number]),
+        )
+        builder.call(function, [address, number(0), number(3), number(1)])  # for reading, into all caches, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), generate

@@ -1,0 +1,136 @@
+"""Kernels on codes against their twins: every width, every number of bits, empty runs, any query."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xtrkit.errors import InputError
+from xtrkit.indexing.codec import BITS, STEPS, BucketCodec, GridCodec, check_bits, random_rotation, unpack_planes
+from xtrkit.kernels import reference_codes as twin
+from xtrkit.kernels.codes import QUERY_LIMIT, products, scores_of_products, unpack_row, vector_products
+from xtrkit.kernels.probing import kth_largest
+
+seeds = st.integers(0, 2**32 - 1)
+dims = st.integers(1, 49).map(lambda eighths: 8 * eighths)
+bits_of = st.sampled_from(BITS)
+
+
+@given(seeds, dims, bits_of, st.integers(0, 9), st.integers(0, 9))
+def test_products_equal_their_twin(seed, dim, bits, first, count):
+    random = np.random.default_rng(seed)
+    codes = random.integers(0, 256, (first + count + 1, dim * bits // 8), dtype=np.uint8)
+    query = random.integers(-QUERY_LIMIT, QUERY_LIMIT + 1, dim).astype(np.int16)
+    sums = np.zeros(count + 1, dtype=np.int32)
+    products(codes, first, first + count, 0, query, bits, sums)
+    assert sums[:count].tolist() == twin.products(codes, first, first + count, query, bits).tolist()
+    assert sums[count] == 0  # nothing is written beyond what was asked for
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_products_do_not_overflow_at_the_widest_vectors(bits):
+    codes = np.full((1, 4096 * bits // 8), 255, dtype=np.uint8)
+    sums = np.zeros(1, dtype=np.int32)
+    products(codes, 0, 1, 0, np.full(4096, QUERY_LIMIT, dtype=np.int16), bits, sums)
+    assert sums[0] == (2**bits - 1) * QUERY_LIMIT * 4096
+
+
+@given(seeds, dims)
+def test_vector_products(seed, dim):
+    random = np.random.default_rng(seed)
+    vectors = random.integers(-127, 128, (5, dim)).astype(np.int8)
+    query = random.integers(-QUERY_LIMIT, QUERY_LIMIT + 1, dim).astype(np.int16)
+    sums = np.zeros(3, dtype=np.int32)
+    vector_products(vectors, 1, 4, query, sums)
+    assert sums.tolist() == (vectors[1:4].astype(np.int64) @ query.astype(np.int64)).tolist()
+
+
+@given(seeds, dims, bits_of)
+def test_unpacking_a_row(seed, dim, bits):
+    codes = np.random.default_rng(seed).integers(0, 256, (3, dim * bits // 8), dtype=np.uint8)
+    levels = np.full((2, dim), -1, dtype=np.int16)
+    unpack_row(codes, 2, bits, levels, 1)
+    assert levels[1].tolist() == twin.unpack(codes, bits)[2].tolist()
+    assert (levels[0] == -1).all()
+
+
+@given(seeds, dims, bits_of, st.integers(0, 6))
+def test_grid_codes_are_the_best_that_were_tried(seed, dim, bits, n):
+    residuals = np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float32)
+    codes, scales = GridCodec(bits).encode(residuals)
+    assert codes.shape == (n, dim * bits // 8)
+    assert (unpack_planes(codes, bits) == twin.unpack(codes, bits)).all()
+    decoded = GridCodec(bits).decode(codes, scales, dim)
+    np.testing.assert_allclose(decoded, twin.decode(codes, scales, bits), rtol=1e-6, atol=1e-6)
+    for residual, back in zip(residuals, decoded, strict=True):
+        least = float(residual @ residual) - twin.best_gain(residual, bits, STEPS[bits])
+        assert float(((residual - back) ** 2).sum()) <= least + 2e-3 * float(residual @ residual)
+
+
+@pytest.mark.parametrize(("bits", "most"), [(1, 0.62), (2, 0.36), (4, 0.11), (8, 0.01)])
+def test_error_of_the_grid_on_gaussian_residuals(bits, most):
+    residuals = np.random.default_rng(0).normal(size=(500, 128)).astype(np.float32)
+    back = GridCodec(bits).decode(*GridCodec(bits).encode(residuals), 128)
+    assert np.sqrt(((back - residuals) ** 2).mean()) < most
+
+
+def test_a_zero_residual_stays_zero():
+    codec = GridCodec(4)
+    codes, scales = codec.encode(np.zeros((2, 16), dtype=np.float32))
+    assert (codec.decode(codes, scales, 16) == 0).all()
+
+
+@given(seeds, st.integers(0, 20))
+def test_scores_of_products(seed, count):
+    random = np.random.default_rng(seed)
+    sums = random.integers(-(10**6), 10**6, count).astype(np.int32)
+    scales = np.concatenate([[9], random.random(count) * 10 ** random.uniform(-7, 1, count)]).astype(np.float16)
+    bits = np.zeros(count, dtype=np.uint32)
+    scores_of_products(sums, count, scales.view(np.uint16), 1, 0.5, 1e-3, 25.0, bits, bits.view(np.float32))
+    expected = 0.5 + scales[1:].astype(np.float64) * 1e-3 * (sums - 25.0)
+    np.testing.assert_allclose(bits.view(np.float32), expected, rtol=1e-5, atol=1e-6)
+
+
+@given(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=60), st.data())
+def test_kth_largest(values, data):
+    k = data.draw(st.integers(1, len(values)))
+    array = np.array(values, dtype=np.float32)
+    assert kth_largest(array, k, np.empty_like(array)) == np.sort(array)[::-1][k - 1]
+    assert array.tolist() == np.array(values, dtype=np.float32).tolist()
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_buckets_round_trip_in_stanfords_bit_order(bits):
+    random = np.random.default_rng(bits)
+    residuals = random.normal(size=(7, 64)).astype(np.float32)
+    codec = BucketCodec.fit(residuals, bits)
+    codes, scales = codec.encode(residuals)
+    assert codes.shape == (7, codec.width(64))
+    expected = np.array([[sum(r > c for c in codec.cutoffs) for r in row] for row in residuals])
+    assert (codec.buckets(codes, 64) == expected).all()
+    assert (codec.decode(codes, scales, 64) == codec.weights[expected]).all()
+
+
+def test_bucket_bytes_by_hand():
+    codec = BucketCodec(2, np.array([-1, 0, 1], np.float32), np.array([-2, -0.5, 0.5, 2], np.float32))
+    codes, _ = codec.encode(np.array([[-3, -0.5, 0.5, 3, -1, 0, 1, 1.5]], dtype=np.float32))
+    # Buckets 0 1 2 3 | 0 1 2 3 (a value on a border belongs below it); 1 is emitted as "10", 2 as "01".
+    assert codes.tolist() == [[0b00_10_01_11, 0b00_10_01_11]]
+
+
+def test_quantiles_of_one_bit_are_median_and_quartiles():
+    residuals = np.arange(101, dtype=np.float32).reshape(1, -1)
+    codec = BucketCodec.fit(residuals, 1)
+    assert (codec.cutoffs.tolist(), codec.weights.tolist()) == ([50], [25, 75])
+
+
+def test_rotation_is_orthogonal_and_seeded():
+    rotation = random_rotation(24, 3)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(24), atol=1e-6)
+    assert (rotation == random_rotation(24, 3)).all()
+
+
+@pytest.mark.parametrize(("bits", "dim", "message"), [(3, 8, "nbits must be"), (4, 12, "multiple of 8")])
+def test_bits_and_dimensions_that_cannot_be_packed(bits, dim, message):
+    with pytest.raises(InputError, match=message):
+        check_bits(bits, dim)

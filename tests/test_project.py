@@ -1,0 +1,101 @@
+"""The project itself: its checkers pass, and its documents say what is true."""
+
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+LINT_IMPORTS = "from importlinter.cli import lint_imports_command as run; run(['--no-cache'])"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("-m", "ruff", "check"), ("-m", "ruff", "format", "--check"), ("-m", "mypy"), ("-c", LINT_IMPORTS)],
+    ids=["ruff check", "ruff format", "mypy", "import contracts"],
+)
+def test_checkers_pass(arguments):
+    ran = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def readme():
+    return (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_ci_runs_exactly_the_readmes_test_command():
+    (command,) = re.findall(r"^.*-m pytest$", readme(), flags=re.MULTILINE)
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_readmes_python_example_runs(tmp_path, monkeypatch):
+    """Its code as it stands, on a real index."""
+    from xtrkit.collection import Passage
+    from xtrkit.encoding import load_encoder
+    from xtrkit.retriever import index_collection
+
+    (example,) = re.findall(r"```python\n(.*?)```", readme(), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    index_collection([Passage("a", "Jane wrote it."), Passage("b", "It rained.")], "idx", load_encoder())
+    shown = []
+    exec(compile(example, "README.md", "exec"), {"print": lambda *values: shown.append(values)})
+    assert shown[0][0] == "a"
+
+
+def test_every_command_is_in_the_readme():
+    from xtrkit.cli.app import app
+
+    for command in app.registered_commands:
+        assert f"xtrkit {command.callback.__name__}" in readme()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
+        assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_paper_map_names_what_there_is():
+    text = (ROOT / "docs" / "paper-map.md").read_text(encoding="utf-8")
+    names = re.findall(r"`(xtrkit(?:\.\w+)+)`", text)
+    assert len(names) > 10
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
+    tests = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    assert len(tests) > 10
+    for file, function in tests:
+        assert f"def {function}(" in (ROOT / file).read_text(encoding="utf-8"), (file, function)
+
+
+def test_the_wheel_holds_the_whole_package(tmp_path):
+    """What users install, not the checkout: every module is in it."""
+    source = tmp_path / "source"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "__pycache__", "xtrkit-demo"))
+    options = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "pip", "wheel", *options, str(source)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("xtrkit/")}
+    there = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")}
+    assert there <= packed
+    assert "xtrkit/py.typed" in packed
+
+
+def test_the_example_prints_a_ranking():
+    example = Path("examples") / "xtr_in_one_page.py"
+    ran = subprocess.run(
+        [sys.executable, str(example)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[0].split("document ")[1].startswith("3:")
