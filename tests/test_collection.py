@@ -35,10 +35,10 @@ def test_tsv_with_and_without_title(tmp_path):
 
 def test_folder_of_texts(tmp_path):
     (tmp_path / "sub").mkdir()
-    write(tmp_path / "sub" / "b.md", "# B", "two lines")
+    write(tmp_path / "sub" / "b.md", "# B", "", "two lines")
     write(tmp_path / "a.txt", "A")
     write(tmp_path / "c.bin", "not a text")
-    assert list(open_collection(tmp_path)) == [("a.txt", "A"), ("sub/b.md", "# B\ntwo lines")]
+    assert list(open_collection(tmp_path)) == [("a.txt", "A\n"), ("sub/b.md", "# B\n\ntwo lines\n")]
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def read_json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in read_lines(path):
         try:
             record = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise CollectionError(f"{path}, line {number}: not JSON ({error}).") from error
         if not isinstance(record, dict):
             raise CollectionError(
@@ -132,8 +132,10 @@ def id_and_text(path: Path, number: int, record: dict[str, Any]) -> tuple[str, s
     text, title = record.get("text"), record.get("title") or ""
     if not isinstance(identifier, str) or not identifier:
         raise CollectionError(f'{path}, line {number}: no "_id" (or "id") that is a text or a whole number.')
-    if not isinstance(text, str) or not isinstance(title, str):
+    if not isinstance(text, str):
         raise CollectionError(f'{path}, line {number}: no "text" that is a text (id {identifier!r}).')
+    if not isinstance(title, str):
+        raise CollectionError(f'{path}, line {number}: a "title" that is no text (id {identifier!r}).')
     return storable(identifier, path, number), storable(f"{title} {text}" if title else text, path, number)
 
 
@@ -170,6 +172,13 @@ def _read_tsv(path: Path) -> Iterator[Passage]:
 
 
 def _read_folder(folder: Path) -> Iterator[Passage]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix in TEXT_SUFFIXES and path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in TEXT_SUFFIXES and path.is_file())
     for path in files:
-        yield Passage(path.relative_to(folder).as_posix(), "\n".join(line for _, line in read_lines(path)))
+        yield Passage(path.relative_to(folder).as_posix(), _read_text(path))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CollectionError(f"{path}: byte {error.start + 1} is not UTF-8. Convert the file to UTF-8.") from error

@@ -18,6 +18,8 @@ from xtrkit.search import Found
 from xtrkit.values import EncoderIdentity, FloatArray, Ragged, Ranking
 
 QUERIES_AT_A_TIME = 64
+LARGEST = float(np.finfo(np.float16).max)
+"""The largest number that documents may have, and so queries."""
 
 
 class Index:
@@ -241,6 +243,9 @@ class Index:
             )
         if not len(query):
             raise InputError("The query has no tokens: a query needs at least one token embedding.")
-        if not np.isfinite(query).all():
-            raise InputError("The query has NaN or infinity among its embeddings: check the encoder that made it.")
-        return query
+        if not (np.abs(query) <= LARGEST).all():
+            raise InputError(
+                "The query has NaN, infinity or a number beyond ±65504 among its embeddings: "
+                "check the encoder that made it."
+            )
+        return query.astype(np.float32, copy=False)

@@ -52,6 +52,16 @@ class Retriever:
         self.index = index
         self.encoder = encoder
 
+    def __enter__(self) -> Retriever:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the index."""
+        self.index.close()
+
     @classmethod
     def open(cls, path: str | Path, *, model: str | None = None) -> Retriever:
         """Open an index and load its encoder.
@@ -67,11 +77,17 @@ class Retriever:
         index = Index.open(path)
         made_with = index.encoder
         if made_with is not None:
-            encoder = load_encoder(
-                model or made_with.name,
-                query_length=made_with.query_length,
-                document_length=made_with.document_length,
-            )
+            try:
+                encoder = load_encoder(
+                    model or made_with.name,
+                    query_length=made_with.query_length,
+                    document_length=made_with.document_length,
+                )
+            except ModelError as error:
+                if model is not None:
+                    raise
+                hint = "The index was made with that model: say where it is with --model (model=)."
+                raise ModelError(f"{error} {hint}") from error
             return cls(index, encoder)
         if model is None:
             raise ModelError(
@@ -158,6 +174,10 @@ def check_query(query: str) -> None:
     """
     if not isinstance(query, str) or not query.strip():
         raise InputError(f"A query must be a text with something in it, got {query!r}.")
+    try:
+        query.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError("The query is not UTF-8: write it in UTF-8.") from error
 
 
 @dataclass(frozen=True)
@@ -182,7 +202,7 @@ def index_collection(
     """Encode a collection and index it, some hundred passages at a time: memory does not grow with the collection.
 
     Args:
-        passages: the collection, such as :func:`~xtrkit.collection.open_collection` gives; read twice.
+        passages: the collection, such as :func:`~xtrkit.collection.open_collection` gives, or a list; read twice.
         path: directory of the index to make; it appears when the index is complete.
         encoder: what turns texts into token vectors.
         batch_size: texts encoded together.
@@ -194,6 +214,8 @@ def index_collection(
         CollectionError: a passage can't be read; found before anything is encoded.
         IndexExistsError: something is at ``path`` already.
     """
+    if isinstance(passages, Iterator):
+        raise InputError("Passages are read twice, which an iterator can't be: give a collection or a list.")
     check_free(Path(path), overwrite=overwrite)
     n_passages, truncated = check_passages(passages), 0
     to_encode, to_name, to_store = tee(passages, 3)  # the latter two lag behind the first by one chunk

@@ -1,22 +1,26 @@
 """The command line: parses and prints. ``app.py`` has the commands, ``render.py`` what they show."""
 
+import signal
 import sys
-
-from rich.console import Console
-from rich.markup import escape
 
 from xtrkit.errors import XtrkitError
 
 
 def main() -> None:
-    """Run the command; an error that is the user's to mend is one sentence on standard error, and exit code 1."""
+    """Run the command; what the user or the machine can mend is one sentence on standard error, and exit code 1."""
     from xtrkit.cli.app import app
 
+    # As Ctrl-C does: the blocks that clean up run, and nothing half written stays.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that can't show 🙂 shows a ?
     try:
         app()
     except XtrkitError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
-        sys.exit(1)
+        sys.exit(f"Error: {error}")
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe went away: nobody is left to tell
         sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"Error: {where}{error.strerror or error}. Check the path, its permissions and the space on its disk.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,8 +27,7 @@ app = typer.Typer(
 
     With your own text: [bold]xtrkit index notes/ idx[/], then [bold]xtrkit search idx "who wrote it?" --explain[/].""",
 )
-out = Console()
-err = Console(stderr=True)
+out = Console(soft_wrap=True, markup=False)
 
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Directory of the index.", show_default=False)]
 Model = Annotated[
@@ -108,14 +108,10 @@ def index(
         return
     out.print(
         f"Indexed {summary.passages:,} passages ({summary.tokens:,} tokens) in {seconds:.0f} s. "
-        f'Ask it something: xtrkit search {index} "…" --explain',
-        highlight=False,
+        f'Ask it something: xtrkit search {shlex.quote(str(index))} "…" --explain'
     )
     if summary.truncated:
-        out.print(
-            f"{summary.truncated:,} passages were longer than the model's window and were cut off at its end.",
-            highlight=False,
-        )
+        out.print(f"{summary.truncated:,} passages were longer than the model's window and were cut off at its end.")
 
 
 @app.command()
@@ -188,34 +184,40 @@ def evaluate(
     if baseline not in ("bm25", "none"):
         raise InputError(f"Unknown baseline {baseline!r}: use bm25 or none.")
     recipes = [
-        (f"XTR k'={depth}", _recipe("xtr", depth, imputation, nprobe)) for depth in k_prime or (100, 1000, 10000)
+        (f"XTR k'={depth}", _recipe("xtr", depth, imputation, nprobe))
+        for depth in dict.fromkeys(k_prime or (100, 1000, 10000))
     ]
     if maxsim:
         recipes.append(("MaxSim", _recipe("maxsim", 1000, imputation, nprobe)))
     from xtrkit.evaluation.beir import read_test_collection
     from xtrkit.evaluation.measures import parse_measures
-    from xtrkit.measure import check_same_documents, measure, measure_bm25
+    from xtrkit.evaluation.runs import check_run_ids
+    from xtrkit.measure import build_bm25, check_same_documents, measure, measure_bm25
     from xtrkit.progress import progress_bar
     from xtrkit.retriever import Retriever
 
     names, test = parse_measures(measures), read_test_collection(dataset, split)
+    bm25 = build_bm25(test) if baseline == "bm25" else None
     retriever = Retriever.open(index, model=model)
     check_same_documents(retriever, test)
+    if run:
+        render.check_run_path(run)
+        check_run_ids([*test.queries, *retriever.index.ids()])
     begin = time.perf_counter()
     embeddings = retriever.encode_queries(list(test.queries.values()), progress=not as_json)
     encoding = (time.perf_counter() - begin) / len(test.queries)
     total = len(recipes) * len(test.queries)
     with progress_bar("Searching", total, shown=not as_json, unit="queries") as advance:
         rows = list(measure(retriever, test, recipes, names, embeddings=embeddings, advance=advance))
-    if baseline == "bm25":
-        rows.append(measure_bm25(test, names))
-    written = render.write_runs(rows, run) if run else []
+    if bm25:
+        rows.append(measure_bm25(bm25, test, names))
     if as_json:
         _print_json(render.rows_as_json(rows, test, encoding))
     else:
         render.print_rows(out, rows, names, test, encoding)
-        for path in written:
-            out.print(f"Wrote {path}", highlight=False)
+    for path in render.write_runs(rows, run) if run else []:
+        if not as_json:
+            out.print(f"Wrote {path}")
 
 
 @app.command()
@@ -244,6 +246,7 @@ def demo(
     index: Annotated[Path, typer.Option(help="Where the demo's index is made, and found the next time.")] = Path(
         "xtrkit-demo"
     ),
+    as_json: Json = False,
 ) -> None:
     """Index the documentation of Python's standard library and answer three questions about it."""
     from xtrkit.demo import QUESTIONS, standard_library_passages
@@ -252,12 +255,17 @@ def demo(
 
     if not index.exists():
         passages = standard_library_passages()
-        out.print(f"Indexing {len(passages):,} passages of Python's own documentation into {index} …", highlight=False)
-        index_collection(passages, index, load_encoder(), progress=True)
+        if not as_json:
+            out.print(f"Indexing {len(passages):,} passages of Python's own documentation into {index} …")
+        index_collection(passages, index, load_encoder(), progress=not as_json)
     retriever = Retriever.open(index)
-    for question in QUESTIONS:
-        render.print_hits(out, question, retriever.search(question, 3, explain=True), explained=1)
-    out.print(f'Ask another: [bold]xtrkit search {index} "your question" --explain[/]', highlight=False)
+    answers = {question: retriever.search(question, 3, explain=True) for question in QUESTIONS}
+    if as_json:
+        _print_json([{"query": asked, "hits": render.hits_as_json(hits)} for asked, hits in answers.items()])
+        return
+    for question, hits in answers.items():
+        render.print_hits(out, question, hits, explained=1)
+    out.print(f'Ask another: xtrkit search {shlex.quote(str(index))} "your question" --explain')
 
 
 def _recipe(scoring: str, k_prime: int, imputation: str, nprobe: int) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from xtrkit.errors import InputError
 
 if TYPE_CHECKING:  # the commands import what they run when they run it, so that --help is quick
     from xtrkit.encoding.base import Token
@@ -24,20 +27,22 @@ SNIPPET = 220
 
 def print_hits(console: Console, query: str, hits: Sequence[Hit], explained: int | None = None) -> None:
     """Print a ranking; hits that carry matches are explained, the first ``explained`` of them where that is given."""
-    console.print(Text(f"\n{query}", style="bold cyan"))
+    console.print(Text(f"\n{on_one_line(query)}", style="bold cyan"))
     for hit in hits:
-        console.print(Text.assemble((f"{hit.rank:>3}. ", "bold"), (hit.id, "bold green"), f"  {hit.score:.4f}"))
+        console.print(
+            Text.assemble((f"{hit.rank:>3}. ", "bold"), (on_one_line(hit.id), "bold green"), f"  {hit.score:.4f}")
+        )
         if hit.text is not None:
             console.print(Text("     " + beginning(hit.text, SNIPPET), style="dim"))
         if hit.matches is not None and (explained is None or hit.rank <= explained):
-            console.print(_matches_table(hit.matches, hit.text or "", console.width))
+            console.print(_matches_table(hit.matches, hit.text or "", console))
 
 
 def print_rows(
     console: Console, rows: Sequence[Row], measures: Sequence[str], test: TestCollection, encoding: float
 ) -> None:
     """Print how each system did."""
-    table = Table(title=f"{test.path.name}: {len(test.queries)} queries")
+    table = Table(title=f"{test.path.resolve().name}: {len(test.queries)} queries")
     table.add_column("system")
     for name in [*measures, "search, ms a query"]:
         table.add_column(name, justify="right")
@@ -82,7 +87,7 @@ def hits_as_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
 def rows_as_json(rows: Sequence[Row], test: TestCollection, encoding: float) -> dict[str, Any]:
     """Rows of an evaluation as JSON holds them."""
     return {
-        "dataset": test.path.name,
+        "dataset": test.path.resolve().name,
         "queries": len(test.queries),
         "encoding_seconds_per_query": encoding,
         "systems": [
@@ -105,6 +110,16 @@ def write_runs(rows: Sequence[Row], path: Path) -> list[Path]:
     return written
 
 
+def check_run_path(path: Path) -> None:
+    """Refuse a place where no run can be written, before hours of searching.
+
+    Raises:
+        InputError: its folder doesn't exist or may not be written to.
+    """
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path.parent} is no folder that can be written to: make it, or write the run elsewhere.")
+
+
 def beginning(text: str, length: int) -> str:
     """The beginning of a text on one line."""
     line = on_one_line(text).strip()
@@ -112,37 +127,42 @@ def beginning(text: str, length: int) -> str:
 
 
 def on_one_line(text: str) -> str:
-    """A text with every run of white space as one space."""
-    return re.sub(r"\s+", " ", text)
+    """A text with every run of white space as one space, and without control characters, which terminals obey."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "", re.sub(r"\s+", " ", text))
 
 
-def _matches_table(matches: Sequence[Match], text: str, width: int) -> Table:
+def _matches_table(matches: Sequence[Match], text: str, console: Console) -> Table:
     """Table 6 and Figure 3 of the XTR paper: query token, similarity, matched document token in its context."""
-    table = Table(box=None, padding=(0, 2, 0, 5))
-    table.add_column("query token", no_wrap=True, min_width=11)
-    table.add_column("similarity", justify="right", no_wrap=True, min_width=10)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("    query token", no_wrap=True)
+    table.add_column("similarity", justify="right", no_wrap=True)
     table.add_column("matched in the passage", no_wrap=True, overflow="ellipsis")
+    widest = max(len("query token"), *(len(match.query_token.piece) for match in matches))
+    room = console.width - (4 + widest + 2) - (len("similarity") + 2) - 2
     for match in matches:
+        piece = Text("    " + match.query_token.piece)
         similarity = "–" if match.similarity is None else f"{match.similarity:.3f}"
         if match.document_token is None:
             note = "not retrieved: left out" if match.similarity is None else "not retrieved: imputed"
-            table.add_row(Text(match.query_token.piece), Text(similarity, style="yellow"), Text(note, style="yellow"))
+            table.add_row(piece, Text(similarity, style="yellow"), Text(note, style="yellow"))
         else:
-            context = _in_context(match.document_token, text, width - 36)  # 36: the columns before
-            table.add_row(Text(match.query_token.piece), Text(similarity), context)
+            plain = console.color_system is None
+            table.add_row(piece, Text(similarity), _in_context(match.document_token, text, room, plain))
     return table
 
 
-def _in_context(token: Token, text: str, room: int) -> Text:
-    """The matched characters, with as much of the text around them as there is room for."""
+def _in_context(token: Token, text: str, room: int, plain: bool) -> Text:
+    """The matched characters in as much of their text as there is room for, [marked] where there are no colours."""
+    matched = on_one_line(text[token.start : token.end]) or token.piece
+    mark = f"[{matched}]" if plain else matched
     if token.start == token.end:
-        return Text(token.piece, style="bold magenta")
-    around = max(5, (room - (token.end - token.start)) // 2)
+        return Text(matched, style="bold magenta")  # [CLS] and the like stand for no characters
+    around = max(5, (room - len(mark) - 2) // 2)
     first, last = max(0, token.start - around), token.end + around
     before, after = on_one_line(text[first : token.start]), on_one_line(text[token.end : last])
     return Text.assemble(
         (("…" if first else "") + before.lstrip(), "dim"),
-        (on_one_line(text[token.start : token.end]), "bold magenta"),
+        (mark, "bold magenta"),
         (after.rstrip() + ("…" if last < len(text) else ""), "dim"),
     )
 

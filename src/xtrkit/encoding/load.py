@@ -38,6 +38,8 @@ def load_encoder(
         InputError: a length that the model can't have.
     """
     name = str(name_or_path)
+    if isinstance(name_or_path, Path) or (name != DEFAULT and Path(name).is_dir()):
+        name = str(Path(name_or_path).resolve())  # an index keeps the name, and may be opened from another folder
     try:
         from xtrkit.encoding.torch_encoder import TorchEncoder
     except ModuleNotFoundError as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from xtrkit.collection import id_and_text, read_json_objects, read_lines
 from xtrkit.errors import CollectionError
 
+BEIR_HEADER = ["query-id", "corpus-id", "score"]
 Qrels = dict[str, dict[str, int]]
 """{query id: {document id: relevance}}"""
 
@@ -45,10 +46,16 @@ def read_test_collection(path: str | Path, split: str = "test") -> TestCollectio
                 f"(splits found: {there})."
             )
     qrels = read_qrels(qrels_path)
-    texts = dict(id_and_text(path, number, record) for number, record in read_json_objects(path / "queries.jsonl"))
+    queries_path = path / "queries.jsonl"
+    texts = dict(id_and_text(queries_path, number, record) for number, record in read_json_objects(queries_path))
     without_text = sorted(set(qrels) - set(texts))
     if without_text:
         raise CollectionError(f"{qrels_path} judges the query {without_text[0]!r}, which queries.jsonl does not have.")
+    empty = [query for query in qrels if not texts[query].strip()]
+    if empty:
+        raise CollectionError(
+            f"{queries_path}: the judged query {empty[0]!r} is empty: give it a text, or no judgements."
+        )
     return TestCollection(path, {query: text for query, text in texts.items() if query in qrels}, qrels)
 
 
@@ -61,15 +68,17 @@ def read_qrels(path: Path) -> Qrels:
     qrels: Qrels = {}
     for number, line in read_lines(path):
         fields = line.split("\t") if "\t" in line else line.split()
-        if number == 1 and not fields[-1].lstrip("-").isdigit():
-            continue  # BEIR's header
+        if number == 1 and fields == BEIR_HEADER:
+            continue
         if len(fields) == 4:
             del fields[1]  # TREC's unused second column
-        if len(fields) != 3 or not fields[2].strip().lstrip("-").isdigit():
+        try:
+            query, document, relevance = fields
+            qrels.setdefault(query, {})[document] = int(relevance)
+        except ValueError as error:
             raise CollectionError(
                 f"{path}, line {number}: expected query, document and whole-number relevance, got {line!r}."
-            )
-        qrels.setdefault(fields[0], {})[fields[1]] = int(fields[2])
+            ) from error
     if not qrels:
         raise CollectionError(f"{path} has no judgements.")
     return qrels

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from xtrkit.collection import Passage
-from xtrkit.errors import MissingExtraError
+from xtrkit.errors import InputError, MissingExtraError
 
 K1, B = 0.9, 0.4
 
@@ -23,7 +23,10 @@ class BM25:
         collected = list(passages)
         self._ids = [passage.id for passage in collected]
         self._index = self._bm25s.BM25(k1=K1, b=B)
-        self._index.index(self._tokens([passage.text for passage in collected]), show_progress=False)
+        tokens = self._tokens([passage.text for passage in collected])
+        if not tokens.vocab:
+            raise InputError("BM25 finds no words in the corpus: leave it out with --baseline none.")
+        self._index.index(tokens, show_progress=False)
 
     def search(self, queries: Mapping[str, str], k: int) -> dict[str, list[tuple[str, float]]]:
         """The k best passages for each query, best first; passages without any word of the query are left out."""

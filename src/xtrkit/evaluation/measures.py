@@ -16,14 +16,14 @@ def parse_measures(text: str) -> list[str]:
     """Names of measures, apart from each other by white space or commas, as ir-measures writes them.
 
     Raises:
-        InputError: there is none, or ir-measures doesn't know one.
+        InputError: there is none, or one that ir-measures doesn't know or can't compute here.
         MissingExtraError: ir-measures isn't installed.
     """
-    names = text.replace(",", " ").split()
+    names = list(dict.fromkeys(text.replace(",", " ").split()))
     if not names:
         raise InputError("No measures were given: name some, such as 'nDCG@10 R@100 RR@10'.")
     for name in names:
-        _parse(name)
+        _check(name)
     return names
 
 
@@ -34,24 +34,28 @@ def evaluate(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEASURES)
     promise.
     """
     ir_measures = _ir_measures()
-    parsed = {_parse(name): name for name in measures}
+    parsed = {name: ir_measures.parse_measure(name) for name in measures}
     ranked = {
         query: {document: float(-rank) for rank, (document, _) in enumerate(run.get(query, ()))} for query in qrels
     }
-    totals = dict.fromkeys(measures, 0.0)
-    for metric in ir_measures.iter_calc(list(parsed), qrels, ranked):
-        totals[parsed[metric.measure]] += metric.value
-    return {name: total / len(qrels) for name, total in totals.items()}
+    totals = dict.fromkeys(parsed.values(), 0.0)
+    for metric in ir_measures.iter_calc(list(totals), qrels, ranked):
+        totals[metric.measure] += metric.value
+    return {name: totals[measure] / len(qrels) for name, measure in parsed.items()}
 
 
-def _parse(name: str) -> Any:
+def _check(name: str) -> None:
+    """Compute a measure of one document, so that one that can't be computed is told before hours of searching."""
+    refused = InputError(f"Unknown measure {name!r}: use names such as nDCG@10, R@100, RR@10, AP, Success@5.")
     ir_measures = _ir_measures()
     try:
-        return ir_measures.parse_measure(name)
-    except (ValueError, NameError, SyntaxError) as error:
-        raise InputError(
-            f"Unknown measure {name!r}: use names such as nDCG@10, R@100, RR@10, AP, Success@5."
-        ) from error
+        cutoff = ir_measures.parse_measure(name).params.get("cutoff", 1)
+        if isinstance(cutoff, int) and cutoff >= 1:
+            evaluate({"q": [("d", 1.0)]}, {"q": {"d": 1}}, [name])
+            return
+    except Exception as error:  # its parser and the programs behind its measures raise errors of many kinds
+        raise refused from error
+    raise refused
 
 
 def _ir_measures() -> Any:

@@ -1,14 +1,14 @@
-"""TREC runs: ``query Q0 document rank score tag``, in and out."""
+"""TREC's formats: runs (``query Q0 document rank score tag``) in and out, qrels out (``beir.py`` reads them)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from xtrkit.collection import read_lines
-from xtrkit.errors import CollectionError
+from xtrkit.errors import CollectionError, InputError
 
 Run = Mapping[str, Sequence[tuple[str, float]]]
 """{query id: [(document id, score), …]}, best first"""
@@ -22,12 +22,35 @@ def without_identical_ids(run: Run, depth: int) -> dict[str, list[tuple[str, flo
     }
 
 
+def check_run_ids(ids: Iterable[str]) -> None:
+    """Refuse ids that TREC's formats can't hold, whose columns are apart by white space.
+
+    Raises:
+        InputError: an id has white space, or is empty.
+    """
+    for identifier in ids:
+        if len(identifier.split()) != 1 or identifier.strip() != identifier:
+            raise InputError(f"The id {identifier!r} has white space, which a TREC run can't hold: leave out --run.")
+
+
+def write_qrels(qrels: Mapping[str, Mapping[str, int]], path: str | Path) -> None:
+    """Write judgements as TREC qrels: ``query 0 document relevance``."""
+    check_run_ids([*qrels, *(document for judged in qrels.values() for document in judged)])
+    lines = [
+        f"{query} 0 {document} {relevance}\n"
+        for query, judged in qrels.items()
+        for document, relevance in judged.items()
+    ]
+    Path(path).write_text("".join(lines), encoding="utf-8")
+
+
 def write_run(run: Run, path: str | Path, tag: str = "xtrkit") -> None:
     """Write a TREC run whose scores fall strictly.
 
     ``trec_eval`` ignores the rank column and sorts by score as a 32-bit float, equal scores by document id in
     descending order: a score that does not fall is therefore written as the next smaller float.
     """
+    check_run_ids([*run, *(document for ranking in run.values() for document, _ in ranking)])
     lines = []
     for query, ranking in run.items():
         previous = np.float32(np.inf)

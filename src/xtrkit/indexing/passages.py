@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -53,19 +54,21 @@ class Passages:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
+        path.open("rb").close()  # SQLite would call a file that may not be read a damaged one
         try:
             # immutable: the file of a finished index never changes, so SQLite needs no locks and no journal.
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
             )
+            self._finalizer = weakref.finalize(self, self._connection.close)
             self._connection.execute("PRAGMA trusted_schema = OFF")
             (self.count,) = self._one("SELECT count(*) FROM passages", ()) or (0,)
         except sqlite3.DatabaseError as error:
             raise IndexFormatError(f"{path} is damaged ({error}): build the index anew.") from error
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Close the file; it closes by itself when nobody holds these passages any more."""
+        self._finalizer()
 
     def ids(self, numbers: Iterable[int]) -> list[str]:
         """The ids of some documents, in the order asked for."""
@@ -100,5 +103,7 @@ class Passages:
         return row[0]
 
     def _one(self, statement: str, values: tuple[object, ...]) -> tuple[object, ...] | None:
+        if not self._finalizer.alive:
+            raise InputError("The index is closed: open it again.")
         with self._lock:
             return self._connection.execute(statement, values).fetchone()  # type: ignore[no-any-return]

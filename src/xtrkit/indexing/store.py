@@ -134,6 +134,7 @@ def write_store(
     """
     if nbits not in (*BITS, EXACT_BITS):
         raise InputError(f"nbits must be 1, 2, 4 or 8, or 16 for an exact index, got {nbits!r}.")
+    path = path.resolve()  # a symlink's target is replaced, not the link; "." has a name
     check_free(path, overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{path.name}.building-", dir=path.parent))
@@ -147,8 +148,8 @@ def write_store(
         manifest = _manifest(building, documents, nbits)
         manifest["encoder"] = None if encoder is None else asdict(encoder)
         (building / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        building.chmod(0o755)
-        _put_in_place(building, path)
+        building.chmod(0o777 & ~_umask())
+        _put_in_place(building, path, overwrite=overwrite)
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
@@ -162,7 +163,7 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     if not os.path.lexists(path):
         return
     if not overwrite:
-        raise IndexExistsError(f"{path} exists already: choose another place, or overwrite it on purpose.")
+        raise _taken(path)
     if not (path / MANIFEST).is_file():
         raise IndexExistsError(f"{path} exists and is not an index, so it is not overwritten: choose another place.")
 
@@ -190,18 +191,40 @@ def _manifest(directory: Path, documents: DocumentStream, nbits: int) -> dict[st
     }
 
 
-def _put_in_place(building: Path, path: Path) -> None:
-    """Give a finished index its name; an index that was there before goes only now."""
+def _put_in_place(building: Path, path: Path, *, overwrite: bool) -> None:
+    """Give a finished index its name; an index that was there before goes only now, and comes back if that fails."""
     for written in (*building.iterdir(), building):
         _flush(written)
+    check_free(path, overwrite=overwrite)  # again: somebody may have put something there in the meantime
     if os.path.lexists(path):
         replaced = Path(tempfile.mkdtemp(prefix=f".{path.name}.replaced-", dir=path.parent))
         path.rename(replaced / path.name)
-        building.rename(path)
+        try:
+            building.rename(path)
+        except OSError:
+            (replaced / path.name).rename(path)
+            replaced.rmdir()
+            raise
         shutil.rmtree(replaced)
     else:
-        building.rename(path)
+        try:
+            building.rename(path)  # fails where another index or anything else got there first
+        except OSError as error:
+            raise _taken(path) from error
     _flush(path.parent)
+
+
+def _taken(path: Path) -> IndexExistsError:
+    return IndexExistsError(
+        f"{path} exists already: choose another place, or replace it with --overwrite (overwrite=True)."
+    )
+
+
+def _umask() -> int:
+    """The process's umask, which temporary directories ignore; it can be read only by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _flush(path: Path) -> None:
@@ -224,6 +247,8 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError) as error:
         what = "There is nothing" if not path.exists() else "There is no index"
         raise IndexFormatError(f"{what} at {path}: make one with `xtrkit index COLLECTION {path}`.") from error
+    except PermissionError:
+        raise  # not damage: whoever may read it will find it whole
     except (OSError, ValueError) as error:
         raise _damaged(path / MANIFEST, str(error)) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:

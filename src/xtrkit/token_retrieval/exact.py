@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from xtrkit.errors import IndexFormatError
 from xtrkit.kernels.dense import cut_back, halves_to_floats, keep_best, sum_of_max
 from xtrkit.values import Ragged, TokenHits, TokenVectors
 
@@ -86,6 +87,8 @@ def _retrieve_part(vectors: TokenVectors, queries: Ragged, k: int, capacity: int
     thresholds = np.full(n, -np.inf, dtype=np.float32)
     for block in _products(vectors, queries):
         keep_best(block.similarities, block.first_row, k, scores, rows, counts, thresholds)
+    if (counts < k).any():  # a similarity that is no number is never kept
+        raise IndexFormatError("Some token vectors of the index are no numbers: it is damaged, build it anew.")
     for i in np.flatnonzero(counts > k):
         cut_back(scores[i], rows[i], counts[i], k)
     return [
