@@ -13,7 +13,7 @@ from xtrkit.kernels.codes import QUERY_LIMIT
 from xtrkit.kernels.probing import nearest_clusters, score_clusters
 from xtrkit.values import FloatArray, TokenHits, offsets_of
 
-LEAST_GROUPS = 12
+LEAST_GROUPS = 8
 """Groups of centroids that a query token looks into at least."""
 
 CENTROIDS_PER_PROBE = 24
