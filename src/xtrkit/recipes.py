@@ -46,8 +46,9 @@ class Recipe:
             all tokens (eq. 1), on a compressed index of the most promising documents.
         k_prime: k', how many document tokens are retrieved for each query token; XTR only.
         imputation: m_i, what stands in for a similarity that was not retrieved; XTR only. "min" is the lowest
-            similarity that the query token did retrieve (the paper's top-k' score), "none" leaves the query token
-            out of the mean, a number such as "0.2" is that constant.
+            similarity that the query token did retrieve (the paper's top-k' score; a compressed index, which does not
+            look at all tokens, takes what that score must be expected to be), "none" leaves the query token out of
+            the mean, a number such as "0.2" is that constant.
         reduction: "mean" divides the sum over query tokens by their number, "sum" doesn't; None is the system's own,
             mean for XTR and sum for MaxSim. With every imputation but "none" it changes no ranking.
         nprobe: compressed indexes only: clusters that are opened for each query token.

@@ -14,12 +14,13 @@ import numpy.typing as npt
 
 from xtrkit.errors import InputError
 from xtrkit.indexing.compressed_format import CompressedTokens
-from xtrkit.kernels.gathering import centroid_scores, sums_of_max
+from xtrkit.kernels.expectation import expected_kth_scores
 from xtrkit.kernels.probing import kth_scores, sum_best
 from xtrkit.recipes import Reduction, Scoring
 from xtrkit.scoring.estimation import MIN, Estimate, cumulated, lowest_centroids
 from xtrkit.scoring.ranking import best_first
 from xtrkit.token_retrieval.centroid import Probes, QuantisedQuery, choose_clusters, probe, quantised, token_hits
+from xtrkit.token_retrieval.gather import sums_of_max
 from xtrkit.values import FloatArray, TokenHits
 
 Documents = npt.NDArray[np.int64]
@@ -88,7 +89,7 @@ def search(
     imputation = effort.imputation if scoring == "xtr" else Estimate("centroid")
     documents, scores = _search_xtr(index, quantised_query, wanted, k, effort, imputation, subset)
     if scoring == "maxsim":
-        sums = _sums_of_max(index, quantised_query, documents)
+        sums = sums_of_max(index, query, documents)
         return best_first(documents, sums / len(query) if effort.reduction == "mean" else sums, k)
     return documents, scores
 
@@ -166,11 +167,8 @@ def _imputed(
     """From which similarity up a token counts as retrieved, and m_i: (n,) each."""
     chosen, n = probes.chosen, len(probes.chosen.counts)
     everything = np.full(n, -np.inf, dtype=np.float32)
-    if imputation.kind == "min":
-        kth = np.empty(n, dtype=np.float32)
-        kth_scores(probes.scores, probes.starts, k_prime, kth)
-        if chosen.clusters.shape[1] < index.n_clusters:
-            kth = np.maximum(kth, lowest_centroids(chosen.scores, chosen.counts).astype(np.float32))
+    if imputation.kind in ("min", "found"):
+        kth = _kth_scores(index, probes, k_prime, expected=imputation.kind == "min")
         return kth, kth.astype(np.float64)
     if imputation.kind == "centroid":
         return everything, lowest_centroids(chosen.scores, chosen.counts)
@@ -182,13 +180,15 @@ def _imputed(
     return everything, np.full(n, imputation.value if imputation.kind == "constant" else 0.0)
 
 
-def _sums_of_max(index: CompressedTokens, query: QuantisedQuery, documents: Documents) -> Scores:
-    similarities = np.empty((index.n_clusters, len(query.scales)), dtype=np.float32)
-    centroid_scores(index.centroid_vectors, index.centroid_scales, query.tokens, query.scales, similarities)
-    sums = np.empty(len(documents), dtype=np.float64)
-    sums_of_max(
-        index.codes, index.scales.view(np.uint16), index.offsets, index.marks, index.bits, index.positions,
-        index.document_offsets, documents.astype(np.int32), similarities,
-        query.tokens, query.scales, query.offsets, sums,
-    )  # fmt: skip
-    return sums
+def _kth_scores(index: CompressedTokens, probes: Probes, k_prime: int, *, expected: bool) -> npt.NDArray[np.float32]:
+    """(n,) the k'-th best similarity: the actual one where every cluster was opened, else an estimate."""
+    chosen, kth = probes.chosen, np.empty(len(probes.chosen.counts), dtype=np.float32)
+    all_opened = chosen.clusters.shape[1] == index.n_clusters
+    if expected and not all_opened:
+        expected_kth_scores(
+            probes.scores, probes.starts, index.offsets, chosen.clusters, chosen.scores, chosen.counts,
+            chosen.closed_tokens, chosen.closed_range, k_prime, kth,
+        )  # fmt: skip
+        return kth
+    kth_scores(probes.scores, probes.starts, k_prime, kth)
+    return kth if all_opened else np.maximum(kth, lowest_centroids(chosen.scores, chosen.counts).astype(np.float32))

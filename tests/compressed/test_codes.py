@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from xtrkit.errors import InputError
 from xtrkit.indexing.codec import BITS, STEPS, BucketCodec, GridCodec, check_bits, random_rotation, unpack_planes
 from xtrkit.kernels import reference_codes as twin
-from xtrkit.kernels.codes import QUERY_LIMIT, products, scores_of_products, unpack_row, vector_products
+from xtrkit.kernels.codes import QUERY_LIMIT, products, scores_of_products, vector_products
 from xtrkit.kernels.probing import kth_largest
 
 seeds = st.integers(0, 2**32 - 1)
@@ -43,15 +43,6 @@ def test_vector_products(seed, dim):
     sums = np.zeros(3, dtype=np.int32)
     vector_products(vectors, 1, 4, query, sums)
     assert sums.tolist() == (vectors[1:4].astype(np.int64) @ query.astype(np.int64)).tolist()
-
-
-@given(seeds, dims, bits_of)
-def test_unpacking_a_row(seed, dim, bits):
-    codes = np.random.default_rng(seed).integers(0, 256, (3, dim * bits // 8), dtype=np.uint8)
-    levels = np.full((2, dim), -1, dtype=np.int16)
-    unpack_row(codes, 2, bits, levels, 1)
-    assert levels[1].tolist() == twin.unpack(codes, bits)[2].tolist()
-    assert (levels[0] == -1).all()
 
 
 @given(seeds, dims, bits_of, st.integers(0, 6))

@@ -95,7 +95,8 @@ def test_everything_opened_is_exhaustive_sum_of_max(index, query):
     sums = exact_sums(index, query)
     for scoring, scale in (("xtr", len(query)), ("maxsim", 1)):
         documents, scores = search(index, query, len(LENGTHS), scoring, everything(index))
-        np.testing.assert_allclose(scores * scale, sums[documents], atol=1e-4)
+        # XTR rounds the query to 12 bits, as ``sums`` do; the gather does not.
+        np.testing.assert_allclose(scores * scale, sums[documents], atol=1e-4 if scoring == "xtr" else 5e-3)
         assert (np.diff(scores) <= 0).all()
         assert sorted(documents.tolist()) == list(range(len(LENGTHS)))
 
@@ -108,7 +109,7 @@ def test_eight_bits_rank_as_the_exact_engine(corpus, query, tmp_path):
     np.testing.assert_allclose(scores, np.sort(exact)[::-1][:10], atol=0.02)
 
 
-@pytest.mark.parametrize("name", ["min", "centroid", "none", "0.2", "t5"])
+@pytest.mark.parametrize("name", ["found", "centroid", "none", "0.2", "t5"])
 @pytest.mark.parametrize("nprobe", [1, 3])
 def test_xtr_equals_its_twin(index, query, nprobe, name):
     probes = probe(index, quantised(query, index), nprobe)
@@ -125,12 +126,12 @@ def test_xtr_equals_its_twin(index, query, nprobe, name):
         hits.append([(int(index.documents[r]), float(s)) for r, s in zip(rows, found, strict=True)])
         low = float(chosen.scores[i, : chosen.counts[i]].min())
         kth = max(sorted(found)[-min(5, len(found))], np.float32(low)) if len(found) else low
-        missing.append({"min": kth, "centroid": low, "none": 0.0, "0.2": 0.2}.get(name))
+        missing.append({"found": kth, "centroid": low, "none": 0.0, "0.2": 0.2}.get(name))
     if name == "t5":
         every = choose_clusters(index, quantised(query, index), 128)
         sizes = np.diff(index.offsets)[every.clusters]
         missing = cumulated(every.scores, sizes, every.counts, 5).tolist()
-    lowest = missing if name == "min" else [-np.inf] * len(query)
+    lowest = missing if name == "found" else [-np.inf] * len(query)
     sums = twin.xtr_sums(hits, lowest, missing)
     effort = replace(DEFAULT, nprobe=nprobe, k_prime=5, imputation=estimate_named(name))
     documents, scores = search(index, query, 1, "xtr", effort)
@@ -221,7 +222,7 @@ def test_threads_change_nothing(index):
 
 def test_token_hits_make_the_score(index, query):
     """The hits, scored by the exact engine's formula, give the same documents and scores."""
-    effort = replace(DEFAULT, nprobe=3, k_prime=4)
+    effort = replace(DEFAULT, nprobe=3, k_prime=4, imputation=Estimate("found"))
     hits, _ = evidence(index, query, effort)
     assert all((np.diff(hits.rows[hits.of(i)]) > 0).all() for i in range(len(query)))
     owners = np.searchsorted(index.document_offsets, hits.rows, side="right") - 1

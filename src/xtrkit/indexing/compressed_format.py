@@ -12,6 +12,9 @@ The names and shapes are those of :class:`CompressedTokens`.
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,10 @@ DTYPES = {
     "positions": "<u4",
     "lengths": "<i4",
 }
+SPOOLS = {"rows": "<f2", "unordered": "|u1"}
+"""Temporary arrays of the build: token vectors as they came, and codes in that order."""
+BLOCK = 1 << 15
+"""Rows of a temporary array that are read at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,21 +108,34 @@ class CompressedTokens:
         return len(self.rotation)
 
 
-def write_array(directory: Path, name: str, values: npt.NDArray[Any]) -> None:
-    """Write one small array."""
-    np.ascontiguousarray(values, dtype=DTYPES[name]).tofile(directory / f"{name}.bin")
+@contextmanager
+def appending(directory: Path, name: str) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
+    """Write an array, or a temporary one, block after block: yields the function that appends one."""
+    dtype = (DTYPES | SPOOLS)[name]
+    with (directory / f"{name}.bin").open("wb") as file:
+        yield lambda values: np.ascontiguousarray(values, dtype=dtype).tofile(file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def new_array(directory: Path, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """A large array on disk, mapped for writing, zeros at first."""
-    if 0 in shape:
-        (directory / f"{name}.bin").touch()
-        return np.zeros(shape, dtype=DTYPES[name])
-    return np.memmap(directory / f"{name}.bin", dtype=DTYPES[name], mode="w+", shape=shape)
+def spooled(directory: Path, name: str, width: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+    """Read a temporary array of the build, block after block: which rows, and the (B, width) rows.
+
+    It is read and not mapped: mapped pages would count as memory of the process, and it is as large as the corpus.
+    """
+    itemsize = np.dtype(SPOOLS[name]).itemsize
+    first = 0
+    with (directory / f"{name}.bin").open("rb") as file:
+        while buffer := file.read(BLOCK * width * itemsize):
+            rows = np.frombuffer(buffer, dtype=SPOOLS[name]).reshape(-1, width)
+            yield slice(first, first + len(rows)), rows
+            first += len(rows)
 
 
-def write_header(directory: Path, *, bits: int, shapes: dict[str, tuple[int, ...]]) -> None:
-    """Write what says how the arrays are read. It comes last: without it a directory is not an index."""
+def finish(directory: Path, *, bits: int, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Remove temporary arrays and write what says how the others are read: only now a directory is an index."""
+    for name in SPOOLS:
+        (directory / f"{name}.bin").unlink()
     arrays = {name: {"dtype": DTYPES[name], "shape": list(shape)} for name, shape in shapes.items()}
     text = json.dumps({"bits": bits, "arrays": arrays}, indent=1)
     (directory / HEADER).write_text(text + "\n", encoding="utf-8")

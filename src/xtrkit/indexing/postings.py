@@ -1,15 +1,17 @@
 """A stream of documents' token vectors -> a compressed index, in bounded memory.
 
-Three passes, of which the last two read a temporary file of float16 rows: write the file; assign every token to a
-centroid; encode every token and put it into its cluster. In memory are the sample that centroids are found on (at
-most ``SAMPLE_FLOATS`` numbers), one block of rows, and 4 bytes a token.
+Five passes, through temporary files that are gone at the end: write the rows as they come; draw the sample that
+centroids are found on; assign every token to a centroid; encode every token; put the codes in order of cluster. Files
+are appended to and read, never mapped: a full disk is an error instead of a crash, and the corpus does not count as
+memory of the process. In memory are the sample (at most ``SAMPLE_FLOATS`` numbers, up to four times while clusters are
+found), one block of rows, ``ORDERED_BYTES`` of codes and some 24 bytes a token.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,14 +20,24 @@ from xtrkit.errors import InputError
 from xtrkit.indexing import centroids as clustering
 from xtrkit.indexing import compressed_format as files
 from xtrkit.indexing.codec import GridCodec, check_bits, random_rotation
-from xtrkit.values import Ragged, offsets_of
+from xtrkit.values import Ragged
 
 Floats = npt.NDArray[np.float32]
 
-SPOOL = "rows.tmp"
 SAMPLE_FLOATS = 1 << 26
-LARGE = ("codes", "scales", "documents", "positions")
-BLOCK = 1 << 16
+ORDERED_BYTES = 1 << 28
+
+
+class Clusters(NamedTuple):
+    """What the tokens were assigned to.
+
+    Attributes:
+        assigned: (M,) int32, the cluster of each token, tokens document after document.
+        means: (C, d) mean of each cluster's tokens.
+    """
+
+    assigned: npt.NDArray[np.int32]
+    means: Floats
 
 
 def build(batches: Iterable[Ragged], directory: Path, nbits: int = 4, seed: int = 0) -> None:
@@ -40,110 +52,120 @@ def build(batches: Iterable[Ragged], directory: Path, nbits: int = 4, seed: int 
     Raises:
         InputError: there are no tokens, or bits or dimensions can't be used.
     """
-    lengths, dim = _spool(batches, directory / SPOOL, nbits)
-    rows = np.memmap(directory / SPOOL, dtype=np.float16, mode="r", shape=(int(lengths.sum()), dim))
+    lengths, dim = _spool(batches, directory, nbits)
+    n_tokens = int(lengths.sum())
     rotation = random_rotation(dim, seed)
-    tree = _train(rows, rotation, seed)
-    assigned, sums = _assign(rows, rotation, tree)
-    _write(directory, rows, lengths, rotation, tree, assigned, sums, GridCodec(nbits))
-    del rows
-    (directory / SPOOL).unlink()
-
-
-def _spool(batches: Iterable[Ragged], path: Path, bits: int) -> tuple[npt.NDArray[np.int64], int]:
-    lengths, dim = [np.zeros(0, dtype=np.int64)], 0
-    with path.open("wb") as spool:
-        for batch in batches:
-            dim = dim or batch.dim
-            check_bits(bits, dim)
-            if batch.dim != dim:
-                raise InputError(f"A batch has vectors of {batch.dim} dimensions, those before had {dim}.")
-            lengths.append(np.asarray(batch.lengths, dtype=np.int64))
-            np.ascontiguousarray(batch.rows, dtype=np.float16).tofile(spool)
-    joined = np.concatenate(lengths)
-    if not joined.sum():
-        raise InputError("There are no token vectors to index: give at least one document with one token.")
-    return joined, dim
-
-
-def _train(rows: npt.NDArray[np.float16], rotation: Floats, seed: int) -> clustering.CentroidTree:
-    n_centroids = clustering.centroid_count(len(rows))
-    size = min(len(rows), clustering.SAMPLE_PER_CENTROID * n_centroids, max(1, SAMPLE_FLOATS // rows.shape[1]))
-    random = np.random.default_rng(seed)
-    chosen = np.sort(random.choice(len(rows), size, replace=False))
-    return clustering.train(rows[chosen].astype(np.float32) @ rotation, n_centroids, seed)
-
-
-def _blocks(rows: npt.NDArray[np.float16], rotation: Floats) -> Iterator[tuple[slice, Floats]]:
-    for first in range(0, len(rows), BLOCK):
-        block = slice(first, min(first + BLOCK, len(rows)))
-        yield block, rows[block].astype(np.float32) @ rotation
-
-
-def _assign(
-    rows: npt.NDArray[np.float16], rotation: Floats, tree: clustering.CentroidTree
-) -> tuple[npt.NDArray[np.int32], Floats]:
-    """The cluster of each token, and the sums of the clusters' tokens."""
-    assigned = np.empty(len(rows), dtype=np.int32)
-    sums = np.zeros_like(tree.centroids)
-    for block, rotated in _blocks(rows, rotation):
-        assigned[block] = tree.assign(rotated)
-        sums += clustering.sums_by_cluster(rotated, assigned[block], len(sums))
-    return assigned, sums
-
-
-def _write(
-    directory: Path,
-    rows: npt.NDArray[np.float16],
-    lengths: npt.NDArray[np.int64],
-    rotation: Floats,
-    tree: clustering.CentroidTree,
-    assigned: npt.NDArray[np.int32],
-    sums: Floats,
-    codec: GridCodec,
-) -> None:
-    sizes = np.bincount(assigned, minlength=len(sums))
-    # A cluster without tokens keeps its direction: nobody will find anything there.
-    means = np.where(sizes[:, np.newaxis] > 0, sums / np.maximum(sizes, 1)[:, np.newaxis], tree.centroids)
-    vectors, scales = _to_int8(means)
+    tree = _train(directory, n_tokens, rotation, seed)
+    clusters = _assign(directory, n_tokens, rotation, tree)
+    vectors, scales = _to_int8(clusters.means)
     group_vectors, group_scales = _to_int8(tree.groups)
-    small: dict[str, npt.NDArray[Any]] = {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "rotation": rotation,
         "group_vectors": group_vectors,
         "group_scales": group_scales,
         "group_sizes": np.diff(tree.offsets),
         "centroid_vectors": vectors,
         "centroid_scales": scales,
-        "cluster_sizes": sizes,
+        "cluster_sizes": np.bincount(clusters.assigned, minlength=len(scales)),
         "lengths": lengths,
     }
-    for name, values in small.items():
-        files.write_array(directory, name, values)
-    m, width = len(rows), codec.width(len(rotation))
-    shapes = {name: values.shape for name, values in small.items()}
-    shapes |= {"codes": (m, width), "scales": (m,), "documents": (m,), "positions": (m,)}
-    large = {name: files.new_array(directory, name, shapes[name]) for name in LARGE}
-    document_of = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
-    next_row = offsets_of(sizes)[:-1].copy()
     centroids = vectors.astype(np.float32) * scales[:, np.newaxis]
-    for block, rotated in _blocks(rows, rotation):
-        clusters = assigned[block]
-        place = _places(clusters, next_row)
-        codes, token_scales = codec.encode(rotated - centroids[clusters])
-        large["codes"][place], large["scales"][place] = codes, token_scales
-        large["documents"][place], large["positions"][block] = document_of[block], place
-    files.write_header(directory, bits=codec.bits, shapes=shapes)
+    codec = GridCodec(nbits)
+    token_scales = _encode(directory, rotation, centroids, clusters.assigned, codec)
+    arrays |= _ordered(lengths, clusters.assigned, token_scales)
+    for name, values in arrays.items():
+        with files.appending(directory, name) as append:
+            append(values)
+    _order_codes(directory, arrays["positions"], codec.width(dim))
+    shapes = {name: values.shape for name, values in arrays.items()}
+    files.finish(directory, bits=nbits, shapes=shapes | {"codes": (n_tokens, codec.width(dim))})
 
 
-def _places(clusters: npt.NDArray[np.int32], next_row: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The rows of a block's tokens, in the order in which they come; ``next_row`` moves on."""
-    order = np.argsort(clusters, kind="stable")
-    counts = np.bincount(clusters, minlength=len(next_row))
-    places = np.empty(len(clusters), dtype=np.int64)
-    within = np.arange(len(clusters)) - offsets_of(counts)[:-1].repeat(counts)
-    places[order] = next_row[clusters[order]] + within
-    next_row += counts
-    return places
+def _spool(batches: Iterable[Ragged], directory: Path, bits: int) -> tuple[npt.NDArray[np.int64], int]:
+    """Write the rows as float16; return the documents' lengths and the dimension."""
+    lengths, dim = [np.zeros(0, dtype=np.int64)], 0
+    with files.appending(directory, "rows") as append:
+        for batch in batches:
+            dim = dim or batch.dim
+            check_bits(bits, dim)
+            if batch.dim != dim:
+                raise InputError(f"A batch has vectors of {batch.dim} dimensions, those before had {dim}.")
+            lengths.append(np.asarray(batch.lengths, dtype=np.int64))
+            append(batch.rows)
+    joined = np.concatenate(lengths)
+    if not joined.sum():
+        raise InputError("There are no token vectors to index: give at least one document with one token.")
+    return joined, dim
+
+
+def _train(directory: Path, n_tokens: int, rotation: Floats, seed: int) -> clustering.CentroidTree:
+    n_centroids = clustering.centroid_count(n_tokens)
+    size = min(n_tokens, clustering.SAMPLE_PER_CENTROID * n_centroids, max(1, SAMPLE_FLOATS // len(rotation)))
+    chosen = np.zeros(n_tokens, dtype=np.bool_)
+    chosen[np.random.default_rng(seed).choice(n_tokens, size, replace=False)] = True
+    sample = np.empty((size, len(rotation)), dtype=np.float32)
+    taken = 0
+    for block, rows in files.spooled(directory, "rows", len(rotation)):
+        picked = rows[chosen[block]]
+        sample[taken : taken + len(picked)] = picked.astype(np.float32) @ rotation
+        taken += len(picked)
+    return clustering.train(sample, n_centroids, seed)
+
+
+def _rotated(directory: Path, rotation: Floats) -> Iterator[tuple[slice, Floats]]:
+    for block, rows in files.spooled(directory, "rows", len(rotation)):
+        yield block, rows.astype(np.float32) @ rotation
+
+
+def _assign(directory: Path, n_tokens: int, rotation: Floats, tree: clustering.CentroidTree) -> Clusters:
+    assigned = np.empty(n_tokens, dtype=np.int32)
+    sums = np.zeros_like(tree.centroids)
+    for block, rotated in _rotated(directory, rotation):
+        assigned[block] = tree.assign(rotated)
+        sums += clustering.sums_by_cluster(rotated, assigned[block], len(sums))
+    sizes = np.bincount(assigned, minlength=len(sums))[:, np.newaxis]
+    # A cluster without tokens keeps its direction: nobody will find anything there.
+    return Clusters(assigned, np.where(sizes > 0, sums / np.maximum(sizes, 1), tree.centroids))
+
+
+def _encode(
+    directory: Path,
+    rotation: Floats,
+    centroids: Floats,
+    assigned: npt.NDArray[np.int32],
+    codec: GridCodec,
+) -> npt.NDArray[np.float16]:
+    """Write the codes of all tokens, document after document; return their scales."""
+    scales = np.empty(len(assigned), dtype=np.float16)
+    with files.appending(directory, "unordered") as append:
+        for block, rotated in _rotated(directory, rotation):
+            codes, scales[block] = codec.encode(rotated - centroids[assigned[block]])
+            append(codes)
+    return scales
+
+
+def _ordered(
+    lengths: npt.NDArray[np.int64], assigned: npt.NDArray[np.int32], scales: npt.NDArray[np.float16]
+) -> dict[str, npt.NDArray[Any]]:
+    """What belongs to the tokens, cluster after cluster, and the places where they went."""
+    tokens = np.argsort(assigned, kind="stable")
+    positions = np.empty(len(tokens), dtype=np.uint32)
+    positions[tokens] = np.arange(len(tokens), dtype=np.uint32)
+    document_of = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+    return {"scales": scales[tokens], "documents": document_of[tokens], "positions": positions}
+
+
+def _order_codes(directory: Path, positions: npt.NDArray[np.uint32], width: int) -> None:
+    """Write the codes cluster after cluster: they are read once for every ``ORDERED_BYTES`` of them."""
+    at_a_time = max(1, ORDERED_BYTES // width)
+    with files.appending(directory, "codes") as append:
+        for first in range(0, len(positions), at_a_time):
+            ordered = np.empty((min(at_a_time, len(positions) - first), width), dtype=np.uint8)
+            for block, codes in files.spooled(directory, "unordered", width):
+                places = positions[block].astype(np.int64) - first
+                here = (places >= 0) & (places < len(ordered))
+                ordered[places[here]] = codes[here]
+            append(ordered)
 
 
 def _to_int8(vectors: Floats) -> tuple[npt.NDArray[np.int8], Floats]:

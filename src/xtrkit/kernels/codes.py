@@ -169,19 +169,8 @@ def _products_1(
 
 
 @kernel
-def unpack_row(codes: npt.NDArray[np.uint8], row: int, bits: int, levels: npt.NDArray[np.int16], token: int) -> None:
-    """Write the d codes of one row of packed codes into one row of (m, d) ``levels``."""
-    w, mask = codes.shape[1], np.uint8(2**bits - 1)
-    packed = codes[row]
-    for f in range(8 // bits):
-        unpacked, shift = levels[token, f * w : (f + 1) * w], np.uint8(f * bits)
-        for j in range(w):
-            unpacked[j] = (packed[j] >> shift) & mask
-
-
-@kernel
 def vector_products(
-    vectors: npt.NDArray[np.int8] | npt.NDArray[np.int16],
+    vectors: npt.NDArray[np.int8],
     first: int,
     last: int,
     query: npt.NDArray[np.int16],

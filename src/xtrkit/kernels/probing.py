@@ -85,14 +85,17 @@ def nearest_clusters(
     group_offsets: npt.NDArray[np.int64],
     centroid_vectors: npt.NDArray[np.int8],
     centroid_scales: npt.NDArray[np.float32],
+    offsets: npt.NDArray[np.int64],
     query: npt.NDArray[np.int16],
     query_scales: npt.NDArray[np.float32],
     groups_probed: int,
     clusters: npt.NDArray[np.int32],
     scores: npt.NDArray[np.float32],
     counts: npt.NDArray[np.int64],
+    closed_tokens: npt.NDArray[np.float32],
+    closed_range: npt.NDArray[np.float32],
 ) -> None:
-    """The clusters whose centroids are most alike to each query token, in order of number.
+    """The clusters whose centroids are most alike to each query token, in order of number; and what others hold.
 
     Only centroids of the ``groups_probed`` most alike groups are looked at; of equals the lower number is taken.
 
@@ -102,12 +105,16 @@ def nearest_clusters(
         group_offsets: see above.
         centroid_vectors: (C, d), with scales (C,).
         centroid_scales: see above.
+        offsets: (C + 1,) rows of each cluster.
         query: (n, d) quantised query tokens.
         query_scales: (n,) their scales.
         groups_probed: at least 1, at most G.
         clusters: (n, nprobe) receives the clusters, with their scores (n, nprobe) and how many there are (n,).
         scores: see above.
         counts: see above.
+        closed_tokens: (n, B) receives how many tokens are in clusters that were looked at and not taken, by the
+            clusters' score: in B equal steps from ``closed_range[i, 0]`` to ``closed_range[i, 1]``.
+        closed_range: (n, 2) receives the lowest score of these clusters, and the lowest of those taken.
     """
     n_groups, n_centroids = len(group_scales), len(centroid_scales)
     sums = np.empty(max(n_groups, n_centroids), dtype=np.int32)
@@ -128,6 +135,40 @@ def nearest_clusters(
                     numbers[seen + c - first] = c
                 seen += last - first
         counts[i] = _take_largest(values, numbers, seen, scratch, clusters[i], scores[i])
+        _count_closed(
+            values[:seen], numbers, clusters[i], scores[i], counts[i], offsets, closed_tokens[i], closed_range[i]
+        )
+
+
+@kernel
+def _count_closed(
+    values: npt.NDArray[np.float32],
+    numbers: npt.NDArray[np.int32],
+    clusters: npt.NDArray[np.int32],
+    scores: npt.NDArray[np.float32],
+    n_chosen: int,
+    offsets: npt.NDArray[np.int64],
+    tokens: npt.NDArray[np.float32],
+    score_range: npt.NDArray[np.float32],
+) -> None:
+    """Fill one row of ``closed_tokens`` and ``closed_range`` of :func:`nearest_clusters`."""
+    tokens[:] = 0
+    low, high = np.float32(np.inf), np.float32(np.inf)
+    for j in range(len(values)):
+        low = min(low, values[j])
+    for j in range(n_chosen):
+        high = min(high, scores[j])
+    score_range[0], score_range[1] = low, high
+    if n_chosen == len(values):
+        return
+    factor = np.float32(len(tokens)) / max(high - low, SMALLEST_RANGE)
+    last = np.int32(len(tokens) - 1)
+    for j in range(len(values)):
+        step = min(np.int32((values[j] - low) * factor), last)
+        tokens[step] += np.float32(offsets[numbers[j] + 1] - offsets[numbers[j]])
+    for j in range(n_chosen):
+        step = min(np.int32((scores[j] - low) * factor), last)
+        tokens[step] -= np.float32(offsets[clusters[j] + 1] - offsets[clusters[j]])
 
 
 @kernel

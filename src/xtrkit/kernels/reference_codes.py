@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -76,5 +77,28 @@ def xtr_sums(
 
 
 def sum_of_max(tokens: npt.NDArray[np.float64], query: npt.NDArray[np.float64]) -> float:
-    """Twin of :func:`xtrkit.kernels.gathering.sums_of_max` for one document's decoded tokens."""
+    """Twin of :func:`xtrkit.kernels.gathering.sums_of_best` for one document's decoded tokens."""
     return float((query @ tokens.T).max(axis=1).sum())
+
+
+def expected_kth(
+    opened: npt.NDArray[np.float64],
+    closed_scores: npt.NDArray[np.float64],
+    closed_sizes: npt.NDArray[np.float64],
+    spread: float,
+    k: int,
+) -> float:
+    """Twin of :func:`xtrkit.kernels.expectation.expected_kth_scores` for one query token, by halving over scores."""
+
+    def tokens_above(score: float) -> float:
+        shares = [0.5 * math.erfc((score - closed) / spread / math.sqrt(2)) for closed in closed_scores]
+        return float((opened >= score).sum() + np.dot(closed_sizes, shares))
+
+    low = float(min(opened.min(), closed_scores.min(initial=np.inf))) - 2 * spread
+    high = float(max(opened.max(), closed_scores.max(initial=-np.inf))) + 4 * spread
+    if tokens_above(low) < k:
+        return low
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if tokens_above(middle) >= k else (low, middle)
+    return low

@@ -13,11 +13,14 @@ from xtrkit.kernels.codes import QUERY_LIMIT
 from xtrkit.kernels.probing import nearest_clusters, score_clusters
 from xtrkit.values import FloatArray, TokenHits, offsets_of
 
-LEAST_GROUPS = 12
+LEAST_GROUPS = 8
 """Groups of centroids that a query token looks into at least."""
 
 CENTROIDS_PER_PROBE = 24
 """Centroids that are looked at for each cluster that shall be opened; see ``groups_probed``."""
+
+CLOSED_STEPS = 64
+"""Steps of score in which the tokens of closed clusters are counted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +46,15 @@ class ChosenClusters:
         clusters: (n, nprobe) by number; the first ``counts`` of a row count.
         scores: (n, nprobe) float32, similarity of query token and centroid.
         counts: (n,).
+        closed_tokens: (n, B) how many tokens are in clusters that were looked at and not chosen, by score.
+        closed_range: (n, 2) the scores from which to which the B steps of ``closed_tokens`` go.
     """
 
     clusters: npt.NDArray[np.int32]
     scores: npt.NDArray[np.float32]
     counts: npt.NDArray[np.int64]
+    closed_tokens: npt.NDArray[np.float32]
+    closed_range: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +95,14 @@ def choose_clusters(index: CompressedTokens, query: QuantisedQuery, nprobe: int)
     n, nprobe = len(query.scales), min(nprobe, index.n_clusters)
     clusters, counts = np.zeros((n, nprobe), dtype=np.int32), np.zeros(n, dtype=np.int64)
     scores = np.zeros((n, nprobe), dtype=np.float32)
+    closed_tokens = np.empty((n, CLOSED_STEPS), dtype=np.float32)
+    closed_range = np.empty((n, 2), dtype=np.float32)
     nearest_clusters(
         index.group_vectors, index.group_scales, index.group_offsets, index.centroid_vectors, index.centroid_scales,
-        query.tokens, query.scales, groups_probed(index, nprobe), clusters, scores, counts,
+        index.offsets, query.tokens, query.scales, groups_probed(index, nprobe),
+        clusters, scores, counts, closed_tokens, closed_range,
     )  # fmt: skip
-    return ChosenClusters(clusters, scores, counts)
+    return ChosenClusters(clusters, scores, counts, closed_tokens, closed_range)
 
 
 def probe(index: CompressedTokens, query: QuantisedQuery, nprobe: int) -> Probes:
