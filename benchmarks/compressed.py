@@ -81,9 +81,8 @@ def main():
     for bits in arguments.bits:
         with tempfile.TemporaryDirectory() as directory:
             index = compress(exact, Path(directory) / "idx", bits)
-            print(
-                "| system | effort | CPU ms p50 | p95 | recall@10 | recall@100 | nDCG@10 |\n|---|---|---|---|---|---|---|"
-            )
+            print("| system | effort | CPU ms p50 | p95 | recall@10 | recall@100 | nDCG@10 |")
+            print("|---|---|---|---|---|---|---|")
             for system, recipe, effort in EFFORTS:
                 found, milliseconds = measured(index, embeddings, recipe)
                 p95 = statistics.quantiles(milliseconds, n=20)[-1]
