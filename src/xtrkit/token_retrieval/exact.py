@@ -8,11 +8,15 @@ ColBERT). Both read the same products, so XTR with k' = all tokens equals MaxSim
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
 
 from xtrkit.errors import IndexFormatError
 from xtrkit.kernels.dense import cut_back, halves_to_floats, keep_best, sum_of_max
@@ -20,6 +24,9 @@ from xtrkit.values import Ragged, TokenHits, TokenVectors
 
 BLOCK_TOKENS = 4096
 """Tokens multiplied at a time: 128 dimensions of them as float32 fill the second-level cache of a core twice."""
+
+CORES = os.cpu_count() or 1
+_BLAS = ThreadpoolController()
 
 BUFFER_ENTRIES = 1 << 24
 """How many hits may be buffered at a time, 12 bytes each; larger batches of queries are split."""
@@ -123,15 +130,36 @@ def _split(queries: Ragged, most_rows: int) -> Iterator[Ragged]:
 
 
 def _products(vectors: TokenVectors, queries: Ragged) -> Iterator[Block]:
-    """Multiply the corpus with all query tokens, some whole documents at a time."""
+    """Multiply the corpus with all query tokens, some whole documents at a time, in order.
+
+    Blocks are computed side by side, each by one thread: BLAS's own threads wait for one another at the end of each
+    small product, which costs ten times the product where the machine has other work.
+    """
     query_rows = np.ascontiguousarray(queries.rows, dtype=np.float32)
+    with _BLAS.limit(limits=1, user_api="blas"), ThreadPoolExecutor(CORES) as pool:
+        ahead: deque[Future[Block]] = deque()
+        for documents in _blocks(vectors.offsets):
+            ahead.append(pool.submit(_product, vectors, documents, query_rows))
+            if len(ahead) > CORES:  # no further, or a large corpus would fill the memory with products
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _blocks(offsets: npt.NDArray[np.int64]) -> Iterator[slice]:
+    """Runs of whole documents with about ``BLOCK_TOKENS`` tokens."""
     first = 0
-    while first < len(vectors.offsets) - 1:
-        fits = np.searchsorted(vectors.offsets, vectors.offsets[first] + BLOCK_TOKENS, side="right") - 1
+    while first < len(offsets) - 1:
+        fits = np.searchsorted(offsets, offsets[first] + BLOCK_TOKENS, side="right") - 1
         last = max(first + 1, int(fits))
-        rows = vectors.halves[vectors.offsets[first] : vectors.offsets[last]]
-        floats = np.empty(rows.shape, dtype=np.float32)
-        if not halves_to_floats(rows.view(np.uint16).ravel(), floats.view(np.uint32).ravel(), floats.ravel()):
-            raise IndexFormatError("Some token vectors of the index are no numbers: it is damaged, build it anew.")
-        yield Block(slice(first, last), int(vectors.offsets[first]), query_rows @ floats.T)
+        yield slice(first, last)
         first = last
+
+
+def _product(vectors: TokenVectors, documents: slice, query_rows: npt.NDArray[np.float32]) -> Block:
+    first_row, end = vectors.offsets[documents.start], vectors.offsets[documents.stop]
+    rows = vectors.halves[first_row:end]
+    floats = np.empty(rows.shape, dtype=np.float32)
+    if not halves_to_floats(rows.view(np.uint16).ravel(), floats.view(np.uint32).ravel(), floats.ravel()):
+        raise IndexFormatError("Some token vectors of the index are no numbers: it is damaged, build it anew.")
+    return Block(documents, int(first_row), query_rows @ floats.T)
