@@ -15,12 +15,12 @@ import numpy.typing as npt
 from xtrkit.errors import InputError
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.expectation import expected_kth_scores
+from xtrkit.kernels.gathering import sums_of_max
 from xtrkit.kernels.probing import kth_scores, sum_best
 from xtrkit.recipes import Reduction, Scoring
 from xtrkit.scoring.estimation import MIN, Estimate, cumulated, lowest_centroids
 from xtrkit.scoring.ranking import best_first
 from xtrkit.token_retrieval.centroid import Probes, QuantisedQuery, choose_clusters, probe, quantised, token_hits
-from xtrkit.token_retrieval.gather import sums_of_max
 from xtrkit.values import FloatArray, TokenHits
 
 Documents = npt.NDArray[np.int64]
@@ -96,7 +96,7 @@ def search(
     imputation = effort.imputation if scoring == "xtr" else Estimate("centroid")
     documents, scores = _search_xtr(index, quantised_query, wanted, k, effort, imputation, subset)
     if scoring == "maxsim":
-        sums = sums_of_max(index, query, documents)
+        sums = _sums_of_max(index, quantised_query, documents)
         return best_first(documents, sums / len(query) if effort.reduction == "mean" else sums, k)
     return documents, scores
 
@@ -203,3 +203,13 @@ def _kth_scores(index: CompressedTokens, probes: Probes, k_prime: int, *, expect
         return kth
     kth_scores(probes.scores, probes.starts, k_prime, kth)
     return kth if all_opened else np.maximum(kth, lowest_centroids(chosen.scores, chosen.counts).astype(np.float32))
+
+
+def _sums_of_max(index: CompressedTokens, query: QuantisedQuery, documents: Documents) -> Scores:
+    sums = np.empty(len(documents), dtype=np.float64)
+    sums_of_max(
+        index.codes, index.scales.view(np.uint16), index.offsets, index.marks, index.bits,
+        index.centroid_vectors, index.centroid_scales, index.positions, index.document_offsets,
+        documents.astype(np.int32), query.tokens, query.scales, sums,
+    )  # fmt: skip
+    return sums
