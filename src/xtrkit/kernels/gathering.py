@@ -92,10 +92,10 @@ def _sum_of_best(
     best: npt.NDArray[np.float32],
 ) -> float:
     """Σ_i max_j of the first ``count`` of (m, d) levels with their steps; (m, n) products, (n,) best are scratch."""
-    for i in range(len(query)):
-        token_query = query[i]
-        for token in range(count):
-            vector, total = levels[token], np.int32(0)
+    for token in range(count):
+        vector = levels[token]
+        for i in range(len(query)):
+            token_query, total = query[i], np.int32(0)
             for j in range(levels.shape[1]):
                 total += np.int32(vector[j]) * np.int32(token_query[j])
             products[token, i] = total
