@@ -52,7 +52,8 @@ class Recipe:
         reduction: "mean" divides the sum over query tokens by their number, "sum" doesn't; None is the system's own,
             mean for XTR and sum for MaxSim. With every imputation but "none" it changes no ranking.
         nprobe: compressed indexes only: clusters that are opened for each query token.
-        candidates: compressed indexes and "maxsim" only: documents whose sum-of-max is computed.
+        candidates: compressed indexes and "maxsim" only: documents whose sum-of-max is computed; None is three for
+            each that is asked for, and 64 at least.
     """
 
     scoring: Scoring = "xtr"
@@ -60,7 +61,7 @@ class Recipe:
     imputation: str = "min"
     reduction: Reduction | None = None
     nprobe: int = 32
-    candidates: int = 300
+    candidates: int | None = None
 
     def __post_init__(self) -> None:
         if self.scoring not in get_args(Scoring):
@@ -68,7 +69,8 @@ class Recipe:
         if self.reduction not in (None, *get_args(Reduction)):
             raise InputError(f"Unknown reduction {self.reduction!r}: use 'mean' or 'sum'.")
         for name, value in (("k'", self.k_prime), ("nprobe", self.nprobe), ("candidates", self.candidates)):
-            _check_count(name, value)
+            if value is not None:
+                _check_count(name, value)
 
     @property
     def own_reduction(self) -> Reduction:

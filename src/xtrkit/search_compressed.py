@@ -15,12 +15,12 @@ import numpy.typing as npt
 from xtrkit.errors import InputError
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.expectation import expected_kth_scores
+from xtrkit.kernels.gathering import sums_of_max
 from xtrkit.kernels.probing import kth_scores, sum_best
 from xtrkit.recipes import Reduction, Scoring
 from xtrkit.scoring.estimation import MIN, Estimate, cumulated, lowest_centroids
 from xtrkit.scoring.ranking import best_first
 from xtrkit.token_retrieval.centroid import Probes, QuantisedQuery, choose_clusters, probe, quantised, token_hits
-from xtrkit.token_retrieval.gather import sums_of_max
 from xtrkit.values import FloatArray, TokenHits
 
 Documents = npt.NDArray[np.int64]
@@ -31,6 +31,10 @@ EVERYONE = np.zeros(0, dtype=np.bool_)
 COUNTED_CLUSTERS = 128
 """Clusters whose sizes the cumulated estimate may add up, if more than are opened."""
 
+# On SciFact, 4 bits: 64 candidates hold .999 of the exact ten best, 300 hold .988 of the hundred best.
+CANDIDATES_PER_RESULT = 3
+FEWEST_CANDIDATES = 64
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -40,19 +44,22 @@ class Effort:
         nprobe: clusters opened for each query token.
         k_prime: k' of XTR's "min" imputation.
         imputation: what stands for a missing similarity; XTR only.
-        candidates: documents that ColBERT's full sum of maxima is computed for; "maxsim" only.
+        candidates: documents that ColBERT's full sum of maxima is computed for; "maxsim" only. None is
+            ``CANDIDATES_PER_RESULT`` for each document asked for, ``FEWEST_CANDIDATES`` at least.
         reduction: as in :class:`~xtrkit.recipes.Recipe`.
     """
 
     nprobe: int = 32
     k_prime: int = 1000
     imputation: Estimate = MIN
-    candidates: int = 300
+    candidates: int | None = None
     reduction: Reduction | None = None
 
     def __post_init__(self) -> None:
         for name in ("nprobe", "k_prime", "candidates"):
             value = getattr(self, name)
+            if value is None and name == "candidates":
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")
 
@@ -85,13 +92,17 @@ def search(
         (k,) document numbers, best first and of equals the lower first, and (k,) scores.
     """
     quantised_query = quantised(query, index)
-    wanted = k if scoring == "xtr" else max(k, effort.candidates)
+    wanted = k if scoring == "xtr" else max(k, effort.candidates or _candidates(k))
     imputation = effort.imputation if scoring == "xtr" else Estimate("centroid")
     documents, scores = _search_xtr(index, quantised_query, wanted, k, effort, imputation, subset)
     if scoring == "maxsim":
-        sums = sums_of_max(index, query, documents)
+        sums = _sums_of_max(index, quantised_query, documents)
         return best_first(documents, sums / len(query) if effort.reduction == "mean" else sums, k)
     return documents, scores
+
+
+def _candidates(k: int) -> int:
+    return max(FEWEST_CANDIDATES, CANDIDATES_PER_RESULT * k)
 
 
 def search_batch(
@@ -192,3 +203,13 @@ def _kth_scores(index: CompressedTokens, probes: Probes, k_prime: int, *, expect
         return kth
     kth_scores(probes.scores, probes.starts, k_prime, kth)
     return kth if all_opened else np.maximum(kth, lowest_centroids(chosen.scores, chosen.counts).astype(np.float32))
+
+
+def _sums_of_max(index: CompressedTokens, query: QuantisedQuery, documents: Documents) -> Scores:
+    sums = np.empty(len(documents), dtype=np.float64)
+    sums_of_max(
+        index.codes, index.scales.view(np.uint16), index.offsets, index.marks, index.bits,
+        index.centroid_vectors, index.centroid_scales, index.positions, index.document_offsets,
+        documents.astype(np.int32), query.tokens, query.scales, sums,
+    )  # fmt: skip
+    return sums

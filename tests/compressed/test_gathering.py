@@ -1,44 +1,72 @@
 """All tokens of a candidate against their twins."""
 
-from itertools import pairwise
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xtrkit.indexing.codec import BITS
 from xtrkit.kernels import reference_codes as twin
-from xtrkit.kernels.gathering import ROWS_PER_MARK, decompress_rows, sums_of_best
+from xtrkit.kernels.codes import QUERY_LIMIT
+from xtrkit.kernels.gathering import ROWS_PER_MARK, decompress_row, sums_of_max
 
 seeds = st.integers(0, 2**32 - 1)
+dims = st.integers(1, 40).map(lambda eighths: 8 * eighths)
 
 
-@given(seeds, st.integers(1, 40).map(lambda eighths: 8 * eighths), st.sampled_from(BITS), st.integers(0, 9))
-def test_rows_are_their_centroid_and_residual(seed, dim, bits, n):
-    random = np.random.default_rng(seed)
-    sizes = random.integers(0, 60, 7)
-    sizes[3] += 1
+def clusters_of(random, sizes, dim, bits):
+    """Codes, scales, offsets, marks, centroids with their scales, and the (M, d) vectors that they stand for."""
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     codes = random.integers(0, 256, (offsets[-1], dim * bits // 8), dtype=np.uint8)
-    scales = random.random(offsets[-1]).astype(np.float16)
-    centroids, centroid_scales = random.integers(-127, 128, (7, dim)).astype(np.int8), np.float32(random.random(7))
+    scales = (random.random(offsets[-1]) / 2**bits).astype(np.float16)
+    centroids = random.integers(-127, 128, (len(sizes), dim)).astype(np.int8)
+    centroid_scales = np.float32(random.random(len(sizes)) / 127)
     marks = np.searchsorted(offsets, np.arange(0, offsets[-1], ROWS_PER_MARK), side="right") - 1
-    rows = random.integers(0, offsets[-1], n).astype(np.uint32)
-    vectors = np.empty((n, dim), dtype=np.float32)
-    decompress_rows(
-        codes, bits, centroids, centroid_scales, offsets, marks.astype(np.int32), rows,
-        scales[rows].astype(np.float32), vectors,
-    )  # fmt: skip
-    clusters = np.repeat(np.arange(7), sizes)[rows]
-    expected = centroids[clusters] * centroid_scales[clusters, np.newaxis] + twin.decode(codes, scales, bits)[rows]
-    np.testing.assert_allclose(vectors, expected, rtol=1e-5, atol=1e-4)
+    of_rows = (centroids * centroid_scales[:, np.newaxis]).repeat(sizes, axis=0)
+    vectors = of_rows + twin.decode(codes, scales, bits)
+    return codes, scales, offsets, marks.astype(np.int32), centroids, centroid_scales, vectors
 
 
-@given(seeds, st.lists(st.integers(0, 5), max_size=5), st.integers(0, 20))
-def test_sums_of_best(seed, lengths, n):
+@given(seeds, dims, st.sampled_from(BITS))
+def test_a_row_is_its_centroid_and_residual(seed, dim, bits):
     random = np.random.default_rng(seed)
-    query, tokens = random.normal(size=(n, 8)), random.normal(size=(sum(lengths), 8))
-    offsets, sums = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), np.empty(len(lengths))
-    sums_of_best((tokens @ query.T).astype(np.float32), offsets, sums)
-    expected = [twin.sum_of_max(tokens[a:b], query) if b > a else 0 for a, b in pairwise(offsets)]
-    np.testing.assert_allclose(sums, expected, atol=1e-5)
+    codes, scales, _, _, centroids, centroid_scales, vectors = clusters_of(random, [3], dim, bits)
+    levels = np.zeros((2, dim), dtype=np.int16)
+    step = decompress_row(
+        codes, 2, bits, centroids, centroid_scales, 0, np.float32(scales[2]), np.float32(QUERY_LIMIT), levels, 1
+    )
+    assert np.abs(levels).max() <= QUERY_LIMIT
+    assert not levels[0].any()
+    np.testing.assert_allclose(levels[1] * step, vectors[2], atol=0.51 * step)
+
+
+@given(seeds, dims, st.sampled_from(BITS), st.lists(st.integers(1, 5), min_size=1, max_size=6), st.integers(0, 20))
+def test_sums_of_max_equal_their_twin(seed, dim, bits, lengths, n):
+    random = np.random.default_rng(seed)
+    sizes = random.multinomial(sum(lengths) + 200, [0.2] * 5)
+    codes, scales, offsets, marks, centroids, centroid_scales, vectors = clusters_of(random, sizes, dim, bits)
+    positions = random.permutation(offsets[-1])[: sum(lengths)].astype(np.uint32)
+    documents = np.concatenate([[0], np.cumsum(lengths)])
+    query = random.integers(-QUERY_LIMIT, QUERY_LIMIT + 1, (n, dim)).astype(np.int16)
+    query_scales = np.float32(random.random(n) / QUERY_LIMIT / dim)
+    candidates = random.permutation(len(lengths)).astype(np.int32)
+    sums = np.empty(len(lengths))
+    sums_of_max(
+        codes, scales.view(np.uint16), offsets, marks, bits, centroids, centroid_scales, positions, documents,
+        candidates, query, query_scales, sums,
+    )  # fmt: skip
+    for document, total in zip(candidates, sums, strict=True):
+        tokens = vectors[positions[documents[document] : documents[document + 1]]]
+        expected = twin.sum_of_max(tokens, query * query_scales.astype(np.float64)[:, np.newaxis])
+        np.testing.assert_allclose(total, expected, atol=1e-3 * max(1, n))
+
+
+def test_the_widest_vectors_do_not_overflow():
+    dim = 4096
+    centroids, scales = np.full((1, dim), 127, dtype=np.int8), np.float32([1])
+    sums = np.empty(1)
+    sums_of_max(
+        np.full((1, dim), 255, dtype=np.uint8), np.float16([1]).view(np.uint16), np.array([0, 1]), np.int32([0]), 8,
+        centroids, scales, np.uint32([0]), np.array([0, 1]), np.int32([0]),
+        np.full((1, dim), QUERY_LIMIT, dtype=np.int16), np.float32([1]), sums,
+    )  # fmt: skip
+    np.testing.assert_allclose(sums, (127 + 127.5) * QUERY_LIMIT * dim, rtol=1e-2)

@@ -95,8 +95,8 @@ def test_everything_opened_is_exhaustive_sum_of_max(index, query):
     sums = exact_sums(index, query)
     for scoring, scale in (("xtr", len(query)), ("maxsim", 1)):
         documents, scores = search(index, query, len(LENGTHS), scoring, everything(index))
-        # XTR rounds the query to 12 bits, as ``sums`` do; the gather does not.
-        np.testing.assert_allclose(scores * scale, sums[documents], atol=1e-4 if scoring == "xtr" else 5e-3)
+        # ColBERT mode rounds decompressed vectors to 12 bits.
+        np.testing.assert_allclose(scores * scale, sums[documents], atol=1e-4 if scoring == "xtr" else 2e-3)
         assert (np.diff(scores) <= 0).all()
         assert sorted(documents.tolist()) == list(range(len(LENGTHS)))
 

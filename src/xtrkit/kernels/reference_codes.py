@@ -77,7 +77,7 @@ def xtr_sums(
 
 
 def sum_of_max(tokens: npt.NDArray[np.float64], query: npt.NDArray[np.float64]) -> float:
-    """Twin of :func:`xtrkit.kernels.gathering.sums_of_best` for one document's decoded tokens."""
+    """Twin of :func:`xtrkit.kernels.gathering.sums_of_max` for one document's decoded tokens."""
     return float((query @ tokens.T).max(axis=1).sum())
 
 
