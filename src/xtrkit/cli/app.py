@@ -89,14 +89,13 @@ def index(
 
     Examples: [bold]xtrkit index scifact/ idx[/]   [bold]xtrkit index notes/ idx --model path/to/xtr-base-en[/]
     """
-    from xtrkit.collection import check_passages, open_collection
+    from xtrkit.collection import open_collection
     from xtrkit.encoding import load_encoder
     from xtrkit.indexing.store import check_free
     from xtrkit.retriever import index_collection
 
     passages = open_collection(collection)
     check_free(index, overwrite=overwrite)
-    check_passages(passages)  # before the model is loaded, which takes seconds
     begin = time.perf_counter()
     encoder = load_encoder(model)
     summary = index_collection(

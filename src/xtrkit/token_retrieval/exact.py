@@ -72,20 +72,6 @@ def sum_of_max_scores(vectors: TokenVectors, queries: Ragged) -> npt.NDArray[np.
     return sums
 
 
-def narrowed(hits: TokenHits, k_prime: int) -> TokenHits:
-    """The hits that a smaller k' would have given."""
-    kept = []
-    for i in range(hits.n_query_tokens):
-        of = hits.of(i)
-        scores, rows = hits.scores[of].copy(), np.arange(of.start, of.stop)
-        if len(scores) > k_prime:
-            cut_back(scores, rows, len(scores), k_prime)
-        kept.append(rows[:k_prime])
-    chosen = np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)
-    offsets = np.concatenate(([0], np.cumsum([len(rows) for rows in kept]))).astype(np.int64)
-    return TokenHits(hits.rows[chosen], hits.documents[chosen], hits.scores[chosen], offsets)
-
-
 def _retrieve_part(vectors: TokenVectors, queries: Ragged, k: int, capacity: int) -> list[TokenHits]:
     n = len(queries.rows)
     scores = np.empty((n, capacity), dtype=np.float32)
