@@ -92,7 +92,7 @@ def search(
         (k,) document numbers, best first and of equals the lower first, and (k,) scores.
     """
     quantised_query = quantised(query, index)
-    wanted = k if scoring == "xtr" else max(k, effort.candidates or _candidates(k))
+    wanted = k if scoring == "xtr" else max(k, effort.candidates or candidates_for(k))
     imputation = effort.imputation if scoring == "xtr" else Estimate("centroid")
     documents, scores = _search_xtr(index, quantised_query, wanted, k, effort, imputation, subset)
     if scoring == "maxsim":
@@ -101,7 +101,7 @@ def search(
     return documents, scores
 
 
-def _candidates(k: int) -> int:
+def candidates_for(k: int) -> int:
     return max(FEWEST_CANDIDATES, CANDIDATES_PER_RESULT * k)
 
 
