@@ -147,8 +147,7 @@ def search_batch(
             wanted = max(k, effort.candidates or candidates_for(k))
             found = _search_xtr(index, part, wanted, k, effort, Estimate("centroid"))
             results += [
-                _reranked(index, query, documents, k, effort)
-                for query, (documents, _) in zip(part, found, strict=True)
+                _reranked(index, query, documents, k, effort) for query, (documents, _) in zip(part, found, strict=True)
             ]
     return results
 
@@ -205,8 +204,8 @@ def _xtr_scores(
     best = torch.full((len(pairs),), -torch.inf, device=scores.device).scatter_reduce_(0, place, scores, "amax")
     owners, counts = torch.unique_consecutive(pairs // len(query_of), return_counts=True)
     gains = best.double() - missing[pairs % len(query_of)]
-    sums = torch.segment_reduce(gains, "sum", lengths=counts, initial=0.0)
-    of_missing = torch.segment_reduce(missing, "sum", lengths=lengths, initial=0.0)
+    sums = _sums(gains, counts)
+    of_missing = _sums(missing, lengths)
     owner_query = owners // index.n_documents
     totals = sums + of_missing[owner_query]
     if effort.reduction != "sum":
@@ -270,10 +269,11 @@ def _kth(index: DeviceTokens, opened: _Opened, k: int, *, expected: bool) -> tor
     """
     sizes = index.offsets.diff().float()
     n, n_clusters = opened.all_scores.shape
+    counts = torch.bincount(opened.tokens, minlength=n)
     if expected and opened.chosen.shape[1] < n_clusters:
         closed = sizes.repeat(n, 1).scatter_(1, opened.chosen, 0.0)
         squares = torch.where(opened.sampled, (opened.scores - opened.of_centroid) ** 2, 0.0)
-        spread = (_sums(squares, opened.tokens, n) / _sums(opened.sampled.float(), opened.tokens, n).clamp(min=1)).sqrt()
+        spread = (_sums(squares, counts) / _sums(opened.sampled.float(), counts).clamp(min=1)).sqrt()
         spread = spread.clamp(min=1e-6)
     else:
         closed, spread = None, torch.ones(n, device=sizes.device)
@@ -285,7 +285,7 @@ def _kth(index: DeviceTokens, opened: _Opened, k: int, *, expected: bool) -> tor
         return _kth_found(opened, low, k)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        above = _sums((opened.scores >= middle[opened.tokens]).float(), opened.tokens, n)
+        above = _sums((opened.scores >= middle[opened.tokens]).float(), counts)
         distance = (opened.all_scores - middle[:, None]) / spread[:, None]
         above = above + (closed * torch.special.ndtr(distance)).sum(dim=1)
         low, high = torch.where(above >= k, middle, low), torch.where(above >= k, high, middle)
@@ -303,9 +303,11 @@ def _kth_found(opened: _Opened, low: torch.Tensor, k: int) -> torch.Tensor:
     return torch.where(counts > 0, kth, low)
 
 
-def _sums(values: torch.Tensor, runs: torch.Tensor, n: int) -> torch.Tensor:
-    """(n,) sums of runs of values, of which ``runs`` ascends."""
-    return torch.segment_reduce(values, "sum", lengths=torch.bincount(runs, minlength=n), initial=0.0)
+def _sums(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Sums of consecutive runs of values, each taken in order."""
+    if not len(values):  # torch reduces no empty tensor
+        return torch.zeros(len(lengths), dtype=values.dtype, device=values.device)
+    return torch.segment_reduce(values, "sum", lengths=lengths, initial=0.0)
 
 
 def _reranked(
