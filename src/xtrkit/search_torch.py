@@ -1,7 +1,7 @@
 """The compressed search on a device that torch drives: a GPU where there is one, the CPU for tests.
 
-The same steps as :mod:`xtrkit.search_compressed`, with the shapes that a GPU likes: all centroids are multiplied instead
-of some groups of them, and the tokens of many queries are scored side by side. So it opens clusters that the other
+The same steps as :mod:`xtrkit.search_compressed`, with the shapes that a GPU likes: all centroids are multiplied
+instead of some groups of them, and the tokens of many queries are scored side by side. So it opens clusters that the other
 may have missed; with every cluster open the two rank alike, up to rounding. Sums are taken over sorted
 runs, never by atomic additions, so the same search gives the same bits each time.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -108,7 +109,8 @@ class DeviceTokens:
         packed, mask = self.codes[rows], 2**self.bits - 1
         fields = [(packed >> shift) & mask for shift in range(0, 8, self.bits)]
         levels = torch.cat(fields, dim=1).float() - mask / 2
-        return levels * self.scales[rows].float()[:, None]
+        scales: torch.Tensor = self.scales[rows].float()
+        return levels * scales[:, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,9 +213,7 @@ def _xtr_scores(
     if effort.reduction != "sum":
         totals = totals / (counts if imputation.kind == "none" else lengths[owner_query])
     ends = torch.searchsorted(owner_query, torch.arange(len(queries) + 1, device=owners.device))
-    return [
-        _best(owners[a:b] % index.n_documents, totals[a:b], wanted) for a, b in zip(ends[:-1], ends[1:], strict=True)
-    ]
+    return [_best(owners[a:b] % index.n_documents, totals[a:b], wanted) for a, b in pairwise(ends.tolist())]
 
 
 def _best(documents: torch.Tensor, scores: torch.Tensor, k: int) -> tuple[Documents, Scores]:
@@ -321,7 +321,7 @@ def _reranked(
     rows = index.positions[begins.repeat_interleave(lengths) + within]
     similarities = torch.cat([
         (index.residuals(part) + index.centroids[index.clusters[part].long()]) @ query.T
-        for part in rows.split(ROWS_AT_A_TIME)
+        for part in torch.split(rows, ROWS_AT_A_TIME)
     ])  # fmt: skip
     best = torch.segment_reduce(similarities, "max", lengths=lengths, axis=0)
     sums = best.double().sum(dim=1)
