@@ -102,6 +102,7 @@ def search(
 
 
 def candidates_for(k: int) -> int:
+    """Documents whose sum of maxima is computed where the caller does not say how many."""
     return max(FEWEST_CANDIDATES, CANDIDATES_PER_RESULT * k)
 
 

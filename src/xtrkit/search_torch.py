@@ -1,9 +1,9 @@
 """The compressed search on a device that torch drives: a GPU where there is one, the CPU for tests.
 
 The same steps as :mod:`xtrkit.search_compressed`, with the shapes that a GPU likes: all centroids are multiplied
-instead of some groups of them, and the tokens of many queries are scored side by side. So it opens clusters that the other
-may have missed; with every cluster open the two rank alike, up to rounding. Sums are taken over sorted
-runs, never by atomic additions, so the same search gives the same bits each time.
+instead of some groups of them, and the tokens of many queries are scored side by side. So it opens clusters that the
+other may have missed; with every cluster open the two rank alike, up to rounding. Sums are taken over sorted runs, never
+by atomic additions, so the same search gives the same bits each time.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class DeviceTokens:
         fields = [(packed >> shift) & mask for shift in range(0, 8, self.bits)]
         levels = torch.cat(fields, dim=1).float() - mask / 2
         scales: torch.Tensor = self.scales[rows].float()
-        return levels * scales[:, None]
+        return torch.mul(levels, scales[:, None])
 
 
 @dataclass(frozen=True, eq=False)
