@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import tee
@@ -19,8 +18,11 @@ from xtrkit.explain import Match, matches_from_hits, matches_from_vectors
 from xtrkit.index import Index, Subset
 from xtrkit.indexing.store import EXACT_BITS, check_free
 from xtrkit.progress import progress_bar
-from xtrkit.recipes import XTR, Recipe
+from xtrkit.recipes import XTR, Recipe, check_k
+from xtrkit.reranking.base import DEPTH, Reranker, check_depth, rerank
+from xtrkit.reranking.load import load_reranker
 from xtrkit.search import Found
+from xtrkit.stopwatch import Stopwatch
 from xtrkit.values import FloatArray, Ragged, Ranking
 
 
@@ -30,7 +32,7 @@ class Hit:
 
     Attributes:
         id: the caller's id.
-        score: higher is better; only scores of one query compare.
+        score: higher is better; only scores of one query compare. The reranker's, where there is one.
         text: the passage; None where the index has no texts.
         rank: 1 for the best.
         matches: why it was found, one entry for each query token; None unless asked for.
@@ -48,12 +50,18 @@ class Retriever:
 
     ``Retriever.open("idx")`` loads the encoder that the index was made with; ``Retriever(index, encoder)`` takes
     both as they are, after checking that they belong together.
+
+    Attributes:
+        index: what is searched.
+        encoder: what made its vectors.
+        reranker: scores the best of each ranking anew, from the passages' texts; None leaves rankings as they are.
     """
 
-    def __init__(self, index: Index, encoder: Encoder) -> None:
+    def __init__(self, index: Index, encoder: Encoder, *, reranker: Reranker | None = None) -> None:
         _check_same_encoder(index, encoder)
         self.index = index
         self.encoder = encoder
+        self.reranker = reranker
 
     def __enter__(self) -> Retriever:
         return self
@@ -66,17 +74,23 @@ class Retriever:
         self.index.close()
 
     @classmethod
-    def open(cls, path: str | Path, *, model: str | None = None) -> Retriever:
-        """Open an index and load its encoder.
+    def open(
+        cls, path: str | Path, *, model: str | None = None, reranker: Reranker | str | Path | None = None
+    ) -> Retriever:
+        """Open an index and load its encoder, and a reranker where one is named.
 
         Args:
             path: directory of the index.
             model: where to find the encoder; by default under the name that it had when the index was made.
+            reranker: what scores the best passages anew: a name or a directory, as
+                :func:`~xtrkit.reranking.load_reranker` takes them, or a loaded one.
 
         Raises:
             IndexFormatError: there is no index, or it is damaged.
-            ModelError: the encoder can't be loaded, or isn't the one that made the index.
+            ModelError: a model can't be loaded, or isn't the one that made the index.
         """
+        if isinstance(reranker, str | Path):
+            reranker = load_reranker(reranker)
         index = Index.open(path)
         made_with = index.encoder
         if made_with is not None:
@@ -91,12 +105,12 @@ class Retriever:
                     raise
                 hint = "The index was made with that model: say where it is with --model (model=)."
                 raise ModelError(f"{error} {hint}") from error
-            return cls(index, encoder)
+            return cls(index, encoder, reranker=reranker)
         if model is None:
             raise ModelError(
                 f"The index at {path} was made of embeddings, without an encoder: pass the model that made them."
             )
-        return cls(index, load_encoder(model))
+        return cls(index, load_encoder(model), reranker=reranker)
 
     def search(
         self,
@@ -108,6 +122,7 @@ class Retriever:
         explain: bool = False,
         threads: int | None = None,
         seconds: dict[str, float] | None = None,
+        rerank_depth: int = DEPTH,
         **choices: Any,
     ) -> list[Hit]:
         """The k best passages for a query.
@@ -117,10 +132,11 @@ class Retriever:
             k: how many passages; fewer come back only where the index, or the subset, has fewer.
             subset: which passages may be found, as in :meth:`xtrkit.Index.search`.
             recipe: how to score.
-            explain: also tell for each passage which of its tokens matched.
+            explain: also tell for each passage which of its tokens matched in the retrieval.
             threads: as in :meth:`xtrkit.Index.search_batch`.
-            seconds: receives what each stage took: "encode", the stages of the search (:mod:`xtrkit.stopwatch`), and
-                "passages" for texts and explanations.
+            seconds: receives what each stage took: "encode", the stages of the search (:mod:`xtrkit.stopwatch`),
+                "rerank_texts" where there is a reranker, and "passages" for texts and explanations.
+            rerank_depth: with a reranker, how many of the retrieved passages it scores; k at least.
             **choices: fields of :class:`~xtrkit.recipes.Recipe` that shall differ: ``scoring``, ``k_prime``,
                 ``imputation``, ``reduction``, ``nprobe``, ``candidates``.
 
@@ -128,18 +144,27 @@ class Retriever:
             InputError: the query is empty, or k or a choice can't be used.
         """
         recipe = recipe.but(**choices)
-        begin = time.perf_counter()
+        check_k(k)
+        watch = Stopwatch()
         embeddings = self.encode_queries([query])
-        encoded = time.perf_counter()
-        (found,) = self.index.find(embeddings, k, subset=subset, recipe=recipe, threads=threads)
-        searched = time.perf_counter()
+        watch.lap("encode")
+        depth = self._depth(k, rerank_depth)
+        (found,) = self.index.find(embeddings, depth, subset=subset, recipe=recipe, threads=threads)
+        watch.skip(found.seconds)
+        passages = [(number, *self.index.passage(number)) for number in found.documents.tolist()]
+        watch.lap("passages")
+        best = list(enumerate(found.scores.tolist()))
+        if self.reranker is not None:
+            best = rerank(self.reranker, query, _texts([text for _, _, text in passages]))
+            watch.lap("rerank_texts")
         hits = []
-        for rank, (number, score) in enumerate(zip(found.documents.tolist(), found.scores.tolist(), strict=True), 1):
-            identifier, text = self.index.passage(number)
+        for rank, (place, score) in enumerate(best[:k], 1):
+            number, identifier, text = passages[place]
             matches = self._matches(query, embeddings[0], number, text, found, recipe) if explain else None
             hits.append(Hit(identifier, score, text, rank, matches))
+        watch.lap("passages")
         if seconds is not None:
-            seconds |= {"encode": encoded - begin, **found.seconds, "passages": time.perf_counter() - searched}
+            seconds |= watch.seconds
         return hits
 
     def search_batch(
@@ -151,6 +176,7 @@ class Retriever:
         recipe: Recipe = XTR,
         threads: int | None = None,
         progress: bool = False,
+        rerank_depth: int = DEPTH,
         **choices: Any,
     ) -> list[Ranking]:
         """The k best passages for each query, as ids and scores; much faster than one query after the other.
@@ -162,13 +188,38 @@ class Retriever:
             recipe: as in :meth:`search`.
             threads: as in :meth:`xtrkit.Index.search_batch`.
             progress: show progress bars.
+            rerank_depth: as in :meth:`search`.
             **choices: as in :meth:`search`.
         """
-        embeddings = self.encode_queries(queries, progress=progress)
+        embeddings, depth = self.encode_queries(queries, progress=progress), self._depth(k, rerank_depth)
         with progress_bar("Searching", len(queries), shown=progress, unit="queries") as advance:
-            return self.index.search_batch(
-                embeddings, k, subset=subset, recipe=recipe, threads=threads, advance=advance, **choices
+            rankings = self.index.search_batch(
+                embeddings, depth, subset=subset, recipe=recipe, threads=threads, advance=advance, **choices
             )
+        if self.reranker is None:
+            return rankings
+        with progress_bar("Reranking", len(queries), shown=progress, unit="queries") as advance:
+            reranked = []
+            for query, ranking in zip(queries, rankings, strict=True):
+                reranked.append(self._reranked(self.reranker, query, ranking, k))
+                advance(1)
+        return reranked
+
+    def _depth(self, k: int, rerank_depth: int) -> int:
+        """How many passages to retrieve: with a reranker, no passage is returned that it did not score."""
+        check_depth(rerank_depth)
+        return k if self.reranker is None else max(k, rerank_depth)
+
+    def _reranked(self, reranker: Reranker, query: str, ranking: Ranking, k: int) -> Ranking:
+        texts = [self.index.passage(number)[1] for number in ranking.documents.tolist()]
+        best = rerank(reranker, query, _texts(texts))[:k]
+        places = [place for place, _ in best]
+        return Ranking(
+            documents=ranking.documents[places],
+            scores=np.array([score for _, score in best], dtype=np.float64),
+            ids=[ranking.ids[place] for place in places],
+            k_prime=ranking.k_prime,
+        )
 
     def encode_queries(self, queries: Sequence[str], *, progress: bool = False) -> Ragged:
         """Token embeddings of queries.
@@ -194,6 +245,17 @@ class Retriever:
             return matches_from_vectors(embeddings, self.index.vectors(number), query_tokens, document_tokens, most)
         first_row = int(self.index.document_offsets[number])
         return matches_from_hits(hits, missing, number, first_row, query_tokens, document_tokens)
+
+
+def _texts(texts: Sequence[str | None]) -> list[str]:
+    """The texts of an index, which a reranker can't do without.
+
+    Raises:
+        InputError: the index has none.
+    """
+    if any(text is None for text in texts):
+        raise InputError("This index has no texts, so nothing can be reranked: build it with texts.")
+    return [text for text in texts if text is not None]
 
 
 def check_query(query: str) -> None:

@@ -8,6 +8,7 @@ tokens of candidates). Of an exact one: "tokens" (products and the best k'), "do
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 
 class Stopwatch:
@@ -26,3 +27,9 @@ class Stopwatch:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
+
+    def skip(self, seconds: Mapping[str, float]) -> None:
+        """What passed since the last call was measured by stage elsewhere."""
+        self._last = time.perf_counter()
+        for stage, taken in seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + taken

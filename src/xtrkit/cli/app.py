@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from xtrkit.cli import render
+from xtrkit.cli import models, render
 from xtrkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,6 +62,14 @@ Threads = Annotated[
         show_default=False,
     ),
 ]
+Rerank = Annotated[
+    str | None,
+    typer.Option(
+        help="Score the best passages anew with this model: the directory or hub name of a monoT5 or a cross-encoder.",
+        show_default=False,
+    ),
+]
+RerankDepth = Annotated[int, typer.Option(help="How many passages are scored anew.", min=1)]
 Explain = Annotated[
     bool,
     typer.Option("--explain", help="Show for each query token which document token it matched, and what was imputed."),
@@ -143,6 +151,8 @@ def search(
     threads: Threads = None,
     explain: Explain = False,
     timings: Annotated[bool, typer.Option("--timings", help="Show what each stage of the search took.")] = False,
+    rerank: Rerank = None,
+    rerank_depth: RerankDepth = 100,
     as_json: Json = False,
     model: Model = None,
 ) -> None:
@@ -157,10 +167,12 @@ def search(
     check_k(k)
     check_threads(threads)
     check_query(query)
-    retriever, seconds = Retriever.open(index, model=model), dict[str, float]()
+    retriever, seconds = Retriever.open(index, model=model, reranker=rerank), dict[str, float]()
     if timings:
-        retriever.search(query, k, recipe=recipe)  # loads kernels, which later searches find loaded
-    hits = retriever.search(query, k, recipe=recipe, explain=explain, threads=threads, seconds=seconds)
+        retriever.search(query, k, recipe=recipe, rerank_depth=rerank_depth)  # loads kernels, found loaded afterwards
+    hits = retriever.search(
+        query, k, recipe=recipe, explain=explain, threads=threads, seconds=seconds, rerank_depth=rerank_depth
+    )
     if as_json:
         shown = {"query": query, "index": str(index), "recipe": vars(recipe), "hits": render.hits_as_json(hits)}
         _print_json(shown | ({"seconds": seconds} if timings else {}))
@@ -306,3 +318,6 @@ def _recipe(scoring: str, k_prime: int, imputation: str, nprobe: int | Literal["
 
 def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+app.command()(models.rerank)
