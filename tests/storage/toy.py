@@ -7,7 +7,6 @@ import dataclasses
 import itertools
 import os
 import shutil
-import sys
 import zlib
 from pathlib import Path
 
@@ -15,7 +14,15 @@ import numpy as np
 
 from xtrkit.storage.arrays import open_arrays, write_arrays
 from xtrkit.storage.files import check_content, flush
-from xtrkit.storage.generations import WriterLock, collect, commit, new_codec_name, new_segment_name, pin
+from xtrkit.storage.generations import (
+    WriterLock,
+    collect,
+    commit,
+    new_codec_name,
+    new_segment_name,
+    new_tombstones_name,
+    pin,
+)
 from xtrkit.storage.manifest import Manifest, SegmentFacts
 from xtrkit.storage.passages import Part, Passage, PassageFile, write_passages
 from xtrkit.storage.tombstones import read_tombstones, write_tombstones
@@ -124,7 +131,7 @@ def change(directory, put=None, delete=(), compact=False):
 def _with_dead(directory, generation, facts, killed, before):
     if killed == before:
         return facts
-    name = f"{facts.name}.dead-{generation:012d}"
+    name = new_tombstones_name(facts.name, generation)
     tombstones = write_tombstones(directory, name, np.array(sorted(killed), dtype=np.uint32))
     return dataclasses.replace(facts, dead=len(killed), tombstones=tombstones)
 
@@ -171,12 +178,8 @@ STATES = list(itertools.accumulate(STEPS, _after, initial={}))
 """What lives after so many steps."""
 
 
-def main(directory, first, last):
-    """Take some steps and say so: "ack N" is written when N steps have been acknowledged."""
+def run(directory, first, last, report):
+    """Take some steps and say so: "ack N" when N steps have been acknowledged."""
     for number, step in enumerate(STEPS[int(first) : int(last)], int(first) + 1):
         apply(directory, step)
-        os.write(1, f"ack {number}\n".encode())
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+        report(f"ack {number}")

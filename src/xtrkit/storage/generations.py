@@ -28,7 +28,7 @@ KEPT = 2
 
 MANIFEST_NAME = re.compile(r"manifest-(\d{12})\.json", re.ASCII)
 OWN_NAME = re.compile(
-    r"s\d{12}-[0-9a-f]{8}\.(vectors\.safetensors|docs\.sqlite|dead-\d{12})"
+    r"s\d{12}-[0-9a-f]{8}\.(vectors\.safetensors|docs\.sqlite|dead-\d{12}-[0-9a-f]{8})"
     r"|codec-\d{12}-[0-9a-f]{8}\.safetensors|tmp-[0-9a-f]{8}",
     re.ASCII,
 )
@@ -43,6 +43,11 @@ def new_segment_name(generation: int) -> str:
 def new_codec_name(generation: int) -> str:
     """A name that no codec's file had before."""
     return f"codec-{generation:012d}-{secrets.token_hex(4)}.safetensors"
+
+
+def new_tombstones_name(segment: str, generation: int) -> str:
+    """A name that no file of tombstones had before, not even one that a killed writer left."""
+    return f"{segment}.dead-{generation:012d}-{secrets.token_hex(4)}"
 
 
 def generations(directory: Path) -> list[int]:
