@@ -74,9 +74,12 @@ def test_mean_and_sum(compressed):
     )
 
 
-def test_the_number_of_threads_changes_nothing(compressed):
+def test_the_number_of_threads_changes_nothing(exact, compressed):
     queries = [unit_rows(RANDOM, 3, 16) for _ in range(9)]
     one, three = (compressed.search_batch(queries, k=7, threads=threads) for threads in (1, 3))
+    assert [list(ranking) for ranking in exact.search_batch(queries, k=7, threads=1)] == [
+        list(ranking) for ranking in exact.search_batch(queries, k=7, threads=5)
+    ]
     for alone, together in zip(one, three, strict=True):
         np.testing.assert_array_equal(alone.documents, together.documents)
         np.testing.assert_array_equal(alone.scores, together.scores)
@@ -121,3 +124,58 @@ def test_text_is_found_and_explanations_add_up(tmp_path, encoders, choices):
         similarities = [match.similarity for match in hit.matches if match.similarity is not None]
         expected = np.sum(similarities) if choices.get("scoring") == "maxsim" else np.mean(similarities)
         assert hit.score == pytest.approx(expected, abs=2e-2)
+
+
+@pytest.mark.parametrize("recipe", [XTR, COLBERT], ids=["xtr", "maxsim"])
+def test_a_subset_by_ids_numbers_or_marks(exact, compressed, recipe):
+    numbers = np.array([41, 3, 17, 3])
+    marks = np.isin(np.arange(60), numbers)
+    for index in (exact, compressed):
+        rankings = [
+            index.search(DOCUMENTS[5], k=10, recipe=recipe, subset=subset)
+            for subset in (numbers, marks, [IDS[number] for number in numbers], (f"d{number}" for number in numbers))
+        ]
+        assert sorted(rankings[0].ids) == ["d17", "d3", "d41"]
+        for ranking in rankings:
+            assert list(ranking) == list(rankings[0])
+        assert len(index.search(DOCUMENTS[5], recipe=recipe, subset=[])) == 0
+        (ranking,) = index.search_batch([DOCUMENTS[5]], k=1, recipe=recipe, subset=["d17"])
+        assert ranking.ids == ["d17"]
+
+
+@pytest.mark.parametrize(
+    ("subset", "message"),
+    [
+        (["d1", "zz"], "No document of this index has the id 'zz'"),
+        ([1, 2], r"A subset's ids must be strings, got 1 of type int: give numbers of documents as a NumPy array"),
+        ("d1", "A subset must be ids, a boolean array .* got str"),
+        (7, "got int"),
+        (np.ones(59, bool), r"one entry for each of the 60, got shape \(59,\)"),
+        (np.array([3, 60]), "must hold numbers from 0 to 59, got 3 to 60"),
+        (np.array([-1]), "got -1 to -1"),
+        (np.ones(60), "got ndarray"),
+    ],
+)
+def test_subsets_that_cannot_be(compressed, subset, message):
+    with pytest.raises(InputError, match=message):
+        compressed.search(DOCUMENTS[0], subset=subset)
+
+
+@pytest.mark.parametrize("recipe", [XTR, COLBERT], ids=["xtr", "maxsim"])
+def test_all_clusters_by_name(compressed, recipe):
+    named = compressed.search(DOCUMENTS[0], recipe=recipe, nprobe="all")
+    counted = compressed.search(DOCUMENTS[0], recipe=recipe, nprobe=10_000, candidates=60)
+    assert list(named) == list(counted)
+
+
+@pytest.mark.parametrize("threads", [0, 1.5, True])
+def test_threads_that_there_cannot_be(compressed, threads):
+    with pytest.raises(InputError, match="threads must be a whole number of at least 1"):
+        compressed.search_batch([DOCUMENTS[0]], threads=threads)
+
+
+def test_stages_are_told_with_every_ranking(exact, compressed):
+    assert list(exact.search(DOCUMENTS[0]).seconds) == ["tokens", "documents"]
+    told = compressed.search(DOCUMENTS[0]).seconds
+    assert list(told) == ["quantise", "centroids", "codes", "imputation", "documents"]
+    assert all(seconds > 0 for seconds in told.values())

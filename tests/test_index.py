@@ -239,7 +239,7 @@ def test_queries_that_cannot_be_searched(index, query, message):
         ({"k": 0}, r"k must be a whole number of at least 1, got 0"),
         ({"k": 2.5}, r"k must be a whole number of at least 1, got 2.5"),
         ({"k": True}, r"got True"),
-        ({"nprobe": 0}, r"nprobe must be a whole number of at least 1, got 0"),
+        ({"nprobe": 0}, r"nprobe must be a whole number of at least 1 or 'all', got 0"),
         ({"k_prime": 0}, r"k' must be a whole number of at least 1, got 0"),
         ({"scoring": "bm25"}, r"Unknown scoring 'bm25': use 'xtr' or 'maxsim'"),
         ({"reduction": "max"}, r"Unknown reduction 'max'"),

@@ -13,11 +13,14 @@ from xtrkit.engines import Evidence, engine_of
 from xtrkit.errors import InputError
 from xtrkit.indexing.store import EXACT_BITS, Store, write_store
 from xtrkit.progress import Advance
-from xtrkit.recipes import XTR, Recipe, check_k
+from xtrkit.recipes import XTR, Recipe, check_k, check_threads
 from xtrkit.search import Found
-from xtrkit.values import EncoderIdentity, FloatArray, Ragged, Ranking
+from xtrkit.values import EncoderIdentity, FloatArray, IntArray, Mask, Ragged, Ranking
 
 QUERIES_AT_A_TIME = 64
+Subset = Iterable[str] | Mask | IntArray
+"""Some documents: their ids, an (N,) array that marks them, or an array of their numbers."""
+
 LARGEST = float(np.finfo(np.float16).max)
 """The largest number that documents may have, and so queries."""
 
@@ -159,29 +162,35 @@ class Index:
         """The token hits and imputed similarities behind the XTR scores that a search of ``query`` found."""
         return self._engine.evidence(query, found, recipe)
 
-    def search(self, query: FloatArray, k: int = 10, *, recipe: Recipe = XTR, **choices: Any) -> Ranking:
+    def search(
+        self, query: FloatArray, k: int = 10, *, subset: Subset | None = None, recipe: Recipe = XTR, **choices: Any
+    ) -> Ranking:
         """The k best documents of one query.
 
         Args:
             query: (n, d) token embeddings of the query, floating point.
-            k: how many documents; fewer come back only where the index has fewer.
+            k: how many documents; fewer come back only where the index, or the subset, has fewer.
+            subset: which documents may be found: their ids, an (N,) boolean array that marks them, or an array of
+                their numbers. It is a filter: scores are those that the documents have without it, and documents that
+                the query would not have reached come after those that it would.
             recipe: how to score.
             **choices: fields of :class:`~xtrkit.recipes.Recipe` that shall differ from ``recipe``: ``scoring``,
                 ``k_prime``, ``imputation``, ``reduction``, ``nprobe``, ``candidates``.
 
         Raises:
             InputError: the query has no tokens, another dimension than the index or numbers that are not finite, k
-                is not a positive whole number, or a choice is unknown.
+                is not a positive whole number, a choice is unknown, or the subset names what isn't there.
         """
-        return self.search_batch([query], k, recipe=recipe, **choices)[0]
+        return self.search_batch([query], k, subset=subset, recipe=recipe, **choices)[0]
 
     def search_batch(
         self,
         queries: Sequence[FloatArray] | Ragged,
         k: int = 10,
         *,
+        subset: Subset | None = None,
         recipe: Recipe = XTR,
-        threads: int = 1,
+        threads: int | None = None,
         advance: Advance = lambda amount: None,
         **choices: Any,
     ) -> list[Ranking]:
@@ -190,9 +199,11 @@ class Index:
         Args:
             queries: the queries' (n, d) token embeddings.
             k: as in :meth:`search`.
+            subset: as in :meth:`search`.
             recipe: as in :meth:`search`.
-            threads: how many queries a compressed index answers at a time; an exact one leaves threads to BLAS. The
-                results are the same for every number of threads.
+            threads: how many queries a compressed index answers at a time, 1 unless said otherwise; how many pieces
+                of an exact one are looked at at a time, as many as there are cores. The results are the same for every
+                number of threads.
             advance: called with the number of queries that have been answered.
             **choices: as in :meth:`search`.
 
@@ -200,9 +211,9 @@ class Index:
             InputError: as in :meth:`search`.
         """
         rankings = []
-        for found in self.find(queries, k, recipe=recipe, threads=threads, advance=advance, **choices):
+        for found in self.find(queries, k, subset=subset, recipe=recipe, threads=threads, advance=advance, **choices):
             ids = self._store.passages.ids(found.documents.tolist())
-            rankings.append(Ranking(found.documents, found.scores, ids, found.k_prime))
+            rankings.append(Ranking(found.documents, found.scores, ids, found.k_prime, found.seconds))
         return rankings
 
     def find(
@@ -210,24 +221,68 @@ class Index:
         queries: Sequence[FloatArray] | Ragged,
         k: int = 10,
         *,
+        subset: Subset | None = None,
         recipe: Recipe = XTR,
-        threads: int = 1,
+        threads: int | None = None,
         advance: Advance = lambda amount: None,
         **choices: Any,
     ) -> Iterator[Found]:
         """As :meth:`search_batch`, as document numbers instead of ids."""
         check_k(k)
+        check_threads(threads)
         recipe = recipe.but(**choices)
         checked = [self._checked_query(query) for query in queries]
-        return self._find(checked, k, recipe, threads, advance)
+        mask = None if subset is None else self._mask(subset)
+        return self._find(checked, k, recipe, mask, threads, advance)
 
     def _find(
-        self, queries: list[FloatArray], k: int, recipe: Recipe, threads: int, advance: Advance
+        self,
+        queries: list[FloatArray],
+        k: int,
+        recipe: Recipe,
+        subset: Mask | None,
+        threads: int | None,
+        advance: Advance,
     ) -> Iterator[Found]:
         for first in range(0, len(queries), QUERIES_AT_A_TIME):
             part = Ragged.from_arrays(queries[first : first + QUERIES_AT_A_TIME])
-            yield from self._engine.search(part, k, recipe, threads)
+            yield from self._engine.search(part, k, recipe, subset, threads)
             advance(len(part))
+
+    def _mask(self, subset: Subset) -> Mask:
+        """(N,) which documents a subset names."""
+        n = len(self.document_offsets) - 1
+        if isinstance(subset, np.ndarray) and subset.dtype == np.bool_:
+            if subset.shape != (n,):
+                raise InputError(
+                    f"A subset that marks documents must have one entry for each of the {n}, got shape {subset.shape}."
+                )
+            return np.asarray(subset, dtype=np.bool_)
+        if isinstance(subset, np.ndarray) and np.issubdtype(subset.dtype, np.integer) and subset.ndim == 1:
+            if len(subset) and not 0 <= subset.min() <= subset.max() < n:
+                raise InputError(
+                    f"A subset of document numbers must hold numbers from 0 to {n - 1}, "
+                    f"got {int(subset.min())} to {int(subset.max())}."
+                )
+            numbers: Iterable[int] = subset.tolist()
+        elif isinstance(subset, Iterable) and not isinstance(subset, str | bytes | np.ndarray):
+            numbers = [self._number_of(identifier) for identifier in subset]
+        else:
+            raise InputError(
+                "A subset must be ids, a boolean array with one entry for each document, or an array of document "
+                f"numbers, got {type(subset).__name__}."
+            )
+        mask = np.zeros(n, dtype=np.bool_)
+        mask[list(numbers)] = True
+        return mask
+
+    def _number_of(self, identifier: object) -> int:
+        if not isinstance(identifier, str):
+            raise InputError(
+                f"A subset's ids must be strings, got {identifier!r} of type {type(identifier).__name__}: "
+                "give numbers of documents as a NumPy array."
+            )
+        return self.number(identifier)
 
     def _checked_query(self, query: FloatArray) -> FloatArray:
         query = np.asarray(query)

@@ -32,9 +32,20 @@ def check_k(k: int) -> None:
     _check_count("k", k)
 
 
-def _check_count(name: str, value: Any) -> None:
+def check_threads(threads: int | None) -> None:
+    """Refuse a number of threads that there can't be; None leaves the choice to the engine.
+
+    Raises:
+        InputError: it isn't a whole number of at least 1.
+    """
+    if threads is not None:
+        _check_count("threads", threads)
+
+
+def _check_count(name: str, value: Any, *, or_else: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")
+        alternative = f" or {or_else}" if or_else else ""
+        raise InputError(f"{name} must be a whole number of at least 1{alternative}, got {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,8 @@ class Recipe:
             the mean, a number such as "0.2" is that constant.
         reduction: "mean" divides the sum over query tokens by their number, "sum" doesn't; None is the system's own,
             mean for XTR and sum for MaxSim. With every imputation but "none" it changes no ranking.
-        nprobe: compressed indexes only: clusters that are opened for each query token.
+        nprobe: compressed indexes only: clusters that are opened for each query token; "all" looks at every token, with
+            MaxSim of every document.
         candidates: compressed indexes and "maxsim" only: documents whose sum-of-max is computed; None is three for
             each that is asked for, and 64 at least.
     """
@@ -60,7 +72,7 @@ class Recipe:
     k_prime: int = 1000
     imputation: str = "min"
     reduction: Reduction | None = None
-    nprobe: int = 32
+    nprobe: int | Literal["all"] = 32
     candidates: int | None = None
 
     def __post_init__(self) -> None:
@@ -68,9 +80,11 @@ class Recipe:
             raise InputError(f"Unknown scoring {self.scoring!r}: use 'xtr' or 'maxsim'.")
         if self.reduction not in (None, *get_args(Reduction)):
             raise InputError(f"Unknown reduction {self.reduction!r}: use 'mean' or 'sum'.")
-        for name, value in (("k'", self.k_prime), ("nprobe", self.nprobe), ("candidates", self.candidates)):
-            if value is not None:
-                _check_count(name, value)
+        _check_count("k'", self.k_prime)
+        if self.nprobe != "all":
+            _check_count("nprobe", self.nprobe, or_else="'all'")
+        if self.candidates is not None:
+            _check_count("candidates", self.candidates)
 
     @property
     def own_reduction(self) -> Reduction:

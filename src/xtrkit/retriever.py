@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xtrkit.collection import Passage, check_passages
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.load import load_encoder
 from xtrkit.errors import InputError, ModelError
 from xtrkit.explain import Match, matches_from_hits, matches_from_vectors
-from xtrkit.index import Index
+from xtrkit.index import Index, Subset
 from xtrkit.indexing.store import EXACT_BITS, check_free
 from xtrkit.progress import progress_bar
 from xtrkit.recipes import XTR, Recipe
@@ -96,29 +99,47 @@ class Retriever:
         return cls(index, load_encoder(model))
 
     def search(
-        self, query: str, k: int = 10, *, recipe: Recipe = XTR, explain: bool = False, **choices: Any
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        subset: Subset | None = None,
+        recipe: Recipe = XTR,
+        explain: bool = False,
+        threads: int | None = None,
+        seconds: dict[str, float] | None = None,
+        **choices: Any,
     ) -> list[Hit]:
         """The k best passages for a query.
 
         Args:
             query: any text but an empty one.
-            k: how many passages; fewer come back only where the index has fewer.
+            k: how many passages; fewer come back only where the index, or the subset, has fewer.
+            subset: which passages may be found, as in :meth:`xtrkit.Index.search`.
             recipe: how to score.
             explain: also tell for each passage which of its tokens matched.
+            threads: as in :meth:`xtrkit.Index.search_batch`.
+            seconds: receives what each stage took: "encode", the stages of the search (:mod:`xtrkit.stopwatch`), and
+                "passages" for texts and explanations.
             **choices: fields of :class:`~xtrkit.recipes.Recipe` that shall differ: ``scoring``, ``k_prime``,
-                ``imputation``, ``reduction``.
+                ``imputation``, ``reduction``, ``nprobe``, ``candidates``.
 
         Raises:
             InputError: the query is empty, or k or a choice can't be used.
         """
         recipe = recipe.but(**choices)
+        begin = time.perf_counter()
         embeddings = self.encode_queries([query])
-        (found,) = self.index.find(embeddings, k, recipe=recipe)
+        encoded = time.perf_counter()
+        (found,) = self.index.find(embeddings, k, subset=subset, recipe=recipe, threads=threads)
+        searched = time.perf_counter()
         hits = []
         for rank, (number, score) in enumerate(zip(found.documents.tolist(), found.scores.tolist(), strict=True), 1):
             identifier, text = self.index.passage(number)
             matches = self._matches(query, embeddings[0], number, text, found, recipe) if explain else None
             hits.append(Hit(identifier, score, text, rank, matches))
+        if seconds is not None:
+            seconds |= {"encode": encoded - begin, **found.seconds, "passages": time.perf_counter() - searched}
         return hits
 
     def search_batch(
@@ -126,7 +147,9 @@ class Retriever:
         queries: Sequence[str],
         k: int = 10,
         *,
+        subset: Subset | None = None,
         recipe: Recipe = XTR,
+        threads: int | None = None,
         progress: bool = False,
         **choices: Any,
     ) -> list[Ranking]:
@@ -135,13 +158,17 @@ class Retriever:
         Args:
             queries: texts, none empty.
             k: as in :meth:`search`.
+            subset: as in :meth:`search`.
             recipe: as in :meth:`search`.
+            threads: as in :meth:`xtrkit.Index.search_batch`.
             progress: show progress bars.
             **choices: as in :meth:`search`.
         """
         embeddings = self.encode_queries(queries, progress=progress)
         with progress_bar("Searching", len(queries), shown=progress, unit="queries") as advance:
-            return self.index.search_batch(embeddings, k, recipe=recipe, advance=advance, **choices)
+            return self.index.search_batch(
+                embeddings, k, subset=subset, recipe=recipe, threads=threads, advance=advance, **choices
+            )
 
     def encode_queries(self, queries: Sequence[str], *, progress: bool = False) -> Ragged:
         """Token embeddings of queries.
@@ -162,6 +189,9 @@ class Retriever:
         if recipe.scoring == "maxsim":
             return matches_from_vectors(embeddings, self.index.vectors(number), query_tokens, document_tokens)
         hits, missing = self.index.evidence(embeddings, found, recipe=recipe)
+        if not (hits.documents == number).any():
+            most = np.zeros(len(query_tokens)) if missing is None else missing
+            return matches_from_vectors(embeddings, self.index.vectors(number), query_tokens, document_tokens, most)
         first_row = int(self.index.document_offsets[number])
         return matches_from_hits(hits, missing, number, first_row, query_tokens, document_tokens)
 

@@ -76,9 +76,9 @@ def xtr_sums(
     return sums
 
 
-def sum_of_max(tokens: npt.NDArray[np.float64], query: npt.NDArray[np.float64]) -> float:
+def sum_of_max(tokens: npt.NDArray[np.float64], query: npt.NDArray[np.float64], most: npt.ArrayLike = np.inf) -> float:
     """Twin of :func:`xtrkit.kernels.gathering.sums_of_max` for one document's decoded tokens."""
-    return float((query @ tokens.T).max(axis=1).sum())
+    return float(np.minimum((query @ tokens.T).max(axis=1), most).sum())
 
 
 def expected_kth(
