@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from xtrkit.storage.arrays import open_arrays, write_arrays
-from xtrkit.storage.files import check_content, flush
+from xtrkit.storage.files import check_content, flush, storage_errors
 from xtrkit.storage.generations import (
     WriterLock,
     collect,
@@ -91,12 +91,14 @@ def create(directory, texts):
     """As an index is made: in a hidden sibling, that gets its name when everything is on disk."""
     directory = Path(directory)
     building = directory.parent / f".{directory.name}.building"
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir()
+    with storage_errors(building, "making it"):
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir()
     codec = write_arrays(building, new_codec_name(1), {"centroids": np.ones((2, DIM), dtype=np.float32)})
     commit(building, Manifest(1, "toy", {"dim": DIM}, codec, (_segment(building, 1, texts),)))
     flush(building)
-    os.rename(building, directory)
+    with storage_errors(directory, "naming it"):
+        os.rename(building, directory)
     flush(directory.parent)
 
 

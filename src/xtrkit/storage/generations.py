@@ -136,7 +136,9 @@ def pin(directory: Path, generation: int | None = None) -> Pin:
 
 
 def _existing(directory: Path) -> list[int]:
-    if not directory.is_dir():
+    with storage_errors(directory, "reading"):
+        there = directory.is_dir()
+    if not there:
         what = "There is nothing" if not os.path.lexists(directory) else "There is no index"
         raise IndexFormatError(f"{what} at {directory}: make one with `xtrkit index COLLECTION {directory}`.")
     found = generations(directory)

@@ -189,9 +189,12 @@ class PassageFile:
         with storage_errors(path, "reading"):
             path.open("rb").close()  # SQLite would call a file that may not be read a damaged one
         # immutable: the file never changes, so SQLite needs no locks and no journal.
-        self._connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
-        )
+        try:
+            self._connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise StorageError(f"{path}: opening it failed ({error}).") from error
         self._finalizer = weakref.finalize(self, self._connection.close)
         self._connection.text_factory = bytes
         self._connection.set_progress_handler(self._count_steps, STEPS_BETWEEN_CHECKS)
@@ -319,6 +322,8 @@ class PassageFile:
                 self._steps, self._allowed = 0, steps * (10 * STEPS_BETWEEN_CHECKS + STEPS_PER_PASSAGE * self.count)
                 return self._connection.execute(statement, values).fetchall()
         except (sqlite3.Error, OverflowError, MemoryError) as error:
+            if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")):
+                raise StorageError(f"{self.path}: reading failed ({error}).") from error
             raise damaged(self.path, str(error) or type(error).__name__) from error
 
 
