@@ -208,7 +208,7 @@ def _kth_scores(index: CompressedTokens, probes: Probes, k_prime: int, *, expect
 def _sums_of_max(index: CompressedTokens, query: QuantisedQuery, documents: Documents) -> Scores:
     sums = np.empty(len(documents), dtype=np.float64)
     sums_of_max(
-        index.codes, index.scales.view(np.uint16), index.offsets, index.marks, index.bits,
+        index.codes, index.scales.view(np.uint16), index.offsets, index.marks, index.bits, index.table,
         index.centroid_vectors, index.centroid_scales, index.positions, index.document_offsets,
         documents.astype(np.int32), query.tokens, query.scales, sums,
     )  # fmt: skip

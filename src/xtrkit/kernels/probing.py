@@ -10,6 +10,7 @@ import numpy.typing as npt
 from xtrkit.kernels.codes import CACHE_LINE, products, scores_of_products, vector_products
 from xtrkit.kernels.jit import kernel
 from xtrkit.kernels.prefetch import prefetch
+from xtrkit.kernels.tables import Table, table_products
 
 BINS = 512
 SMALLEST_RANGE = np.float32(1e-30)
@@ -203,6 +204,7 @@ def score_clusters(
     halves: npt.NDArray[np.uint16],
     offsets: npt.NDArray[np.int64],
     bits: int,
+    table: Table,
     clusters: npt.NDArray[np.int32],
     cluster_scores: npt.NDArray[np.float32],
     counts: npt.NDArray[np.int64],
@@ -220,6 +222,7 @@ def score_clusters(
         halves: see above.
         offsets: (C + 1,) rows of each cluster.
         bits: bits a dimension.
+        table: what bytes of codes stand for; empty where codes are affine.
         clusters: (n, nprobe) of :func:`nearest_clusters`, with scores and counts.
         cluster_scores: see above.
         counts: see above.
@@ -234,17 +237,25 @@ def score_clusters(
     for cluster in range(len(offsets) - 1):
         largest = max(largest, offsets[cluster + 1] - offsets[cluster])
     sums = np.empty(largest, dtype=np.int32)
+    units = np.empty(codes.shape[1], dtype=table.units.dtype)
+    levels = units.view(table.levels.dtype)
     for i in range(len(query)):
         at = starts[i]
         for probe in range(counts[i]):
             first, last = offsets[clusters[i, probe]], offsets[clusters[i, probe] + 1]
             following = offsets[clusters[i, min(probe + 1, counts[i] - 1)]]
-            products(codes, first, last, following, query[i], bits, sums)
+            score, scale, offset = np.float32(cluster_scores[i, probe]), query_scales[i], query_offsets[i]
+            if len(table.units):
+                # scale_t · (centroid + step · levels): the centroid's score goes where an affine code's offset is.
+                table_products(codes, first, last, following, query[i], table, units, levels, sums)
+                scale *= table.step
+                score, offset = np.float32(0), -score / scale
+            else:
+                products(codes, first, last, following, query[i], bits, sums)
             for row in range(following, following + last - first, CACHE_LINE // 2):
                 prefetch(halves, row)
             scores_of_products(
-                sums, last - first, halves, first, cluster_scores[i, probe], query_scales[i], query_offsets[i],
-                score_bits[at:], scores[at:],
+                sums, last - first, halves, first, score, scale, offset, score_bits[at:], scores[at:]
             )  # fmt: skip
             at += last - first
 

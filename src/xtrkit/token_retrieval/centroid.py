@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.indexing.codec import GridCodec
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.codes import QUERY_LIMIT
 from xtrkit.kernels.probing import nearest_clusters, score_clusters
@@ -30,7 +29,7 @@ class QuantisedQuery:
     Attributes:
         tokens: (n, d) int16, p.
         scales: (n,) float32.
-        offsets: (n,) float32, (2^b − 1) / 2 · Σ_j p_ij: what the codes' zero point adds to every product.
+        offsets: (n,) float32, zero point · Σ_j p_ij: what the codes' zero point adds to every product.
     """
 
     tokens: npt.NDArray[np.int16]
@@ -77,7 +76,7 @@ def quantised(query: FloatArray, index: CompressedTokens) -> QuantisedQuery:
     rotated = np.asarray(query, dtype=np.float32) @ index.rotation
     scales = np.maximum(np.abs(rotated).max(axis=1, initial=0) / np.float32(QUERY_LIMIT), np.float32(1e-30))
     tokens = np.rint(rotated / scales[:, np.newaxis]).astype(np.int16)
-    offset = np.float32((2**index.bits - 1) / 2)
+    offset = np.float32(index.codec.zero_point)
     return QuantisedQuery(tokens, scales.astype(np.float32), offset * tokens.sum(axis=1, dtype=np.float32))
 
 
@@ -113,7 +112,7 @@ def probe(index: CompressedTokens, query: QuantisedQuery, nprobe: int) -> Probes
     starts = offsets_of(sizes.sum(axis=1))
     scores = np.empty(starts[-1], dtype=np.float32)
     score_clusters(
-        index.codes, index.scales.view(np.uint16), index.offsets, index.bits,
+        index.codes, index.scales.view(np.uint16), index.offsets, index.bits, index.table,
         chosen.clusters, chosen.scores, chosen.counts,
         query.tokens, query.scales, query.offsets, starts, scores.view(np.uint32), scores,
     )  # fmt: skip
@@ -161,5 +160,5 @@ def decompressed(index: CompressedTokens, document: int) -> npt.NDArray[np.float
     rows = index.positions[index.document_offsets[document] : index.document_offsets[document + 1]].astype(np.int64)
     clusters = np.searchsorted(index.offsets, rows, side="right") - 1
     centroids = index.centroid_vectors[clusters] * index.centroid_scales[clusters, np.newaxis]
-    residuals = GridCodec(index.bits).decode(index.codes[rows], index.scales[rows], index.dim)
-    return np.asarray((centroids + residuals) @ index.rotation.T, dtype=np.float32)
+    vectors = index.codec.decode(index.codes[rows], index.scales[rows], centroids)
+    return np.asarray(vectors @ index.rotation.T, dtype=np.float32)
