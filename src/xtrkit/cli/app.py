@@ -101,13 +101,17 @@ def index(
             "dimension: a smaller index, searched some fifty times faster."
         ),
     ] = 16,
+    codec: Annotated[
+        str,
+        typer.Option(help="How vectors are compressed: [bold]grid[/], or [bold]buckets[/] as ColBERTv2 and PLAID do."),
+    ] = "grid",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there already.")] = False,
     as_json: Json = False,
 ) -> None:
     """Encode a collection of passages and index it.
 
-    A title is put before its text. The directory appears when the index is complete; a run that is stopped leaves
-    nothing behind.
+    A title is put before its text. The directory appears when the index is complete. After a run that was stopped, or
+    killed, the same command goes on where it was; what it had done lies in .NAME.building beside the index.
 
     Examples: [bold]xtrkit index scifact/ idx[/]   [bold]xtrkit index notes/ idx --model path/to/xtr-base-en[/]
     """
@@ -121,7 +125,14 @@ def index(
     begin = time.perf_counter()
     encoder = load_encoder(model)
     summary = index_collection(
-        passages, index, encoder, batch_size=batch_size, nbits=nbits, overwrite=overwrite, progress=not as_json
+        passages,
+        index,
+        encoder,
+        batch_size=batch_size,
+        nbits=nbits,
+        codec=codec,
+        overwrite=overwrite,
+        progress=not as_json,
     )
     seconds = time.perf_counter() - begin
     if as_json:
@@ -132,7 +143,10 @@ def index(
         f'Ask it something: xtrkit search {shlex.quote(str(index))} "…" --explain'
     )
     if summary.truncated:
-        out.print(f"{summary.truncated:,} passages were longer than the model's window and were cut off at its end.")
+        out.print(
+            f"{summary.truncated:,} of the passages encoded in this run were longer than the model's window and were "
+            "cut off at its end."
+        )
 
 
 @app.command()

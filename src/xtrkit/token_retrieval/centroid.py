@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.indexing.codec import GridCodec
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.codes import QUERY_LIMIT
 from xtrkit.kernels.gathering import sums_of_max
@@ -213,5 +212,5 @@ def decompressed(corpus: ClusteredCorpus, document: int) -> npt.NDArray[np.float
     rows = index.positions[index.document_offsets[document] : index.document_offsets[document + 1]].astype(np.int64)
     clusters = np.searchsorted(index.offsets, rows, side="right") - 1
     centroids = index.centroid_vectors[clusters] * index.centroid_scales[clusters, np.newaxis]
-    residuals = GridCodec(index.bits).decode(index.codes[rows], index.scales[rows], index.dim)
-    return np.asarray((centroids + residuals) @ index.rotation.T, dtype=np.float32)
+    vectors = index.codec.decode(index.codes[rows], index.scales[rows], centroids)
+    return np.asarray(vectors @ index.rotation.T, dtype=np.float32)
