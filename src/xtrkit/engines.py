@@ -166,4 +166,6 @@ class CompressedEngine:
             imputation=estimate_named(recipe.imputation),
             candidates=None if candidates is None else int(candidates),
             reduction=recipe.reduction,
+            shared=recipe.shared,
+            rerank=None if recipe.rerank is None else int(recipe.rerank),
         )
