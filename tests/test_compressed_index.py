@@ -7,7 +7,7 @@ from tests.conftest import unit_rows
 from xtrkit.collection import Passage
 from xtrkit.errors import IndexFormatError, InputError
 from xtrkit.index import Index
-from xtrkit.recipes import COLBERT, XTR
+from xtrkit.recipes import COLBERT, COLBERTV2, COLXTR, XTR
 from xtrkit.retriever import Retriever, index_collection
 
 RANDOM = np.random.default_rng(6)
@@ -181,3 +181,24 @@ def test_stages_are_told_with_every_ranking(exact, compressed):
     told = compressed.search(DOCUMENTS[0]).seconds
     assert list(told) == ["quantise", "centroids", "codes", "imputation", "documents"]
     assert all(seconds > 0 for seconds in told.values())
+
+
+def test_with_everything_opened_the_ten_best_are_the_exact_engines_within_the_bound(exact, compressed):
+    for document in DOCUMENTS[:10]:
+        query = unit_rows(RANDOM, 2, 16) + document[:1]
+        assert not exact.similarity_error_bounds(query).any()
+        bound = compressed.similarity_error_bounds(query).mean()
+        assert np.isfinite(bound) == (compressed.storage in ("4 bits", "8 bits"))
+        expected = exact.search(query, recipe=COLBERT, reduction="mean")
+        found = compressed.search(query, nprobe="all", k_prime=compressed.n_tokens)
+        assert np.abs(found.scores - expected.scores).max() <= bound
+        truth = dict(exact.search(query, k=60, recipe=COLBERT, reduction="mean"))
+        assert max(abs(score - truth[identifier]) for identifier, score in found) <= bound
+
+
+def test_every_systems_recipe_finds_the_document(exact, compressed):
+    for recipe in (XTR, COLXTR, COLXTR.but(rerank=20), XTR.but(rerank=20), COLBERT, COLBERTV2):
+        for index in (exact, compressed):
+            assert index.search(DOCUMENTS[7], k=3, recipe=recipe).ids[0] == "d7"
+    with pytest.raises(InputError, match="rerank is XTR's"):
+        COLBERT.but(rerank=3)

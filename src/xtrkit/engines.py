@@ -23,6 +23,7 @@ from xtrkit.scoring.imputation import imputation_named
 from xtrkit.search import Found
 from xtrkit.token_retrieval.centroid import decompressed
 from xtrkit.token_retrieval.corpus import ClusteredCorpus, ExactCorpus
+from xtrkit.token_retrieval.error import similarity_error_bounds
 from xtrkit.token_retrieval.exact import retrieve_tokens
 from xtrkit.values import FloatArray, Mask, Ragged, Segment, TokenHits, TokenVectors
 
@@ -66,6 +67,9 @@ class Engine(Protocol):
 
     def vectors(self, document: int) -> FloatArray:
         """A document's (m, d) token vectors, as well as they are known."""
+
+    def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
+        """(n,) how far similarities of each query token can be from those with the vectors that were indexed."""
 
 
 def engine_of(store: Store) -> Engine:
@@ -115,6 +119,10 @@ class ExactEngine:
         tokens = self._corpus.segments[number].tokens
         return np.asarray(tokens.halves[tokens.offsets[inside] : tokens.offsets[inside + 1]])
 
+    def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
+        """(n,) zeros: these are the vectors that were indexed."""
+        return np.zeros(len(query))
+
 
 class CompressedEngine:
     """Opens the clusters nearest to each query token, and scores the codes in them."""
@@ -158,6 +166,10 @@ class CompressedEngine:
         """A document's (m, d) token vectors, decompressed."""
         return decompressed(self._corpus, document)
 
+    def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
+        """(n,) how far similarities of each query token can be from those with the vectors that were indexed."""
+        return similarity_error_bounds(self._corpus, query)
+
     def _effort(self, recipe: Recipe) -> search_compressed.Effort:
         candidates = self._corpus.n_documents if recipe.nprobe == "all" else recipe.candidates
         return search_compressed.Effort(
@@ -166,4 +178,6 @@ class CompressedEngine:
             imputation=estimate_named(recipe.imputation),
             candidates=None if candidates is None else int(candidates),
             reduction=recipe.reduction,
+            shared=recipe.shared,
+            rerank=None if recipe.rerank is None else int(recipe.rerank),
         )

@@ -170,6 +170,13 @@ class Index:
         """The (m, d) token vectors of the document with a number; decompressed where they are compressed."""
         return self._engine.vectors(number)
 
+    def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
+        """(n,) how far the similarities of each query token can be from those with the vectors that were indexed.
+
+        Zeros for an exact index; see :func:`xtrkit.token_retrieval.error.similarity_error_bounds` for compressed ones.
+        """
+        return self._engine.similarity_error_bounds(self._checked_query(query))
+
     def evidence(self, query: FloatArray, found: Found, *, recipe: Recipe = XTR) -> Evidence:
         """The token hits and imputed similarities behind the XTR scores that a search of ``query`` found."""
         return self._engine.evidence(query, found, recipe)

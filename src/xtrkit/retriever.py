@@ -237,7 +237,7 @@ class Retriever:
         if text is None:
             raise InputError("This index has no texts, so there is nothing to explain with: build it with texts.")
         query_tokens, document_tokens = self.encoder.query_tokens(query), self.encoder.document_tokens(text)
-        if recipe.scoring == "maxsim":
+        if recipe.scoring == "maxsim" or recipe.rerank is not None:
             return matches_from_vectors(embeddings, self.index.vectors(number), query_tokens, document_tokens)
         hits, missing = self.index.evidence(embeddings, found, recipe=recipe)
         if not (hits.documents == number).any():

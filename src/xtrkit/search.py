@@ -63,9 +63,24 @@ def search(
             the same for every number.
     """
     watch, search_all = Stopwatch(), _search_maxsim if recipe.scoring == "maxsim" else _search_xtr
-    found = search_all(corpus, queries, k, recipe, subset, threads, watch)
+    wanted = k if recipe.rerank is None else max(k, int(recipe.rerank))
+    found = search_all(corpus, queries, wanted, recipe, subset, threads, watch)
+    if recipe.rerank is not None:
+        found = [_reranked(corpus, query, one, k, recipe, threads) for query, one in zip(queries, found, strict=True)]
+        watch.lap("rerank")
     seconds = {stage: seconds / len(queries) for stage, seconds in watch.seconds.items()}
     return [one._replace(seconds=seconds) for one in found]
+
+
+def _reranked(
+    corpus: ExactCorpus, query: FloatArray, found: Found, k: int, recipe: Recipe, threads: int | None
+) -> Found:
+    """The k best of the found documents by all their tokens."""
+    wanted = np.zeros(corpus.n_documents, dtype=np.bool_)
+    wanted[found.documents] = True
+    (sums,) = sum_of_max_scores(corpus, Ragged.from_arrays([query]), wanted, threads=threads)
+    scores = sums[found.documents] if recipe.own_reduction == "sum" else sums[found.documents] / len(query)
+    return Found(*best_first(found.documents, scores, k), found.k_prime)
 
 
 def _search_maxsim(

@@ -20,12 +20,13 @@ from xtrkit.scoring.estimation import MIN, Estimate, cumulated, lowest_centroids
 from xtrkit.scoring.ranking import FILLED_UP, best_first
 from xtrkit.stopwatch import Stopwatch
 from xtrkit.token_retrieval.centroid import (
+    ChosenClusters,
     Probes,
     QuantisedQuery,
     choose_clusters,
     open_clusters,
-    probe,
     quantised,
+    shared_by_all,
     sums_over_all_tokens,
     token_hits,
 )
@@ -54,6 +55,8 @@ class Effort:
         candidates: documents that ColBERT's full sum of maxima is computed for; "maxsim" only. None is
             ``CANDIDATES_PER_RESULT`` for each document asked for, ``FEWEST_CANDIDATES`` at least.
         reduction: as in :class:`~xtrkit.recipes.Recipe`.
+        shared: as there.
+        rerank: as there.
     """
 
     nprobe: int = 32
@@ -61,11 +64,13 @@ class Effort:
     imputation: Estimate = MIN
     candidates: int | None = None
     reduction: Reduction | None = None
+    shared: bool = False
+    rerank: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("nprobe", "k_prime", "candidates"):
+        for name in ("nprobe", "k_prime", "candidates", "rerank"):
             value = getattr(self, name)
-            if value is None and name == "candidates":
+            if value is None and name in ("candidates", "rerank"):
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")
@@ -110,14 +115,25 @@ def search(
     quantised_query = quantised(query, corpus.clusters)
     watch.lap("quantise")
     if scoring == "xtr":
-        return _search_xtr(corpus, quantised_query, k, k, effort, effort.imputation, subset, watch)
+        wanted = k if effort.rerank is None else max(k, effort.rerank)
+        best = _search_xtr(corpus, quantised_query, wanted, k, effort, _applicable(effort), subset, watch)
+        if effort.rerank is None:
+            return best
+        return _reranked(corpus, quantised_query, best[0], k, effort.reduction or "mean", watch)
     candidates = max(k, effort.candidates or max(FEWEST_CANDIDATES, CANDIDATES_PER_RESULT * k))
     documents = np.flatnonzero(corpus.wanted(subset)) if _no_more_than(candidates, corpus, subset) else None
     if documents is None:
         by_centroid = Estimate("centroid")
         documents, _ = _search_xtr(corpus, quantised_query, candidates, k, effort, by_centroid, subset, watch)
-    sums = sums_over_all_tokens(corpus, quantised_query, documents)
-    best = best_first(documents, sums / len(query) if effort.reduction == "mean" else sums, k)
+    return _reranked(corpus, quantised_query, documents, k, effort.reduction or "sum", watch)
+
+
+def _reranked(
+    corpus: ClusteredCorpus, query: QuantisedQuery, documents: Documents, k: int, reduction: Reduction, watch: Stopwatch
+) -> tuple[Documents, Scores]:
+    """The k best of some documents by all their tokens."""
+    sums = sums_over_all_tokens(corpus, query, documents)
+    best = best_first(documents, sums / len(query.scales) if reduction == "mean" else sums, k)
     watch.lap("rerank")
     return best
 
@@ -154,8 +170,8 @@ def search_batch(
 def evidence(corpus: ClusteredCorpus, query: FloatArray, effort: Effort = DEFAULT) -> tuple[TokenHits, Scores]:
     """What XTR's scores of a query are made of, with the same effort: the token hits, and (n,) m_i."""
     quantised_query = quantised(query, corpus.clusters)
-    probes = probe(corpus, quantised_query, effort.nprobe)
-    lowest, missing = _imputed(corpus, quantised_query, probes, effort.k_prime, effort.imputation)
+    probes = open_clusters(corpus, quantised_query, _chosen(corpus, quantised_query, effort.nprobe, effort))
+    lowest, missing = _imputed(corpus, quantised_query, probes, effort.k_prime, _applicable(effort))
     return token_hits(corpus, probes, lowest), missing
 
 
@@ -175,7 +191,7 @@ def _search_xtr(
     fill = FILLED_UP if subset is not None else 0
     nprobe, k_prime = effort.nprobe, effort.k_prime
     while True:
-        chosen = choose_clusters(corpus, query, nprobe)
+        chosen = _chosen(corpus, query, nprobe, effort)
         watch.lap("centroids")
         probes = open_clusters(corpus, query, chosen)
         watch.lap("codes")
@@ -196,6 +212,16 @@ def _search_xtr(
     best = best_first(documents, scores, wanted)
     watch.lap("documents")
     return best
+
+
+def _chosen(corpus: ClusteredCorpus, query: QuantisedQuery, nprobe: int, effort: Effort) -> ChosenClusters:
+    chosen = choose_clusters(corpus, query, nprobe)
+    return shared_by_all(corpus, query, chosen) if effort.shared else chosen
+
+
+def _applicable(effort: Effort) -> Estimate:
+    """The imputation: shared clusters do not tell what the others hold, so nothing can be expected of these."""
+    return Estimate("found") if effort.shared and effort.imputation.kind == "min" else effort.imputation
 
 
 def _xtr_scores(
@@ -248,6 +274,9 @@ def _imputed(
     """From which similarity up a token counts as retrieved, and m_i: (n,) each."""
     chosen, n = probes.chosen, len(probes.chosen.counts)
     everything = np.full(n, -np.inf, dtype=np.float32)
+    if imputation.kind == "retrieved":
+        kth_scores(probes.scores, probes.starts, k_prime, kth := np.empty(n, dtype=np.float32))
+        return kth, kth.astype(np.float64)
     if imputation.kind in ("min", "found"):
         kth = _kth_scores(corpus, probes, k_prime, expected=imputation.kind == "min")
         return kth, kth.astype(np.float64)

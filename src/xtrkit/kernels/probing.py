@@ -12,6 +12,9 @@ from xtrkit.kernels.jit import kernel
 from xtrkit.kernels.prefetch import prefetch
 
 BINS = 512
+SLOT_WORDS = 4
+HITS_AHEAD = 8
+"""How many hits before it is needed a document's slot is fetched."""
 SMALLEST_RANGE = np.float32(1e-30)
 
 
@@ -358,6 +361,7 @@ def sum_best(
         kept = _keep(documents[first:last], scores[first:last], lowest[i], kept_documents, kept_scores)
         for hit in range(kept):
             document, score = kept_documents[hit], kept_scores[hit]
+            prefetch(slots, SLOT_WORDS * np.int64(kept_documents[min(hit + HITS_AHEAD, kept - 1)]))
             before = slots[document, 3]
             if before == i + 1:
                 floats[document, 2] = max(floats[document, 2], score)

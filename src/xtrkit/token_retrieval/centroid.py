@@ -110,6 +110,23 @@ def choose_clusters(corpus: ClusteredCorpus, query: QuantisedQuery, nprobe: int)
     return ChosenClusters(clusters, scores, counts, closed_tokens, closed_range)
 
 
+def shared_by_all(corpus: ClusteredCorpus, query: QuantisedQuery, chosen: ChosenClusters) -> ChosenClusters:
+    """The clusters of all query tokens, for each of them: ColXTR's way. Of other clusters it tells nothing."""
+    index, n = corpus.clusters, len(query.scales)
+    some = [row[:count] for row, count in zip(chosen.clusters, chosen.counts, strict=True)]
+    clusters = np.unique(np.concatenate(some)).astype(np.int32)
+    sums = index.centroid_vectors[clusters].astype(np.float64) @ query.tokens.T.astype(np.float64)  # exact
+    scales = index.centroid_scales[clusters, np.newaxis] * query.scales
+    scores = np.ascontiguousarray((sums.astype(np.float32) * scales).T)
+    return ChosenClusters(
+        np.tile(clusters, (n, 1)),
+        scores,
+        np.full(n, len(clusters), dtype=np.int64),
+        np.zeros((n, CLOSED_STEPS), dtype=np.float32),
+        np.repeat(scores.min(axis=1, keepdims=True), 2, axis=1),
+    )
+
+
 def open_clusters(corpus: ClusteredCorpus, query: QuantisedQuery, chosen: ChosenClusters) -> Probes:
     """Score the living tokens of some clusters, in one segment after the other."""
     sizes = corpus.offsets[chosen.clusters + 1] - corpus.offsets[chosen.clusters]

@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.indexing.compressed_format import CompressedTokens
+from xtrkit.kernels.probing import SLOT_WORDS
 from xtrkit.values import EVERYONE, Mask, Segment, Tokens, TokenVectors, offsets_of
-
-SLOT_WORDS = 4
 
 
 class _Corpus(Generic[Tokens]):
