@@ -127,7 +127,7 @@ class Index:
 
     @property
     def storage(self) -> str:
-        """How the vectors are kept, such as "float16" or "4 bits"."""
+        """How the vectors are kept, such as "float16" or "4 bits, grid"."""
         return self._engine.storage
 
     @property
