@@ -127,6 +127,42 @@ def index(
         )
 
 
+@app.command(name="import")
+def import_index(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="STANFORD_DIR", help="Index directory with metadata.json in it.", show_default=False),
+    ],
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="Directory to make.", show_default=False)],
+    collection: Annotated[
+        Path | None,
+        typer.Option(
+            help="The collection that it was made of, for ids and texts: as for [bold]xtrkit index[/]. Without it "
+            "passages are numbered.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there already.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make an index of one that Stanford's ColBERT made (ColBERTv2, PLAID), codes and all.
+
+    Example: [bold]xtrkit import experiments/msmarco/indexes/msmarco.nbits=2 idx --collection collection.tsv[/]
+    """
+    from xtrkit.collection import check_passages, open_collection
+    from xtrkit.index import Index
+
+    passages = None if collection is None else open_collection(collection)
+    if passages is not None:
+        check_passages(passages)
+    with Index.from_stanford(index, source, passages=passages, overwrite=overwrite, progress=not as_json) as made:
+        facts = {"index": str(index), "passages": len(made), "tokens": made.n_tokens, "storage": made.storage}
+    if as_json:
+        _print_json(facts)
+    else:
+        out.print(f"Imported {facts['passages']:,} passages ({facts['tokens']:,} tokens, {facts['storage']}).")
+
+
 @app.command()
 def search(
     index: IndexPath,
