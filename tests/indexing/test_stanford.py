@@ -1,4 +1,4 @@
-"""Index directories as Stanford's ColBERT writes them, made here by torch itself, become indexes with the same codes."""
+"""Index directories as Stanford's ColBERT writes them, made by torch itself, become indexes with the same codes."""
 
 import json
 import pickle
