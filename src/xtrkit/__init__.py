@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xtrkit.recipes import COLBERT, XTR, Recipe
     from xtrkit.retriever import Retriever
     from xtrkit.values import Ragged, Ranking
+    from xtrkit.warming import warm_up
 
 _HOMES = {
     "COLBERT": "xtrkit.recipes",
@@ -30,6 +31,7 @@ _HOMES = {
     "XTR": "xtrkit.recipes",
     "XtrkitError": "xtrkit.errors",
     "load_encoder": "xtrkit.encoding.load",
+    "warm_up": "xtrkit.warming",
 }
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "Retriever",
     "XtrkitError",
     "load_encoder",
+    "warm_up",
 ]
 
 

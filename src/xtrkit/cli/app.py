@@ -290,6 +290,18 @@ def info(index: IndexPath, as_json: Json = False) -> None:
         render.print_facts(out, facts)
 
 
+@app.command(name="warm-up")
+def warm_up(as_json: Json = False) -> None:
+    """Compile the kernels ahead of the first search; the machine code is kept on disk."""
+    from xtrkit.warming import warm_up
+
+    seconds = warm_up()
+    if as_json:
+        _print_json({"seconds": seconds})
+    else:
+        out.print(f"Kernels are compiled ({seconds:.1f} s).")
+
+
 @app.command()
 def demo(
     index: Annotated[Path, typer.Option(help="Where the demo's index is made, and found the next time.")] = Path(
