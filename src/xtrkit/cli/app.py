@@ -95,6 +95,7 @@ def index(
     """
     from xtrkit.collection import open_collection
     from xtrkit.encoding import load_encoder
+    from xtrkit.indexing.spool import workplace_of
     from xtrkit.indexing.store import check_free
     from xtrkit.retriever import index_collection
 
@@ -102,16 +103,23 @@ def index(
     check_free(index, overwrite=overwrite)
     begin = time.perf_counter()
     encoder = load_encoder(model)
-    summary = index_collection(
-        passages,
-        index,
-        encoder,
-        batch_size=batch_size,
-        nbits=nbits,
-        codec=codec,
-        overwrite=overwrite,
-        progress=not as_json,
-    )
+    try:
+        summary = index_collection(
+            passages,
+            index,
+            encoder,
+            batch_size=batch_size,
+            nbits=nbits,
+            codec=codec,
+            overwrite=overwrite,
+            progress=not as_json,
+        )
+    except KeyboardInterrupt:
+        if (workplace := workplace_of(index.resolve())).exists():
+            typer.echo(
+                f"Stopped. The same command goes on where this one was; if you will not, remove {workplace}.", err=True
+            )
+        raise typer.Exit(130) from None
     seconds = time.perf_counter() - begin
     if as_json:
         _print_json({"index": str(index), "seconds": seconds, **vars(summary)})
