@@ -12,7 +12,8 @@ import numpy.typing as npt
 from xtrkit.engines import Evidence, engine_of
 from xtrkit.errors import InputError
 from xtrkit.indexing.documents import Batches
-from xtrkit.indexing.store import EXACT_BITS, Store, write_store
+from xtrkit.indexing.stanford import StanfordIndex
+from xtrkit.indexing.store import EXACT_BITS, Store, write_stanford, write_store
 from xtrkit.progress import Advance, Reporter
 from xtrkit.recipes import XTR, Recipe, check_k, check_threads
 from xtrkit.search import Found
@@ -90,6 +91,38 @@ class Index:
             reporter=Reporter(progress),
             n_documents=n_documents,
         )
+        return cls.open(target)
+
+    @classmethod
+    def from_stanford(
+        cls,
+        path: str | Path,
+        source: str | Path,
+        *,
+        passages: Iterable[tuple[str, str | None]] | None = None,
+        overwrite: bool = False,
+        progress: bool = False,
+    ) -> Index:
+        """Make an index of one that Stanford's ColBERT made (ColBERTv2, PLAID), and open it.
+
+        Centroids, buckets and codes are taken over as they are; torch is not needed, and no code in the files is run.
+
+        Args:
+            path: directory to make.
+            source: directory of the other index, with ``metadata.json`` in it.
+            passages: id and text of each passage, in the order of the other index, ids unique; "0", "1", … and no
+                texts where they are left out.
+            overwrite: replace an index that is there already, once the new one is complete.
+            progress: show on standard error how it goes on.
+
+        Raises:
+            IndexExistsError: something is at ``path`` already.
+            IndexFormatError: there is no such index at ``source``, or it is damaged.
+            InputError: it has more passages than were given, or fewer.
+        """
+        target = Path(path)
+        other = StanfordIndex.open(Path(source))
+        write_stanford(target, other, passages=passages, overwrite=overwrite, reporter=Reporter(progress))
         return cls.open(target)
 
     @classmethod

@@ -15,10 +15,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from xtrkit.errors import InputError
 from xtrkit.indexing import centroids as clustering
 from xtrkit.indexing import compressed_format as files
-from xtrkit.indexing.codec import Codec, code_width
-from xtrkit.indexing.spool import Spool, blocks_of
+from xtrkit.indexing.codec import Codec, code_width, renormalised
+from xtrkit.indexing.spool import BLOCK, Spool, blocks_of
+from xtrkit.indexing.stanford import StanfordIndex
 from xtrkit.progress import SILENT, Reporter
 
 Floats = npt.NDArray[np.float32]
@@ -120,6 +122,42 @@ def write_postings(
     unordered.unlink()
     shapes = {name: values.shape for name, values in arrays.items()}
     files.finish(directory, codec, shapes | {"codes": (len(scales), width)})
+
+
+def write_chunks(
+    source: StanfordIndex, directory: Path, unordered: Path, reporter: Reporter = SILENT
+) -> npt.NDArray[np.int64]:
+    """Write an index of the codes of another; return how many tokens each document has.
+
+    Centroids are grouped, which gives them other numbers, and rounded to int8 as all are: at most 1/254 of a centroid's
+    largest component. Codes stay as they are.
+
+    Args:
+        source: the other index.
+        directory: an empty directory that exists.
+        unordered: where a temporary file as large as the codes may be.
+        reporter: told about the progress.
+    """
+    tree, order = clustering.grouped_in_order(renormalised(source.centroids), seed=0)
+    number = np.empty(len(order), dtype=np.int32)
+    number[order] = np.arange(len(order), dtype=np.int32)
+    clusters = clusters_of(tree, np.zeros(0, dtype=np.int32), source.centroids[order])
+    lengths, assigned, scales, centroids = [], [], [], clusters.centroids
+    with unordered.open("wb") as file, reporter.phase("Reading chunks", source.n_chunks, "chunks") as advance:
+        for chunk in source.chunks():
+            lengths.append(chunk.lengths)
+            assigned.append(number[chunk.assigned])
+            for first in range(0, len(chunk.codes), BLOCK):
+                codes, of_block = chunk.codes[first : first + BLOCK], assigned[-1][first : first + BLOCK]
+                scales.append(source.codec.scales(codes, centroids[of_block]))
+                np.ascontiguousarray(codes).tofile(file)
+            advance(1)
+    if not scales:
+        raise InputError(f"{source.path} holds no passages: there is nothing to import.")
+    clusters = clusters._replace(assigned=np.concatenate(assigned))
+    joined, rotation = np.concatenate(lengths), source.codec.rotation(source.dim, 0)
+    write_postings(directory, unordered, joined, clusters, np.concatenate(scales), rotation, source.codec, reporter)
+    return joined
 
 
 def clusters_of(tree: clustering.CentroidTree, assigned: npt.NDArray[np.int32], means: Floats) -> Clusters:

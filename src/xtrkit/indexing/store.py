@@ -22,21 +22,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xtrkit.errors import IndexExistsError, IndexFormatError, InputError
-from xtrkit.indexing.codec import BITS, Codec, check_bits, codec_named
+from xtrkit.indexing.codec import BITS, check_bits, codec_named
 from xtrkit.indexing.compressed_format import HEADER, CompressedTokens, open_compressed
 from xtrkit.indexing.documents import Batches, spool_documents
 from xtrkit.indexing.passages import Passages, write_passages
-from xtrkit.indexing.postings import build
+from xtrkit.indexing.postings import UNORDERED, build, write_chunks
 from xtrkit.indexing.spool import Spool, claimed, cleared, discarded, workplace_of
+from xtrkit.indexing.stanford import StanfordIndex
 from xtrkit.progress import Reporter
 from xtrkit.values import EncoderIdentity, TokenVectors, offsets_of
 
@@ -166,7 +168,13 @@ def write_store(
                     reporter=reporter,
                     n_documents=n_documents,
                 )
-                building = _write_files(workplace, spool, compression, identity, reporter)
+                building = _fresh(workplace)
+                write_passages(building / PASSAGES, spool.documents())
+                if compression is None:
+                    _write_exact(building, spool, reporter)
+                else:
+                    build(spool, building, workplace, compression, reporter=reporter)
+                _write_manifest(building, spool.count, spool.n_tokens, spool.dim, nbits, identity)
             _put_in_place(building, path, overwrite=overwrite)
         except BaseException:
             if not (resumable and spool.committed):
@@ -175,21 +183,62 @@ def write_store(
         cleared(workplace)
 
 
-def _write_files(
-    workplace: Path, spool: Spool, codec: Codec | None, encoder: dict[str, Any] | None, reporter: Reporter
-) -> Path:
-    """Write all files of an index into a directory in the workplace; return that directory."""
+def write_stanford(
+    path: Path,
+    source: StanfordIndex,
+    *,
+    passages: Iterable[tuple[str, str | None]] | None,
+    overwrite: bool,
+    reporter: Reporter,
+) -> None:
+    """Write an index of the centroids, buckets and codes of a Stanford index; nothing is compressed anew.
+
+    Args:
+        path: directory to make.
+        source: the other index.
+        passages: id and text of each passage, in the other index's order; None numbers them.
+        overwrite: replace an index that is there already, once the new one is complete.
+        reporter: told about the progress.
+
+    Raises:
+        IndexExistsError: something is at ``path`` and may not be overwritten.
+        IndexLockedError: another process is building the same index.
+        IndexFormatError: the other index is damaged.
+        InputError: there are fewer passages in it than were given, or more.
+    """
+    path = path.resolve()
+    check_free(path, overwrite=overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    workplace = workplace_of(path)
+    with claimed(workplace):
+        try:
+            building = _fresh(workplace)
+            lengths = write_chunks(source, building, workplace / UNORDERED, reporter)
+            write_passages(building / PASSAGES, _exactly(passages, len(lengths)))
+            _write_manifest(building, len(lengths), int(lengths.sum()), source.dim, source.codec.bits, None)
+            _put_in_place(building, path, overwrite=overwrite)
+        finally:
+            cleared(workplace)
+
+
+def _exactly(passages: Iterable[tuple[str, str | None]] | None, count: int) -> Iterator[tuple[str, str | None]]:
+    """So many passages and no more; numbered ones where there are none."""
+    given = ((str(number), None) for number in range(count)) if passages is None else iter(passages)
+    taken = 0
+    for taken, passage in enumerate(islice(given, count), start=1):  # noqa: B007
+        yield passage
+    if taken < count or next(given, None) is not None:
+        raise InputError(
+            f"The collection has {'fewer' if taken < count else 'more'} passages than the {count:,} of the index: "
+            "give the one that it was made of."
+        )
+
+
+def _fresh(workplace: Path) -> Path:
+    """An empty directory that becomes the index."""
     building = workplace / BUILDING
     discarded(building)
     building.mkdir()
-    write_passages(building / PASSAGES, spool.documents())
-    if codec is None:
-        _write_exact(building, spool, reporter)
-    else:
-        build(spool, building, workplace, codec, reporter=reporter)
-    manifest = _manifest(building, spool, EXACT_BITS if codec is None else codec.bits)
-    manifest["encoder"] = encoder
-    (building / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return building
 
 
@@ -222,19 +271,23 @@ def _write_exact(directory: Path, spool: Spool, reporter: Reporter) -> None:
     (directory / LENGTHS).write_bytes(spool.lengths().astype("<i4").tobytes())
 
 
-def _manifest(directory: Path, spool: Spool, nbits: int) -> dict[str, Any]:
-    return {
+def _write_manifest(
+    directory: Path, documents: int, tokens: int, dim: int, nbits: int, encoder: dict[str, Any] | None
+) -> None:
+    manifest = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "created_by": f"xtrkit {version('xtrkit')}",
-        "documents": spool.count,
-        "tokens": spool.n_tokens,
-        "dim": spool.dim,
+        "documents": documents,
+        "tokens": tokens,
+        "dim": dim,
         "bits": nbits,
         "files": {
             file.name: {"size": file.stat().st_size, "sha256": _sha256(file)} for file in sorted(directory.iterdir())
         },
+        "encoder": encoder,
     }
+    (directory / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
 def _put_in_place(building: Path, path: Path, *, overwrite: bool) -> None:
