@@ -292,3 +292,4 @@ def _print_json(value: Any) -> None:
 
 
 app.command()(models.rerank)
+app.add_typer(models.ur2n, name="ur2n")

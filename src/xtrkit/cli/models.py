@@ -14,6 +14,8 @@ from xtrkit.errors import InputError
 out = Console(soft_wrap=True, markup=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+ur2n = typer.Typer(no_args_is_help=True, help="UR²N: one model that retrieves and reranks.")
+
 Tokens = Annotated[
     tuple[str, str] | None,
     typer.Option(
@@ -78,3 +80,36 @@ def _check_all_known(run: Path, dataset: Path, what: str, unknown: set[str]) -> 
             f"{run} names the {what} {min(unknown)!r}, which {dataset} does not have: give the collection that the run "
             "was made of."
         )
+
+
+@ur2n.command()
+def init(
+    monot5: Annotated[str, typer.Argument(help="Directory or hub name of a monoT5.", show_default=False)],
+    out_path: Annotated[Path, typer.Argument(metavar="OUT", help="Directory to make.", show_default=False)],
+    dim: Annotated[int, typer.Option(help="Dimensions of a token vector.")] = 128,
+    normalise: Annotated[bool, typer.Option("--normalise", help="Give token vectors unit length.")] = False,
+    query_length: Annotated[int, typer.Option(help="Most tokens of a query in retrieval.")] = 32,
+    document_length: Annotated[int, typer.Option(help="Most tokens of a document in retrieval.")] = 180,
+    tokens: Tokens = None,
+) -> None:
+    """Make an untrained UR²N of a monoT5: a copy of it, and a retrieval branch beside its encoder's last block.
+
+    Then: [bold]xtrkit index COLLECTION idx --model OUT[/], [bold]xtrkit search idx "…" --rerank OUT[/].
+    """
+    from xtrkit.unified.load import init_unified
+
+    init_unified(
+        monot5,
+        out_path,
+        dim=dim,
+        normalise=normalise,
+        query_length=query_length,
+        document_length=document_length,
+        tokens=tokens,
+    )
+    out.print(f"Wrote {out_path}. Its retrieval branch is untrained: it ranks as the encoder's last block does.")
+
+
+@ur2n.callback()
+def _ur2n() -> None:
+    """Keep ``init`` a word of its own while it is the only command."""
