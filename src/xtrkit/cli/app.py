@@ -292,4 +292,5 @@ def _print_json(value: Any) -> None:
 
 
 app.command()(models.rerank)
+app.command()(models.convert)
 app.add_typer(models.ur2n, name="ur2n")
