@@ -152,7 +152,8 @@ def search(
     retriever = Retriever.open(index, model=model, reranker=rerank)
     hits = retriever.search(query, k, recipe=recipe, explain=explain, rerank_depth=rerank_depth)
     if as_json:
-        _print_json({"query": query, "index": str(index), "recipe": vars(recipe), "hits": render.hits_as_json(hits)})
+        facts = {"query": query, "index": str(index), "recipe": vars(recipe), "reranker": rerank}
+        _print_json({**facts, "hits": render.hits_as_json(hits)})
     else:
         render.print_hits(out, query, hits)
 
