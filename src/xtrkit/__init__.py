@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from xtrkit.index import Index
     from xtrkit.recipes import COLBERT, COLBERTV2, COLXTR, XTR, Recipe
     from xtrkit.retriever import Retriever
+    from xtrkit.unified.load import load_unified
     from xtrkit.values import Ragged, Ranking
     from xtrkit.warming import warm_up
 
@@ -34,6 +35,7 @@ _HOMES = {
     "XtrkitError": "xtrkit.errors",
     "load_encoder": "xtrkit.encoding.load",
     "warm_up": "xtrkit.warming",
+    "load_unified": "xtrkit.unified.load",
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "Retriever",
     "XtrkitError",
     "load_encoder",
+    "load_unified",
     "warm_up",
 ]
 

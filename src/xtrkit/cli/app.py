@@ -232,8 +232,8 @@ def search(
         query, k, recipe=recipe, explain=explain, threads=threads, seconds=seconds, rerank_depth=rerank_depth
     )
     if as_json:
-        shown = {"query": query, "index": str(index), "recipe": vars(recipe), "hits": render.hits_as_json(hits)}
-        _print_json(shown | ({"seconds": seconds} if timings else {}))
+        shown = {"query": query, "index": str(index), "recipe": vars(recipe), "reranker": rerank}
+        _print_json(shown | {"hits": render.hits_as_json(hits)} | ({"seconds": seconds} if timings else {}))
         return
     render.print_hits(out, query, hits)
     if timings:
@@ -391,3 +391,5 @@ def _print_json(value: Any) -> None:
 
 
 app.command()(models.rerank)
+app.command()(models.convert)
+app.add_typer(models.ur2n, name="ur2n")

@@ -14,6 +14,8 @@ from xtrkit.errors import InputError
 out = Console(soft_wrap=True, markup=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+ur2n = typer.Typer(no_args_is_help=True, help="UR²N: one model that retrieves and reranks.")
+
 Tokens = Annotated[
     tuple[str, str] | None,
     typer.Option(
@@ -78,3 +80,70 @@ def _check_all_known(run: Path, dataset: Path, what: str, unknown: set[str]) -> 
             f"{run} names the {what} {min(unknown)!r}, which {dataset} does not have: give the collection that the run "
             "was made of."
         )
+
+
+def convert(
+    model: Annotated[
+        str,
+        typer.Argument(help="Directory or hub name of a checkpoint, or a ColBERT v1 .dnn file.", show_default=False),
+    ],
+    out_path: Annotated[Path, typer.Argument(metavar="OUT", help="Directory to make.", show_default=False)],
+    kind: Annotated[
+        str,
+        typer.Option("--from", help="[bold]tf-savedmodel[/] for XTR's SavedModel of Kaggle (needs TensorFlow)."),
+    ] = "checkpoint",
+    layout: Annotated[
+        str | None,
+        typer.Option(help="[bold]t5-colbert[/] for a T5-ColBERT, whose files are those of XTR.", show_default=False),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="What has the tokenizer: of a .dnn file the BERT, of a SavedModel a T5.", show_default=False),
+    ] = None,
+) -> None:
+    """Write a model anew: pickles as safetensors, encoders in the format of sentence-transformers.
+
+    Rerankers, ColXTR and UR²N, which that format can't say, keep their own layout.
+
+    Examples: [bold]xtrkit convert colbert.dnn out --base google-bert/bert-base-uncased[/]
+    [bold]xtrkit convert --from tf-savedmodel xtr/base-en/2 out --base google/xtr-base-en[/]
+    """
+    from xtrkit.encoding.load import torch_needed
+
+    with torch_needed("Converting a model"):
+        from xtrkit.encoding.convert import convert
+    written = convert(model, out_path, kind=kind, layout=layout, base=base)
+    out.print(f"Wrote {out_path} in the layout {written}.")
+
+
+@ur2n.command()
+def init(
+    monot5: Annotated[str, typer.Argument(help="Directory or hub name of a monoT5.", show_default=False)],
+    out_path: Annotated[Path, typer.Argument(metavar="OUT", help="Directory to make.", show_default=False)],
+    dim: Annotated[int, typer.Option(help="Dimensions of a token vector.")] = 128,
+    normalise: Annotated[bool, typer.Option("--normalise", help="Give token vectors unit length.")] = False,
+    query_length: Annotated[int, typer.Option(help="Most tokens of a query in retrieval.")] = 32,
+    document_length: Annotated[int, typer.Option(help="Most tokens of a document in retrieval.")] = 180,
+    tokens: Tokens = None,
+) -> None:
+    """Make an untrained UR²N of a monoT5: a copy of it, and a retrieval branch beside its encoder's last block.
+
+    Then: [bold]xtrkit index COLLECTION idx --model OUT[/], [bold]xtrkit search idx "…" --rerank OUT[/].
+    """
+    from xtrkit.unified.load import init_unified
+
+    init_unified(
+        monot5,
+        out_path,
+        dim=dim,
+        normalise=normalise,
+        query_length=query_length,
+        document_length=document_length,
+        tokens=tokens,
+    )
+    out.print(f"Wrote {out_path}. Its retrieval branch is untrained: it ranks as the encoder's last block does.")
+
+
+@ur2n.callback()
+def _ur2n() -> None:
+    """Keep ``init`` a word of its own while it is the only command."""

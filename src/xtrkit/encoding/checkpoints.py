@@ -258,6 +258,11 @@ def decisive_files(directory: Path) -> list[Path]:
     return [path for folder in folders for path in _decisive_in(folder)]
 
 
+def tokenizer_files(directory: Path) -> list[Path]:
+    """The files of a tokenizer, in a fixed order."""
+    return [path for pattern in _TOKENIZER for path in sorted(directory.glob(pattern))]
+
+
 def _decisive_in(folder: Path) -> Iterator[Path]:
     for pattern in (*_CONFIGURATIONS, *_TOKENIZER):
         yield from sorted(folder.glob(pattern))

@@ -109,6 +109,19 @@ def read_branch(directory: Path, width: int) -> Branch:
     return Branch(layer, norm, projection, _read_treatment(directory))
 
 
+def answers(directory: Path) -> tuple[str, str] | None:
+    """The two pieces that the monoT5 of a UR²N directory answers with; None where ``ur2n.json`` doesn't say."""
+    tokens = read_object(directory / UR2N_SETTINGS).get("tokens")
+    if tokens is None:
+        return None
+    if not isinstance(tokens, list) or len(tokens) != 2:
+        raise ModelError(
+            f"{directory / UR2N_SETTINGS} should name two tokens, got {tokens!r}: make the directory anew with xtrkit "
+            "ur2n init."
+        )
+    return str(tokens[0]), str(tokens[1])
+
+
 def _read_treatment(directory: Path) -> Treatment:
     settings = read_object(directory / UR2N_SETTINGS)
     kinds = {"query_prefix": str, "document_prefix": str, "query_length": int, "document_length": int}

@@ -37,7 +37,10 @@ def load_reranker(
     layout = recognise(directory)
     with torch_needed("Reranking"):
         if layout in (MONOT5, UR2N):
+            from xtrkit.encoding.ur2n import answers
             from xtrkit.reranking.monot5 import MonoT5
+
+            tokens = tokens or (answers(directory) if layout == UR2N else None)
 
             return MonoT5.load(name, directory, layout, device=device, tokens=tokens, max_length=max_length)
         if layout == CROSS_ENCODER:
