@@ -6,6 +6,7 @@
     ├── InputError          a value that the caller gave can't be used (also a ValueError)
     │   └── CollectionError a file of passages, queries or judgements can't be read
     ├── ModelError          a model can't be loaded, or isn't the one that an index was made with
+    │   └── ExportError     an exported model doesn't give the vectors of its original
     ├── IndexFormatError    a directory isn't an index, or is damaged, or is of a newer format
     ├── IndexExistsError    the place where an index should go is taken
     └── MissingExtraError   an optional dependency isn't installed (also an ImportError)
@@ -29,6 +30,10 @@ class CollectionError(InputError):
 
 class ModelError(XtrkitError):
     """A model can't be loaded, or isn't the one that an index was made with."""
+
+
+class ExportError(ModelError):
+    """An exported model doesn't give the vectors of its original; the message names the worst token."""
 
 
 class IndexFormatError(XtrkitError):

@@ -8,6 +8,7 @@ from pathlib import Path
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.checkpoints import UNPROJECTED, recognise
 from xtrkit.encoding.default import DEFAULT, default_directory
+from xtrkit.encoding.runtime_settings import SETTINGS
 from xtrkit.errors import MissingExtraError, ModelError
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -40,6 +41,12 @@ def load_encoder(
     name = str(name_or_path)
     if isinstance(name_or_path, Path) or (name != DEFAULT and Path(name).is_dir()):
         name = str(Path(name_or_path).resolve())  # an index keeps the name, and may be opened from another folder
+    if (Path(name) / SETTINGS).is_file():
+        from xtrkit.encoding.runtime_encoder import open_exported
+
+        return open_exported(
+            name, Path(name), device=device, query_length=query_length, document_length=document_length
+        )
     try:
         from xtrkit.encoding.torch_encoder import TorchEncoder
     except ModuleNotFoundError as error:
