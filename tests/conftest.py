@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.encoding import checkpoint_factory as factory
 from xtrkit.encoding import load_encoder
+from xtrkit.encoding.default import ORIGINAL
 from xtrkit.values import Ragged, TokenVectors, offsets_of
 
 # Kernels compile at their first call, which no deadline should count; derandomised runs fail alike everywhere.
@@ -46,9 +47,9 @@ def checkpoints(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def encoders(checkpoints):
-    """Each layout's encoder, and the default one."""
+    """Each layout's encoder, the default one, and its original in full precision."""
     loaded = {layout: load_encoder(directory) for layout, directory in checkpoints.items()}
-    return {**loaded, "default": load_encoder()}
+    return {**loaded, "default": load_encoder(), ORIGINAL: load_encoder(ORIGINAL)}
 
 
 def unit_rows(random, n, dim):

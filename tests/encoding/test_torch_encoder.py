@@ -16,7 +16,7 @@ from transformers import AutoModel, BertModel, MT5EncoderModel, T5EncoderModel
 from tests.encoding import checkpoint_factory as factory
 from tests.encoding.checkpoint_factory import LAYOUTS
 from xtrkit.encoding import Encoder, load_encoder
-from xtrkit.encoding.default import default_directory
+from xtrkit.encoding.default import ORIGINAL, original_directory
 from xtrkit.errors import InputError
 
 TEXTS = ["What is XTR?", "the retrieval of late token, token", "a", "", "Straße! 日本", "document " * 30]
@@ -77,17 +77,17 @@ def test_colbert_queries(checkpoints, encoders, layout):
         np.testing.assert_allclose(rows, expected, atol=1e-5)
 
 
-def test_default_is_the_normalised_last_hidden_state(encoders):
-    model = AutoModel.from_pretrained(default_directory()).eval()
-    tokenizer = Tokenizer.from_file(str(default_directory() / "tokenizer.json"))
+def test_all_minilm_is_the_normalised_last_hidden_state(encoders):
+    model = AutoModel.from_pretrained(original_directory()).eval()
+    tokenizer = Tokenizer.from_file(str(original_directory() / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    for text, rows in zip(TEXTS, encoders["default"].encode_documents(TEXTS), strict=True):
+    for text, rows in zip(TEXTS, encoders[ORIGINAL].encode_documents(TEXTS), strict=True):
         with torch.no_grad():
             expected = normalised(model(input_ids=torch.tensor([tokenizer.encode(text).ids])).last_hidden_state[0])
         assert rows.shape[1] == 384
         np.testing.assert_allclose(rows, expected, atol=1e-5)
-    assert encoders["default"].document_length == 256
+    assert encoders[ORIGINAL].document_length == 256
 
 
 @pytest.mark.parametrize("layout", [*LAYOUTS, "default"])

@@ -21,6 +21,7 @@ from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.export_samples import SAMPLES
 from xtrkit.encoding.load import load_encoder
 from xtrkit.encoding.runtime_encoder import open_exported
+from xtrkit.encoding.runtime_openvino import convert
 from xtrkit.encoding.runtime_settings import GRAPHS, PRECISIONS, file_hash
 from xtrkit.errors import ExportError, InputError, MissingExtraError
 from xtrkit.values import FloatArray, Ragged
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 # The lowest cosine that any token may have to its torch original.
 LOWEST_COSINE = {"fp32": 0.999, "bf16": 0.99, "int8": 0.99}
-_NEEDED = {"onnx": ("onnx",), "openvino": ("openvino",)}
+_NEEDED = {"onnx": {"onnx": "export"}, "openvino": {"onnx": "export", "openvino": "openvino"}}
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def export(
         model: as :func:`~xtrkit.encoding.load.load_encoder` takes it.
         path: the directory to make; it appears when the export was compared with torch and found right.
         runtime: "onnx" or "openvino".
-        precision: "fp32"; "int8" (onnx only) is a quarter of the size and up to twice as fast, "bf16" (openvino
-            only) computes in bfloat16 where the CPU can.
+        precision: "fp32"; "int8" is about a quarter of the size and up to twice as fast; "bf16" (openvino only)
+            computes in bfloat16 where the CPU can.
         query_length: as in ``load_encoder``.
         document_length: as in ``load_encoder``.
 
@@ -97,13 +98,12 @@ def _check(path: Path, runtime: str, precision: str) -> None:
         raise InputError(f"Unknown runtime {runtime!r}: use {' or '.join(GRAPHS)}.")
     if precision not in PRECISIONS:
         raise InputError(f"Unknown precision {precision!r}: use {', '.join(PRECISIONS)}.")
-    if (runtime, precision) in (("onnx", "bf16"), ("openvino", "int8")):
-        raise InputError(f"There is no {precision} for {runtime}: use int8 with onnx, or bf16 with openvino.")
+    if (runtime, precision) == ("onnx", "bf16"):
+        raise InputError("ONNX Runtime doesn't compute in bf16 on a CPU: use int8, or openvino.")
     if path.exists():
         raise InputError(f"{path} is there already: remove it, or export to another directory.")
-    for package in _NEEDED[runtime]:
+    for package, extra in _NEEDED[runtime].items():
         if find_spec(package) is None:
-            extra = "openvino" if package == "openvino" else "export"
             raise MissingExtraError(f'Exporting to {runtime} needs {package}: run pip install "xtrkit[{extra}]".')
 
 
@@ -111,12 +111,15 @@ def _write(encoder: TorchEncoder, directory: Path, runtime: str, precision: str)
     from xtrkit.encoding.export_graph import settings_of, write_graph
 
     settings = settings_of(encoder, runtime=runtime, precision=precision, source=encoder.content)
-    write_graph(encoder, runtime, directory)
+    write_graph(encoder, directory)
     if precision == "int8":
         from xtrkit.encoding.export_int8 import quantise
 
         quantise(directory / "model.onnx", directory / "quantised.onnx")
         (directory / "quantised.onnx").replace(directory / "model.onnx")
+    if runtime == "openvino":
+        convert(directory / "model.onnx", directory / "model.xml")
+        (directory / "model.onnx").unlink()
     files = {file.name: file_hash(file) for file in sorted(directory.iterdir())}
     replace(settings, files=files).write(directory)
 

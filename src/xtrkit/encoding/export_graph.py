@@ -1,4 +1,4 @@
-"""A torch encoder -> a graph for ONNX Runtime or OpenVINO, and the values of its layout."""
+"""A torch encoder -> an ONNX graph, and the values of its layout."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+from tokenizers import Tokenizer
 
 from xtrkit.encoding.modules import quiet
 from xtrkit.encoding.runtime_settings import TOKENIZER, Expansion, RuntimeSettings
@@ -33,15 +34,18 @@ class _Whole(torch.nn.Module):
         return vectors
 
 
-def write_graph(encoder: TorchEncoder, runtime: str, directory: Path) -> None:
-    """Write the graph's files and the tokenizer of an encoder into ``directory``.
+def write_graph(encoder: TorchEncoder, directory: Path) -> None:
+    """Write ``model.onnx`` and the tokenizer of an encoder into ``directory``.
 
     The encoder is changed: its attention is computed step by step from here on, as all exporters understand it.
 
     Raises:
         ExportError: the exporter failed on this model.
     """
-    encoder.model[0].tokenizer.backend_tokenizer.save(str(directory / TOKENIZER))
+    tokenizer = Tokenizer.from_str(encoder.model[0].tokenizer.backend_tokenizer.to_str())
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.save(str(directory / TOKENIZER))
     encoder.model[0].model.set_attn_implementation("eager")
     whole = _Whole(encoder.model).eval()
     # Two texts of which one is padded: what a trace of a full batch would take for constant differs here.
@@ -51,11 +55,11 @@ def write_graph(encoder: TorchEncoder, runtime: str, directory: Path) -> None:
     try:
         with quiet(), torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the tracer, on what the comparison with torch checks
-            (_write_onnx if runtime == "onnx" else _write_openvino)(whole, ids, attended, directory)
+            _trace(whole, ids, attended, directory / "model.onnx")
     except Exception as error:  # exporters raise errors of every kind
         reason = str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")
         raise ExportError(
-            f"The {runtime} exporter failed on this model ({type(error).__name__}: {reason}): use it with torch."
+            f"The exporter failed on this model ({type(error).__name__}: {reason}): use it with torch."
         ) from error
 
 
@@ -113,12 +117,12 @@ def _expansion(transformer: Any) -> Expansion | None:
     )
 
 
-def _write_onnx(whole: torch.nn.Module, ids: torch.Tensor, attended: torch.Tensor, directory: Path) -> None:
+def _trace(whole: torch.nn.Module, ids: torch.Tensor, attended: torch.Tensor, file: Path) -> None:
     names = ["input_ids", "attention_mask"]
     torch.onnx.export(
         whole,
         (ids, attended),
-        str(directory / "model.onnx"),
+        str(file),
         input_names=names,
         output_names=["vectors"],
         dynamic_axes={name: {0: "texts", 1: "tokens"} for name in [*names, "vectors"]},
@@ -126,10 +130,3 @@ def _write_onnx(whole: torch.nn.Module, ids: torch.Tensor, attended: torch.Tenso
         # The newer exporter needs three times as long and two packages more, for graphs that run no faster.
         dynamo=False,
     )
-
-
-def _write_openvino(whole: torch.nn.Module, ids: torch.Tensor, attended: torch.Tensor, directory: Path) -> None:
-    import openvino
-
-    converted = openvino.convert_model(whole, example_input={"input_ids": ids, "attention_mask": attended})
-    openvino.save_model(converted, directory / "model.xml", compress_to_fp16=False)

@@ -157,6 +157,9 @@ def open_exported(
         raise InputError(f"An exported model runs on the CPU, got device {device!r}: load its torch original instead.")
     settings = read_settings(directory)
     files = {key: (directory if key == TOKENIZER else graph_directory or directory) / key for key in settings.files}
+    for file in files.values():
+        if not file.is_file():
+            raise ModelError(f"{file} is missing: export the model again.")
     graph = _open_graph(files, settings, threads)
     return RuntimeEncoder(name, files, settings, graph, query_length=query_length, document_length=document_length)
 

@@ -42,3 +42,13 @@ class OpenVinoGraph:
             self._request.own = self._compiled.create_infer_request()
         result = self._request.own.infer({"input_ids": ids, "attention_mask": attended})
         return np.array(result[0])  # the request reuses its memory
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write the graph in the ``.onnx`` file ``source`` as OpenVINO's ``target``, an ``.xml`` with its ``.bin``.
+
+    OpenVINO's own conversion from torch would ask the user for permission to report on it.
+    """
+    import openvino
+
+    openvino.save_model(openvino.Core().read_model(source), target, compress_to_fp16=False)

@@ -143,7 +143,7 @@ def read_settings(directory: Path) -> RuntimeSettings:
     """The settings of the exported model in ``directory``.
 
     Raises:
-        ModelError: they are missing, damaged, or of a newer format, or a file beside them is missing.
+        ModelError: they are missing, damaged, or of a newer format.
     """
     path = directory / SETTINGS
     content = read_object(path)
@@ -171,9 +171,6 @@ def read_settings(directory: Path) -> RuntimeSettings:
             f"{path} asks for runtime {settings.runtime!r} at {settings.precision!r}: known are {', '.join(GRAPHS)} "
             f"at {', '.join(PRECISIONS)}."
         )
-    for name in settings.files:
-        if not (directory / name).is_file():
-            raise ModelError(f"{directory / name} is missing: export the model again.")
     return settings
 
 
