@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from xtrkit.cli import render
+from xtrkit.cli import encoders, render
 from xtrkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ def index(
     model: Annotated[
         str,
         typer.Option(
-            help="The encoder: [bold]default[/], or a directory or hub name of an XTR, ColBERT, PyLate or "
-            "sentence-transformers multi-vector model."
+            help="The encoder: [bold]default[/], a directory that [bold]xtrkit export[/] wrote, or a directory or hub "
+            "name of an XTR, ColBERT, PyLate or sentence-transformers multi-vector model."
         ),
     ] = "default",
     batch_size: Annotated[int, typer.Option(help="Texts encoded together.", min=1)] = 32,
@@ -278,3 +278,7 @@ def _recipe(scoring: str, k_prime: int, imputation: str, nprobe: int) -> Recipe:
 
 def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+app.command()(encoders.export)
+app.command()(encoders.models)
