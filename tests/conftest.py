@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.encoding import checkpoint_factory as factory
 from xtrkit.encoding import load_encoder
+from xtrkit.encoding.default import ORIGINAL
 from xtrkit.token_retrieval.corpus import ClusteredCorpus, ExactCorpus
 from xtrkit.values import Ragged, Segment, TokenVectors, offsets_of
 
@@ -59,9 +60,9 @@ def rerankers(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def encoders(checkpoints):
-    """Each layout's encoder, and the default one."""
+    """Each layout's encoder, the default one, and its original in full precision."""
     loaded = {layout: load_encoder(directory) for layout, directory in checkpoints.items()}
-    return {**loaded, "default": load_encoder()}
+    return {**loaded, "default": load_encoder(), ORIGINAL: load_encoder(ORIGINAL)}
 
 
 def unit_rows(random, n, dim):

@@ -87,7 +87,11 @@ def test_the_wheel_holds_the_whole_package(tmp_path):
     assert ran.returncode == 0, ran.stderr
     (wheel,) = tmp_path.glob("*.whl")
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("xtrkit/")}
-    there = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")}
+    there = {
+        path.relative_to(ROOT / "src").as_posix()
+        for path in (ROOT / "src").rglob("*.*")
+        if path.suffix in (".py", ".json")
+    }
     assert there <= packed
     assert "xtrkit/py.typed" in packed
 

@@ -6,6 +6,7 @@
     ├── InputError          a value that the caller gave can't be used (also a ValueError)
     │   └── CollectionError a file of passages, queries or judgements can't be read
     ├── ModelError          a model can't be loaded, or isn't the one that an index was made with
+    │   └── ExportError     an exported model doesn't give the vectors of its original
     ├── IndexFormatError    a directory isn't an index, or is damaged, or is of a newer format
     │   └── IndexDamagedError a file of an index isn't what was written
     ├── IndexExistsError    the place where an index should go is taken
@@ -32,6 +33,10 @@ class CollectionError(InputError):
 
 class ModelError(XtrkitError):
     """A model can't be loaded, or isn't the one that an index was made with."""
+
+
+class ExportError(ModelError):
+    """An exported model doesn't give the vectors of its original; the message names the worst token."""
 
 
 class IndexFormatError(XtrkitError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from xtrkit.cli import models, render
+from xtrkit.cli import encoders, models, render
 from xtrkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ def index(
     model: Annotated[
         str,
         typer.Option(
-            help="The encoder: [bold]default[/], or a directory or hub name of an XTR, ColBERT, PyLate or "
-            "sentence-transformers multi-vector model."
+            help="The encoder: [bold]default[/], a directory that [bold]xtrkit export[/] wrote, or a directory or hub "
+            "name of an XTR, ColBERT, PyLate or sentence-transformers multi-vector model."
         ),
     ] = "default",
     batch_size: Annotated[int, typer.Option(help="Texts encoded together.", min=1)] = 32,
@@ -393,3 +393,5 @@ def _print_json(value: Any) -> None:
 app.command()(models.rerank)
 app.command()(models.convert)
 app.add_typer(models.ur2n, name="ur2n")
+app.command()(encoders.export)
+app.command()(encoders.models)
