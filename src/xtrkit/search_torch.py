@@ -11,17 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from xtrkit.errors import InputError
-from xtrkit.indexing.compressed_format import CompressedTokens
-from xtrkit.recipes import Scoring
+from xtrkit.indexing.codec import BucketCodec
+from xtrkit.recipes import Reduction, Scoring
 from xtrkit.scoring.estimation import Estimate
 from xtrkit.search_compressed import DEFAULT, Documents, Effort, Scores, candidates_for
-from xtrkit.values import FloatArray
+from xtrkit.token_retrieval.corpus import ClusteredCorpus
+from xtrkit.values import FloatArray, Mask
 
 ROWS_AT_A_TIME = 1 << 20
 """Rows whose codes are unpacked at a time: 0.5 GB of float32 at 128 dimensions."""
@@ -34,20 +36,21 @@ SAMPLED = 16
 
 @dataclass(frozen=True, eq=False)
 class DeviceTokens:
-    """A compressed index on a device; names are those of :class:`CompressedTokens`.
+    """The living tokens of a compressed corpus on a device, all segments as one.
 
     Attributes:
         bits: bits a dimension of a code.
-        n_documents: N.
+        n_documents: N, dead ones included.
         rotation: (d, d).
         centroids: (C, d) float32.
         offsets: (C + 1,) rows of each cluster.
         clusters: (M,) int32, the cluster of each row.
         codes: (M, w).
         scales: (M,) float16.
-        documents: (M,) int32.
-        positions: (M,) int64.
-        document_offsets: (N + 1,).
+        documents: (M,) int64.
+        positions: (M,) int64, the rows document after document.
+        document_offsets: (N + 1,) where each document's begin and end there; dead ones have none.
+        byte_values: (256, 8 / b) what each byte stands for with :class:`BucketCodec`; empty for an affine grid.
     """
 
     bits: int
@@ -61,10 +64,11 @@ class DeviceTokens:
     documents: torch.Tensor
     positions: torch.Tensor
     document_offsets: torch.Tensor
+    byte_values: torch.Tensor
 
     @classmethod
-    def of(cls, index: CompressedTokens, device: str) -> DeviceTokens:
-        """Copy an index to a device: about 22 bytes a token more than on disk.
+    def of(cls, corpus: ClusteredCorpus, device: str) -> DeviceTokens:
+        """Copy a corpus to a device, where it takes some 90 bytes a token at 4 bits and 128 dimensions.
 
         Raises:
             InputError: torch has no such device here.
@@ -75,23 +79,35 @@ class DeviceTokens:
         except (RuntimeError, AssertionError) as error:
             raise InputError(f"There is no device {device!r} here: use one that torch finds, or the CPU.") from error
 
-        def there(array: npt.NDArray[np.generic]) -> torch.Tensor:
+        def there(array: npt.NDArray[Any]) -> torch.Tensor:
             return torch.from_numpy(np.array(array)).to(place)
 
-        offsets = there(index.offsets)
-        numbers = torch.arange(index.n_clusters, dtype=torch.int32, device=place)
+        parts = []
+        for first, segment in zip(corpus.first_documents, corpus.segments, strict=True):
+            tokens = segment.tokens
+            kept = segment.live[tokens.documents] if len(segment.live) else np.ones(tokens.n_tokens, dtype=np.bool_)
+            clusters = np.repeat(np.arange(tokens.n_clusters, dtype=np.int32), np.diff(tokens.offsets))
+            documents = tokens.documents.astype(np.int64) + first
+            parts.append([there(array[kept]) for array in (clusters, tokens.codes, tokens.scales, documents)])
+        clusters, codes, scales, documents = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
+        order = torch.sort(clusters, stable=True).indices
+        documents = documents[order]
+        index, codec = corpus.clusters, corpus.clusters.codec
+        every_byte = np.arange(256, dtype=np.uint8)[:, np.newaxis]
+        values = codec.weights[codec.buckets(every_byte)] if isinstance(codec, BucketCodec) else np.zeros((0, 1))
         return cls(
             bits=index.bits,
-            n_documents=index.n_documents,
+            n_documents=corpus.n_documents,
             rotation=there(index.rotation),
             centroids=there(index.centroid_vectors).float() * there(index.centroid_scales)[:, None],
-            offsets=offsets,
-            clusters=numbers.repeat_interleave(offsets.diff()),
-            codes=there(index.codes),
-            scales=there(index.scales),
-            documents=there(index.documents),
-            positions=there(index.positions.astype(np.int64)),
-            document_offsets=there(index.document_offsets),
+            offsets=_offsets(torch.bincount(clusters, minlength=index.n_clusters)),
+            clusters=clusters[order],
+            codes=codes[order],
+            scales=scales[order],
+            documents=documents,
+            positions=torch.sort(documents, stable=True).indices,
+            document_offsets=_offsets(torch.bincount(documents, minlength=corpus.n_documents)),
+            byte_values=there(values.astype(np.float32)),
         )
 
     @property
@@ -104,13 +120,15 @@ class DeviceTokens:
         """Number of token vectors, M."""
         return len(self.documents)
 
-    def residuals(self, rows: torch.Tensor) -> torch.Tensor:
-        """(B,) rows -> (B, d) decoded residuals."""
-        packed, mask = self.codes[rows], 2**self.bits - 1
+    def vectors(self, rows: torch.Tensor) -> torch.Tensor:
+        """(B,) rows -> (B, d) decompressed vectors."""
+        packed, scales = self.codes[rows], self.scales[rows].float()[:, None]
+        centroids = self.centroids[self.clusters[rows].long()]
+        if len(self.byte_values):
+            return torch.mul(centroids + self.byte_values[packed.long()].flatten(1), scales)
+        mask = 2**self.bits - 1
         fields = [(packed >> shift) & mask for shift in range(0, 8, self.bits)]
-        levels = torch.cat(fields, dim=1).float() - mask / 2
-        scales: torch.Tensor = self.scales[rows].float()
-        return torch.mul(levels, scales[:, None])
+        return torch.addcmul(centroids, torch.cat(fields, dim=1).float() - mask / 2, scales)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +142,7 @@ class _Opened:
         of_centroid: (H,) the score of each row's centroid.
         sampled: (H,) whether the row is one of the first of its cluster.
         all_scores: (T, C) similarities with the centroids.
-        chosen: (T, nprobe) clusters.
+        opened: (T, C) which clusters were opened.
     """
 
     tokens: torch.Tensor
@@ -133,24 +151,37 @@ class _Opened:
     of_centroid: torch.Tensor
     sampled: torch.Tensor
     all_scores: torch.Tensor
-    chosen: torch.Tensor
+    opened: torch.Tensor
 
 
 def search_batch(
-    index: DeviceTokens, queries: Sequence[FloatArray], k: int, scoring: Scoring = "xtr", effort: Effort = DEFAULT
+    index: DeviceTokens,
+    queries: Sequence[FloatArray],
+    k: int,
+    scoring: Scoring = "xtr",
+    effort: Effort = DEFAULT,
+    subset: Mask | None = None,
 ) -> list[tuple[Documents, Scores]]:
-    """The k best documents of each query: :func:`xtrkit.search_compressed.search` on the device."""
+    """The k best documents of each query: :func:`xtrkit.search_compressed.search` on the device.
+
+    One difference: a subset that too few retrieved tokens lead to is searched with ever more clusters, until k of its
+    documents are reached or all clusters are open.
+    """
+    allowed = None if subset is None else torch.from_numpy(np.array(subset)).to(index.rotation.device)
     results: list[tuple[Documents, Scores]] = []
     for first in range(0, len(queries), QUERIES_AT_A_TIME):
         part = [_rotated(index, query) for query in queries[first : first + QUERIES_AT_A_TIME]]
         if scoring == "xtr":
-            results += _search_xtr(index, part, k, k, effort, effort.imputation)
+            wanted, imputation = max(k, effort.rerank or 0), effort.imputation
         else:
-            wanted = max(k, effort.candidates or candidates_for(k))
-            found = _search_xtr(index, part, wanted, k, effort, Estimate("centroid"))
-            results += [
-                _reranked(index, query, documents, k, effort) for query, (documents, _) in zip(part, found, strict=True)
+            wanted, imputation = max(k, effort.candidates or candidates_for(k)), Estimate("centroid")
+        found = _search_xtr(index, part, wanted, k, effort, imputation, allowed)
+        if scoring == "maxsim" or effort.rerank is not None:
+            by = effort.reduction or ("mean" if scoring == "xtr" else "sum")
+            found = [
+                _reranked(index, query, documents, k, by) for query, (documents, _) in zip(part, found, strict=True)
             ]
+        results += found
     return results
 
 
@@ -165,19 +196,22 @@ def _search_xtr(
     needed: int,
     effort: Effort,
     imputation: Estimate,
+    allowed: torch.Tensor | None,
 ) -> list[tuple[Documents, Scores]]:
     """As in search_compressed: queries with too few documents are searched again with twice the effort."""
-    needed = min(needed, int((index.document_offsets.diff() > 0).sum()))
+    findable = index.document_offsets.diff() > 0
+    needed = min(needed, wanted, int((findable if allowed is None else findable & allowed).sum()))
     found: dict[int, tuple[Documents, Scores]] = {}
     pending, nprobe, k_prime = list(range(len(queries))), effort.nprobe, effort.k_prime
     while pending:
         exhausted = nprobe >= index.n_clusters and k_prime >= index.n_tokens
         part = [queries[query] for query in pending]
-        for query, result in zip(
-            pending, _xtr_scores(index, part, nprobe, k_prime, imputation, effort, wanted), strict=True
-        ):
-            if len(result[0]) >= min(needed, wanted) or exhausted:
-                found[query] = result
+        lengths = torch.tensor([len(query) for query in part], device=index.rotation.device)
+        opened = _open(index, torch.cat(part), lengths, min(nprobe, index.n_clusters), shared=effort.shared)
+        totals = _xtr_scores(index, opened, lengths, k_prime, imputation, effort, allowed)
+        for query, (documents, scores) in zip(pending, totals, strict=True):
+            if len(documents) >= needed or exhausted:
+                found[query] = _best(documents, scores, wanted)
         pending = [query for query in pending if query not in found]
         nprobe, k_prime = 2 * nprobe, 2 * k_prime
     return [found[query] for query in range(len(queries))]
@@ -185,35 +219,33 @@ def _search_xtr(
 
 def _xtr_scores(
     index: DeviceTokens,
-    queries: list[torch.Tensor],
-    nprobe: int,
+    opened: _Opened,
+    lengths: torch.Tensor,
     k_prime: int,
     imputation: Estimate,
     effort: Effort,
-    wanted: int,
-) -> list[tuple[Documents, Scores]]:
-    """Eq. 4 for some queries at once."""
-    lengths = torch.tensor([len(query) for query in queries], device=index.rotation.device)
-    opened = _open(index, torch.cat(queries), min(nprobe, index.n_clusters))
+    allowed: torch.Tensor | None,
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Eq. 4 for some queries at once: documents with hits, ascending, and their scores."""
+    n_queries, n = len(lengths), int(lengths.sum())
     lowest, missing = _imputed(index, opened, k_prime, imputation)
     retrieved = opened.scores >= lowest[opened.tokens]
+    if allowed is not None:
+        retrieved &= allowed[index.documents[opened.rows]]
     tokens, scores = opened.tokens[retrieved], opened.scores[retrieved]
-    query_of = torch.arange(len(queries), device=lengths.device).repeat_interleave(lengths)
+    query_of = torch.arange(n_queries, device=lengths.device).repeat_interleave(lengths)
     # Runs of (query, document), and within them of query token: best similarity of each, then their sum.
     documents = query_of[tokens] * index.n_documents + index.documents[opened.rows[retrieved]]
-    keys = documents * len(query_of) + tokens
-    pairs, place = torch.unique(keys, sorted=True, return_inverse=True)
+    pairs, place = torch.unique(documents * n + tokens, sorted=True, return_inverse=True)
     best = torch.full((len(pairs),), -torch.inf, device=scores.device).scatter_reduce_(0, place, scores, "amax")
-    owners, counts = torch.unique_consecutive(pairs // len(query_of), return_counts=True)
-    gains = best.double() - missing[pairs % len(query_of)]
-    sums = _sums(gains, counts)
-    of_missing = _sums(missing, lengths)
+    owners, counts = torch.unique_consecutive(pairs // n, return_counts=True)
+    sums = _sums(best.double() - missing[pairs % n], counts)
     owner_query = owners // index.n_documents
-    totals = sums + of_missing[owner_query]
+    totals = sums + _sums(missing, lengths)[owner_query]
     if effort.reduction != "sum":
         totals = totals / (counts if imputation.kind == "none" else lengths[owner_query])
-    ends = torch.searchsorted(owner_query, torch.arange(len(queries) + 1, device=owners.device))
-    return [_best(owners[a:b] % index.n_documents, totals[a:b], wanted) for a, b in pairwise(ends.tolist())]
+    ends = torch.searchsorted(owner_query, torch.arange(n_queries + 1, device=owners.device)).tolist()
+    return [(owners[a:b] % index.n_documents, totals[a:b]) for a, b in pairwise(ends)]
 
 
 def _best(documents: torch.Tensor, scores: torch.Tensor, k: int) -> tuple[Documents, Scores]:
@@ -222,22 +254,26 @@ def _best(documents: torch.Tensor, scores: torch.Tensor, k: int) -> tuple[Docume
     return documents[order].cpu().numpy().astype(np.int64), scores[order].double().cpu().numpy()
 
 
-def _open(index: DeviceTokens, tokens: torch.Tensor, nprobe: int) -> _Opened:
-    """Score everything in the ``nprobe`` clusters nearest to each of (T, d) query tokens."""
+def _open(index: DeviceTokens, tokens: torch.Tensor, lengths: torch.Tensor, nprobe: int, *, shared: bool) -> _Opened:
+    """Score everything in the ``nprobe`` clusters nearest to each of (T, d) query tokens, or to any of its query."""
     all_scores = tokens @ index.centroids.T
     chosen = all_scores.topk(nprobe, dim=1, sorted=False).indices
-    flat = chosen.reshape(-1)
-    sizes = index.offsets.diff()[flat]
+    opened = torch.zeros_like(all_scores, dtype=torch.bool).scatter_(1, chosen, value=True)
+    if shared:
+        opened = torch.cat([part.any(dim=0).expand_as(part) for part in torch.split(opened, lengths.tolist())])
+    owner_of_cluster, clusters = opened.nonzero(as_tuple=True)
+    sizes = index.offsets.diff()[clusters]
     ends = sizes.cumsum(0)
-    within = torch.arange(int(ends[-1]), device=flat.device) - (ends - sizes).repeat_interleave(sizes)
-    rows = index.offsets[flat].repeat_interleave(sizes) + within
-    owner = torch.arange(len(tokens), device=flat.device).repeat_interleave(nprobe).repeat_interleave(sizes)
-    of_centroid = all_scores[owner, index.clusters[rows].long()]
-    parts = [
-        (index.residuals(rows[a : a + ROWS_AT_A_TIME]) * tokens[owner[a : a + ROWS_AT_A_TIME]]).sum(dim=1)
+    within = torch.arange(int(ends[-1]), device=ends.device) - (ends - sizes).repeat_interleave(sizes)
+    rows = index.offsets[clusters].repeat_interleave(sizes) + within
+    owner = owner_of_cluster.repeat_interleave(sizes)
+    scores = [
+        (index.vectors(rows[a : a + ROWS_AT_A_TIME]) * tokens[owner[a : a + ROWS_AT_A_TIME]]).sum(dim=1)
         for a in range(0, len(rows), ROWS_AT_A_TIME)
     ]
-    return _Opened(owner, rows, of_centroid + torch.cat(parts), of_centroid, within < SAMPLED, all_scores, chosen)
+    of_centroid = all_scores[owner, index.clusters[rows].long()]
+    found = torch.cat(scores) if scores else of_centroid
+    return _Opened(owner, rows, found, of_centroid, within < SAMPLED, all_scores, opened)
 
 
 def _imputed(
@@ -246,10 +282,14 @@ def _imputed(
     """From which similarity up a token counts as retrieved, (T,), and m_i, (T,) float64."""
     n = len(opened.all_scores)
     everything = torch.full((n,), -torch.inf, device=opened.scores.device)
-    last_opened = opened.all_scores.gather(1, opened.chosen).amin(dim=1)
-    if imputation.kind in ("min", "found"):
-        kth = _kth(index, opened, k_prime, expected=imputation.kind == "min")
-        if imputation.kind == "found" and opened.chosen.shape[1] < index.n_clusters:
+    last_opened = opened.all_scores.masked_fill(~opened.opened, torch.inf).amin(dim=1)
+    if imputation.kind in ("min", "found", "retrieved"):
+        complete = bool(opened.opened.all())
+        if imputation.kind == "min" and not complete:
+            kth = _expected_kth(index, opened, k_prime)
+        else:
+            kth = _kth_found(opened, last_opened, k_prime)
+        if imputation.kind == "found" and not complete:
             kth = torch.maximum(kth, last_opened)
         return kth, kth.double()
     if imputation.kind == "centroid":
@@ -262,45 +302,39 @@ def _imputed(
     return everything, torch.full((n,), value, dtype=torch.float64, device=opened.scores.device)
 
 
-def _kth(index: DeviceTokens, opened: _Opened, k: int, *, expected: bool) -> torch.Tensor:
-    """(T,) the k-th best similarity: of all tokens as it must be expected, or of those that were opened.
+def _expected_kth(index: DeviceTokens, opened: _Opened, k: int) -> torch.Tensor:
+    """(T,) the k-th best similarity of all tokens, as it must be expected; found by halving.
 
     The estimate is that of :func:`xtrkit.kernels.expectation.expected_kth_scores`.
     """
-    sizes = index.offsets.diff().float()
-    n, n_clusters = opened.all_scores.shape
-    counts = torch.bincount(opened.tokens, minlength=n)
-    if expected and opened.chosen.shape[1] < n_clusters:
-        closed = sizes.repeat(n, 1).scatter_(1, opened.chosen, 0.0)
-        squares = torch.where(opened.sampled, (opened.scores - opened.of_centroid) ** 2, 0.0)
-        spread = (_sums(squares, counts) / _sums(opened.sampled.float(), counts).clamp(min=1)).sqrt()
-        spread = spread.clamp(min=1e-6)
-    else:
-        closed, spread = None, torch.ones(n, device=sizes.device)
-    least = opened.all_scores.amin(dim=1) - 4 * spread
-    low = torch.minimum(least, least.scatter_reduce(0, opened.tokens, opened.scores, "amin"))
-    most = opened.all_scores.amax(dim=1) + 4 * spread
-    high = torch.maximum(most, most.scatter_reduce(0, opened.tokens, opened.scores, "amax")) + 1e-6
-    if closed is None:
-        return _kth_found(opened, low, k)
+    counts = torch.bincount(opened.tokens, minlength=len(opened.all_scores))
+    closed = index.offsets.diff().float().masked_fill(opened.opened, 0.0)
+    squares = torch.where(opened.sampled, (opened.scores - opened.of_centroid) ** 2, 0.0)
+    variance = _sums(squares, counts) / _sums(opened.sampled.float(), counts).clamp(min=1)
+    spread = variance.sqrt().clamp(min=1e-6)
+    least, most = opened.all_scores.amin(dim=1) - 4 * spread, opened.all_scores.amax(dim=1) + 4 * spread
+    low = least.scatter_reduce(0, opened.tokens, opened.scores, "amin")
+    high = most.scatter_reduce(0, opened.tokens, opened.scores, "amax") + 1e-6
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         above = _sums((opened.scores >= middle[opened.tokens]).float(), counts)
         distance = (opened.all_scores - middle[:, None]) / spread[:, None]
-        above = above + (closed * torch.special.ndtr(distance)).sum(dim=1)
-        low, high = torch.where(above >= k, middle, low), torch.where(above >= k, high, middle)
+        enough = above + (closed * torch.special.ndtr(distance)).sum(dim=1) >= k
+        low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
     return low
 
 
-def _kth_found(opened: _Opened, low: torch.Tensor, k: int) -> torch.Tensor:
+def _kth_found(opened: _Opened, otherwise: torch.Tensor, k: int) -> torch.Tensor:
     """(T,) the k-th best of the similarities found; the lowest where there are fewer."""
-    counts = torch.bincount(opened.tokens, minlength=len(low))
-    by_token = torch.full((len(low), int(counts.max())), -torch.inf, device=low.device)
+    counts = torch.bincount(opened.tokens, minlength=len(otherwise))
+    by_token = torch.full((len(counts), max(1, int(counts.max()))), -torch.inf, device=otherwise.device)
     starts = counts.cumsum(0) - counts
-    by_token[opened.tokens, torch.arange(len(opened.tokens), device=low.device) - starts[opened.tokens]] = opened.scores
+    by_token[opened.tokens, torch.arange(len(opened.tokens), device=counts.device) - starts[opened.tokens]] = (
+        opened.scores
+    )
     ordered = by_token.sort(dim=1, descending=True).values
     kth = ordered.gather(1, (counts.clamp(max=k) - 1).clamp(min=0)[:, None])[:, 0]
-    return torch.where(counts > 0, kth, low)
+    return torch.where(counts > 0, kth, otherwise)
 
 
 def _sums(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -310,19 +344,22 @@ def _sums(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     return torch.segment_reduce(values, "sum", lengths=lengths, initial=0.0)
 
 
+def _offsets(lengths: torch.Tensor) -> torch.Tensor:
+    """(N,) lengths -> (N + 1,) where each run begins and ends."""
+    return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+
+
 def _reranked(
-    index: DeviceTokens, query: torch.Tensor, documents: Documents, k: int, effort: Effort
+    index: DeviceTokens, query: torch.Tensor, documents: Documents, k: int, reduction: Reduction
 ) -> tuple[Documents, Scores]:
     """ColBERT's sum of maxima (eq. 3) of some documents over all their decompressed tokens."""
+    if not len(documents):
+        return documents, np.zeros(0)
     chosen = torch.from_numpy(np.sort(documents)).to(query.device)
     begins, lengths = index.document_offsets[chosen], index.document_offsets.diff()[chosen]
     ends = lengths.cumsum(0)
     within = torch.arange(int(ends[-1]), device=query.device) - (ends - lengths).repeat_interleave(lengths)
     rows = index.positions[begins.repeat_interleave(lengths) + within]
-    similarities = torch.cat([
-        (index.residuals(part) + index.centroids[index.clusters[part].long()]) @ query.T
-        for part in torch.split(rows, ROWS_AT_A_TIME)
-    ])  # fmt: skip
-    best = torch.segment_reduce(similarities, "max", lengths=lengths, axis=0)
-    sums = best.double().sum(dim=1)
-    return _best(chosen, sums / len(query) if effort.reduction == "mean" else sums, k)
+    similarities = torch.cat([index.vectors(part) @ query.T for part in torch.split(rows, ROWS_AT_A_TIME)])
+    sums = torch.segment_reduce(similarities, "max", lengths=lengths, axis=0).double().sum(dim=1)
+    return _best(chosen, sums / len(query) if reduction == "mean" else sums, k)
