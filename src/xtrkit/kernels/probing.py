@@ -268,9 +268,12 @@ def score_clusters(
                 prefetch(documents, row)
             if len(live):
                 scores_of_products(sums, size, halves, first, score, scale, offset, inside, of_all)
-                places[i, probe] += _keep_living(
-                    of_all[:size], documents[first:last], live, first_document, scores[at:], hit_documents[at:]
-                )
+                for j in range(size):
+                    document = documents[first + j]
+                    if live[document]:
+                        scores[at], hit_documents[at] = of_all[j], document + np.int32(first_document)
+                        at += 1
+                places[i, probe] = at
                 continue
             scores_of_products(sums, size, halves, first, score, scale, offset, score_bits[at:], scores[at:])
             number = np.int32(first_document)
@@ -289,24 +292,6 @@ def _largest(
         for probe in range(counts[i]):
             largest = max(largest, offsets[clusters[i, probe] + 1] - offsets[clusters[i, probe]])
     return largest
-
-
-@kernel
-def _keep_living(
-    scores: npt.NDArray[np.float32],
-    documents: npt.NDArray[np.int32],
-    live: npt.NDArray[np.bool_],
-    first_document: int,
-    kept_scores: npt.NDArray[np.float32],
-    kept_documents: npt.NDArray[np.int32],
-) -> int:
-    """Copy scores and documents of those that are alive; return how many there are."""
-    kept = 0
-    for j in range(len(scores)):
-        if live[documents[j]]:
-            kept_scores[kept], kept_documents[kept] = scores[j], documents[j] + np.int32(first_document)
-            kept += 1
-    return kept
 
 
 @kernel
