@@ -2,8 +2,8 @@
 
 The same steps as :mod:`xtrkit.search_compressed`, with the shapes that a GPU likes: all centroids are multiplied
 instead of some groups of them, and the tokens of many queries are scored side by side. So it opens clusters that the
-other may have missed; with every cluster open the two rank alike, up to rounding. Sums are taken over sorted runs, never
-by atomic additions, so the same search gives the same bits each time.
+other may have missed; with every cluster open the two rank alike, up to rounding. Sums are taken over sorted runs,
+never by atomic additions, so the same search gives the same bits each time.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ class DeviceTokens:
             clusters = np.repeat(np.arange(tokens.n_clusters, dtype=np.int32), np.diff(tokens.offsets))
             documents = tokens.documents.astype(np.int64) + first
             parts.append([there(array[kept]) for array in (clusters, tokens.codes, tokens.scales, documents)])
-        clusters, codes, scales, documents = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
-        order = torch.sort(clusters, stable=True).indices
-        documents = documents[order]
+        cluster_of, codes, scales, document_of = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
+        order = torch.sort(cluster_of, stable=True).indices
+        document_of = document_of[order]
         index, codec = corpus.clusters, corpus.clusters.codec
         every_byte = np.arange(256, dtype=np.uint8)[:, np.newaxis]
         values = codec.weights[codec.buckets(every_byte)] if isinstance(codec, BucketCodec) else np.zeros((0, 1))
@@ -100,13 +100,13 @@ class DeviceTokens:
             n_documents=corpus.n_documents,
             rotation=there(index.rotation),
             centroids=there(index.centroid_vectors).float() * there(index.centroid_scales)[:, None],
-            offsets=_offsets(torch.bincount(clusters, minlength=index.n_clusters)),
-            clusters=clusters[order],
+            offsets=_offsets(torch.bincount(cluster_of, minlength=index.n_clusters)),
+            clusters=cluster_of[order],
             codes=codes[order],
             scales=scales[order],
-            documents=documents,
-            positions=torch.sort(documents, stable=True).indices,
-            document_offsets=_offsets(torch.bincount(documents, minlength=corpus.n_documents)),
+            documents=document_of,
+            positions=torch.sort(document_of, stable=True).indices,
+            document_offsets=_offsets(torch.bincount(document_of, minlength=corpus.n_documents)),
             byte_values=there(values.astype(np.float32)),
         )
 
@@ -329,9 +329,8 @@ def _kth_found(opened: _Opened, otherwise: torch.Tensor, k: int) -> torch.Tensor
     counts = torch.bincount(opened.tokens, minlength=len(otherwise))
     by_token = torch.full((len(counts), max(1, int(counts.max()))), -torch.inf, device=otherwise.device)
     starts = counts.cumsum(0) - counts
-    by_token[opened.tokens, torch.arange(len(opened.tokens), device=counts.device) - starts[opened.tokens]] = (
-        opened.scores
-    )
+    within = torch.arange(len(opened.tokens), device=counts.device) - starts[opened.tokens]
+    by_token[opened.tokens, within] = opened.scores
     ordered = by_token.sort(dim=1, descending=True).values
     kth = ordered.gather(1, (counts.clamp(max=k) - 1).clamp(min=0)[:, None])[:, 0]
     return torch.where(counts > 0, kth, otherwise)
