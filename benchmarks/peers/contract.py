@@ -32,7 +32,9 @@ class Data:
 
 
 class Engine:
-    packages, bits, mode = (), 4, "XTR"
+    """Its settings are (label, keyword arguments of a search); ``usual`` are those that several threads run, too."""
+
+    packages, bits, settings, usual = (), 4, [], ()
 
     def __init__(self, bits, threads):
         self.bits, self.threads = bits, threads

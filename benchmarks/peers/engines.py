@@ -11,10 +11,19 @@ from token_search import Faiss, Scann
 
 class Xtrkit(Engine):
     packages = ("xtrkit", "numba", "numpy")
-    settings = [(f"XTR, nprobe {n}", {"scoring": "xtr", "nprobe": n}) for n in (4, 8, 16, 32, 64, 128)] + [
+    settings = [(f"XTR, nprobe {n}", {"scoring": "xtr", "nprobe": n}) for n in (4, 8, 16, 32, 64, 128, 256)] + [
         (f"ColBERT, nprobe {n}, {c} candidates", {"scoring": "maxsim", "nprobe": n, "candidates": c})
-        for n, c in ((16, 100), (16, 150), (32, 150), (32, 200), (32, 300), (64, 500))
+        for n, c in ((16, 100), (16, 150), (32, 150), (32, 200), (32, 300), (64, 300), (64, 500), (128, 1000))
     ]
+
+    usual = ("XTR, nprobe 32", "ColBERT, nprobe 32, 300 candidates")
+    elsewhere = (*usual, "XTR, nprobe 128", "ColBERT, nprobe 64, 500 candidates")
+    """What is measured at other numbers of bits than 4."""
+
+    def __init__(self, bits, threads):
+        super().__init__(bits, threads)
+        if bits in (1, 2, 8):
+            self.settings = [setting for setting in self.settings if setting[0] in self.elsewhere]
 
     def build(self, data, path):
         from xtrkit import Index
@@ -35,11 +44,12 @@ class Xtrkit(Engine):
         self.index = self.Index.open(path)
 
     def search(self, query, k, **setting):
-        return [int(name) for name in self.index.search(query, k, **setting).ids]
+        return self.search_batch([query], k, **setting)[0]
 
     def search_batch(self, queries, k, **setting):
-        found = self.index.search_batch(queries, k, threads=self.threads, **setting)
-        return [[int(name) for name in ranking.ids] for ranking in found]
+        # As the peers do: numbers of documents, not their ids.
+        found = self.index.find(queries, k, threads=self.threads, **setting)
+        return [ranking.documents.tolist() for ranking in found]
 
 
 class XtrkitExact(Xtrkit):

@@ -16,15 +16,12 @@ class TorchEngine(Engine):
     def documents(self, data):
         return [self.torch.from_numpy(data.document(n).astype(np.float32)) for n in range(len(data.lengths))]
 
-    def queries(self, queries):
-        return [self.torch.from_numpy(query) for query in queries]
-
-    def search(self, query, k, **setting):
-        return self.search_batch([query], k, **setting)[0]
+    def query(self, query):
+        return self.torch.from_numpy(query)[None]
 
 
 class Warp(TorchEngine):
-    packages = ("xtr-warp-rs", "torch")
+    packages, usual = ("xtr-warp-rs", "torch"), ("default", "nprobe 32")
     settings = [
         ("default", {}),
         ("nprobe 8", {"nprobe": 8}),
@@ -46,20 +43,19 @@ class Warp(TorchEngine):
         self.index = self.engine(path)
         self.index.load("cpu")
 
-    def search_batch(self, queries, k, **setting):
-        found = self.index.search(
-            self.queries(queries), top_k=k, num_threads=self.threads, show_progress=False, **setting
+    def search(self, query, k, **setting):  # one by one: in a batch, queries are padded, which changes rankings
+        (found,) = self.index.search(
+            self.query(query), top_k=k, num_threads=self.threads, show_progress=False, **setting
         )
-        return [[int(number) for number, _ in ranking] for ranking in found]
+        return [int(number) for number, _ in found]
 
 
 class FastPlaid(TorchEngine):
-    packages, mode = ("fast-plaid", "torch"), "MaxSim"
+    packages, usual = ("fast-plaid", "torch"), ("default (8 probes, 4,096 full scores)",)
     settings = [
         ("2 probes, 512 full scores", {"n_ivf_probe": 2, "n_full_scores": 512}),
         ("4 probes, 1,024 full scores", {"n_ivf_probe": 4, "n_full_scores": 1024}),
         ("default (8 probes, 4,096 full scores)", {}),
-        ("16 probes, 8,192 full scores", {"n_ivf_probe": 16, "n_full_scores": 8192}),
     ]
 
     def engine(self, path):
@@ -73,15 +69,15 @@ class FastPlaid(TorchEngine):
     def open(self, data, path):
         self.index = self.engine(path)
 
-    def search_batch(self, queries, k, **setting):
-        found = self.index.search(self.queries(queries), top_k=k, show_progress=False, **setting)
-        return [[int(number) for number, _ in ranking] for ranking in found]
+    def search(self, query, k, **setting):
+        (found,) = self.index.search(self.query(query), top_k=k, show_progress=False, **setting)
+        return [int(number) for number, _ in found]
 
 
 class ExactTorch(TorchEngine):
     """All products, the documents padded to one length: what most code for MaxSim does."""
 
-    packages, mode, bits = ("torch",), "MaxSim", 32
+    packages, usual, bits = ("torch",), ("exact MaxSim",), 32
     settings = [("exact MaxSim", {})]
 
     def build(self, data, path):
@@ -95,22 +91,18 @@ class ExactTorch(TorchEngine):
         self.rows = self.torch.from_numpy(padded.reshape(count * longest, -1))
         self.absent = self.torch.from_numpy(np.where(there, 0, -np.inf).astype(np.float32))[:, :, None]
 
-    def search_batch(self, queries, k):
-        found = []
-        for query in self.queries(queries):
-            similarities = (self.rows @ query.T).view(*self.absent.shape[:2], -1) + self.absent
-            found.append(similarities.amax(1).sum(1).topk(k).indices.tolist())
-        return found
+    def search(self, query, k):
+        products = self.rows @ self.torch.from_numpy(query).T
+        similarities = products.view(*self.absent.shape[:2], -1) + self.absent
+        return similarities.amax(1).sum(1).topk(k).indices.tolist()
 
 
 class Tachiom(Engine):
-    packages, mode = ("tachiom",), "MaxSim"
+    packages, usual = ("tachiom",), ("default (20 centroids, 500 documents)",)
     settings = [
         ("10 centroids, 200 documents", {"k_centroids": 10, "k_docs_to_score": 200}),
         ("default (20 centroids, 500 documents)", {}),
         ("60 centroids, 1,500 documents", {"k_centroids": 60, "ef_search": 80, "k_docs_to_score": 1500}),
-        ("60 centroids, all promising documents", {"k_centroids": 60, "ef_search": 80, "k_docs_to_score": 4000,
-                                                   "alpha": None}),
     ]  # fmt: skip
 
     def prepare(self):

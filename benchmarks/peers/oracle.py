@@ -8,17 +8,18 @@ QUERIES_AT_A_TIME = 16
 
 
 def exact_rankings(data, k, numbers):
-    """``{"XTR": (queries, k), "MaxSim": (queries, k)}`` document numbers of the queries with these numbers; kept."""
-    kept = data.folder / f"exact-{k}-{len(numbers)}.npz"
-    if not kept.exists():
-        found = {"XTR": [], "MaxSim": []}
-        for first in range(0, len(numbers), QUERIES_AT_A_TIME):
-            queries = [data.queries[number] for number in numbers[first : first + QUERIES_AT_A_TIME]]
-            for name, rankings in rank(data, queries, k).items():
-                found[name] += rankings
-            print(f"exact rankings: {first:,} of {len(numbers):,}", end="\r", flush=True)
-        np.savez(kept, **{name: np.array(rankings) for name, rankings in found.items()})
-    return dict(np.load(kept))
+    """``{"XTR": (queries, k), "MaxSim": (queries, k)}`` document numbers, kept; -1 but for the queries ``numbers``."""
+    kept = data.folder / f"exact-{k}.npz"
+    nothing = np.full((len(data.queries), k), -1)
+    found = dict(np.load(kept)) if kept.exists() else {"XTR": nothing.copy(), "MaxSim": nothing.copy()}
+    missing = [number for number in numbers if found["XTR"][number, 0] < 0]
+    for first in range(0, len(missing), QUERIES_AT_A_TIME):
+        part = missing[first : first + QUERIES_AT_A_TIME]
+        for name, rankings in rank(data, [data.queries[number] for number in part], k).items():
+            found[name][part] = rankings
+        print(f"exact rankings: {first:,} of {len(missing):,}", end="\r", flush=True)
+        np.savez(kept, **found)
+    return found
 
 
 def rank(data, queries, k):

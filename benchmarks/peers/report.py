@@ -10,6 +10,11 @@ from pathlib import Path
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 RECALLS = [("XTR", 10), ("XTR", 100), ("MaxSim", 10), ("MaxSim", 100)]
 OURS = "xtrkit"
+RATIOS = {
+    "XTR@100": ("XTR@100",),
+    "XTR@100, MaxSim@100": ("XTR@100", "MaxSim@100"),
+    "MaxSim@10, @100": ("MaxSim@10", "MaxSim@100"),
+}
 COSTS = {
     "build_cpu_s": "build, CPU s", "build_peak_mb": "peak, MB", "bytes_a_token": "bytes a token",
     "open_wall_ms": "open, ms", "open_cpu_ms": "CPU ms", "own_mb": "own memory, MB", "mapped_mb": "mapped, MB",
@@ -20,12 +25,14 @@ def write_report(data, arguments, engines, left_out, passes, oracle):
     """The lines of the report; also written to ``RESULTS`` as Markdown and JSON."""
     meta = data.meta()
     measured = {
-        threads: [row(meta, arguments, oracle, engine, label, values) for (engine, label), values in results.items()]
+        threads: [row(meta, oracle, engine, label, values) for (engine, label), values in results.items()]
         for threads, results in passes.items()
     }
     for rows in measured.values():
         compare(rows)
-    exact = {name: ndcg(meta, arguments.numbers, rankings) for name, rankings in oracle.items()}
+    exact = {
+        name: ndcg(meta, arguments.numbers, rankings[arguments.numbers].tolist()) for name, rankings in oracle.items()
+    }
     lengths = [len(data.queries[number]) for number in arguments.numbers]
     about = {
         "set": data.folder.name, "passages": len(data.lengths), "tokens": len(data.documents),
@@ -49,15 +56,15 @@ def machine():
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
-def row(meta, arguments, oracle, engine, label, values):
-    found = values["found"]
-    recalls = {f"{name}@{depth}": overlap(found, oracle[name], depth) for name, depth in RECALLS}
+def row(meta, oracle, engine, label, values):
+    found, numbers = values["found"], values["numbers"]
+    recalls = {f"{name}@{depth}": overlap(found, oracle[name][numbers], depth) for name, depth in RECALLS}
     times = {
         f"{clock} ms {name}": value
         for clock, measured in (("CPU", values["cpu_ms"]), ("wall", values["wall_ms"]))
         for name, value in (("p50", statistics.median(measured)), ("p95", percentile_95(measured)))
     }
-    quality = {"nDCG@10": ndcg(meta, arguments.numbers, found)}
+    quality = {"nDCG@10": ndcg(meta, numbers, found)}
     return {"engine": engine, "setting": label, **times, **recalls, **quality}
 
 
@@ -90,9 +97,9 @@ def compare(rows):
     """Add what each search costs in terms of xtrkit's cheapest (of 4 bits) that is at least as good."""
     ours = [row for row in rows if row["engine"] == OURS]
     for other in rows:
-        for name, goals in (("XTR", ("XTR@100", "MaxSim@100")), ("MaxSim", ("MaxSim@10", "MaxSim@100"))):
+        for name, goals in RATIOS.items():
             as_good = [row["CPU ms p50"] for row in ours if all(row[goal] >= other[goal] for goal in goals)]
-            other[f"times xtrkit, {name}"] = other["CPU ms p50"] / min(as_good) if as_good else None
+            other[f"× at {name}"] = other["CPU ms p50"] / min(as_good) if as_good else None
 
 
 def markdown(about, costs, measured):
@@ -111,7 +118,7 @@ def markdown(about, costs, measured):
         ]
         clocks = ["CPU ms p50", "CPU ms p95"] if threads == 1 else ["CPU ms p50", "wall ms p50"]
         recalls = [f"{name}@{depth}" for name, depth in RECALLS]
-        times = ["times xtrkit, XTR", "times xtrkit, MaxSim"] if threads == 1 else []
+        times = [f"× at {name}" for name in RATIOS] if threads == 1 else []
         lines += table(
             ["engine", "setting", *clocks, *recalls, "nDCG@10", *times],
             [

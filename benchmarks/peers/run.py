@@ -26,12 +26,13 @@ HERE = Path(__file__).resolve().parent
 CACHE = Path.home() / ".cache" / "xtrkit-peers"
 DEFAULT_ENGINES = [
     "xtrkit", "xtrkit:8", "xtrkit:2", "xtrkit:1", "xtrkit-exact",
-    "xtr-warp-rs", "fast-plaid", "tachiom", "scann", "faiss", "exact-torch",
+    "xtr-warp-rs", "fast-plaid", "tachiom", "scann", "faiss", "faiss:4", "exact-torch",
 ]  # fmt: skip
 THREAD_VARIABLES = [
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS",
 ]  # fmt: skip
 BUILD_THREADS = 1
+BLOCKS_WITH_THREADS = 2
 
 
 class Worker:
@@ -92,20 +93,22 @@ def take_turns(workers, arguments, threads):
     blocks = [
         arguments.numbers[first : first + arguments.block] for first in range(0, arguments.queries, arguments.block)
     ]
+    blocks = blocks if threads == 1 else blocks[:BLOCKS_WITH_THREADS]
     # The first turn compiles and fills caches, and doesn't count.
     for turn, block in enumerate([blocks[0][:5], *blocks]):
         for name, worker in workers.items():
-            for label, setting in engine_named(name).settings:
-                if (name, label) in failed:
+            engine = engine_named(name)
+            for label, setting in engine.settings:
+                if (name, label) in failed or (threads > 1 and label not in engine.usual):
                     continue
                 answer = worker.ask(do, numbers=block, k=100, setting=setting)
                 if "error" in answer:
                     failed[name, label] = answer["error"]
                     print(f"{name}, {label}: left out: {answer['error']}", flush=True)
                 elif turn:
-                    kept = results.setdefault((name, label), {"found": [], "cpu_ms": [], "wall_ms": []})
-                    for field, values in kept.items():
-                        values += answer[field]
+                    kept = results.setdefault((name, label), {"numbers": [], "found": [], "cpu_ms": [], "wall_ms": []})
+                    for field, values in {**answer, "numbers": block}.items():
+                        kept[field] += values
         print(f"{threads} thread(s): {turn} of {len(blocks)} blocks of queries", end="\r", flush=True)
     return {key: value for key, value in results.items() if key not in failed}
 

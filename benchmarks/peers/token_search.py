@@ -45,7 +45,7 @@ class TokenSearch(Engine):
 
 
 class Faiss(TokenSearch):
-    packages = ("faiss-cpu", "numpy")
+    packages, usual = ("faiss-cpu", "numpy"), ("k' 1,000, nprobe 32",)
     settings = [(f"k' {k:,}, nprobe {n}", {"nprobe": n, "k_prime": k})
                 for k, n in ((1000, 4), (1000, 8), (1000, 16), (1000, 32), (1000, 128), (10_000, 128))]  # fmt: skip
     bits = 16
@@ -79,7 +79,7 @@ class Faiss(TokenSearch):
 
 
 class Scann(TokenSearch):
-    packages = ("scann", "numpy")
+    packages, usual = ("scann", "numpy"), ("k' 1,000, 32 leaves",)
     settings = [(f"k' 1,000, {n} leaves", {"leaves": n}) for n in (4, 8, 16, 32, 128)]
 
     def prepare(self):
