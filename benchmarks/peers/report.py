@@ -43,7 +43,7 @@ def write_report(data, arguments, engines, left_out, passes, oracle):
     costs = {name: {key: value for key, value in engine.items() if key != "path"} for name, engine in engines.items()}
     lines = markdown(about, costs, measured)
     RESULTS.mkdir(exist_ok=True)
-    name = RESULTS / f"{date.today()}-peers-{data.folder.name}"
+    name = RESULTS / f"{date.today()}-peers-{arguments.name or data.folder.name}"
     name.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     record = {"about": about, "engines": costs, "searches": measured}
     name.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

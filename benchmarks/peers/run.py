@@ -126,6 +126,7 @@ def main():
     parser.add_argument("--block", type=int, default=20, help="queries a turn")
     parser.add_argument("--keep", action="store_true", help="do not build xtrkit's own indexes anew, either")
     parser.add_argument("--build-only", action="store_true")
+    parser.add_argument("--name", help="of the results; by default the set's")
     arguments = parser.parse_args()
     arguments.data, data = arguments.data.resolve(), Data(arguments.data)
     arguments.work = (arguments.work or arguments.peers / "indexes").resolve() / arguments.data.name
@@ -159,7 +160,8 @@ def main():
             if threads == arguments.threads[0]:
                 engines[name].update(worker.ask("memory"))
             worker.close()
-    print(*write_report(data, arguments, engines, left_out, passes, oracle), sep="\n")
+        report = write_report(data, arguments, engines, left_out, passes, oracle)  # kept, should the next pass fail
+    print(*report, sep="\n")
 
 
 if __name__ == "__main__":
