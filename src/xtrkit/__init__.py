@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from xtrkit.encoding.load import load_encoder
     from xtrkit.errors import XtrkitError
     from xtrkit.index import Index
-    from xtrkit.recipes import COLBERT, XTR, Recipe
+    from xtrkit.recipes import COLBERT, COLBERTV2, COLXTR, XTR, Recipe
     from xtrkit.retriever import Retriever
     from xtrkit.values import Ragged, Ranking
 
 _HOMES = {
     "COLBERT": "xtrkit.recipes",
+    "COLBERTV2": "xtrkit.recipes",
+    "COLXTR": "xtrkit.recipes",
     "Index": "xtrkit.index",
     "Ragged": "xtrkit.values",
     "Ranking": "xtrkit.values",
@@ -34,6 +36,8 @@ _HOMES = {
 
 __all__ = [
     "COLBERT",
+    "COLBERTV2",
+    "COLXTR",
     "XTR",
     "Index",
     "Ragged",

@@ -49,14 +49,14 @@ def test_sums_of_max_equal_their_twin(seed, dim, bits, lengths, n):
     query = random.integers(-QUERY_LIMIT, QUERY_LIMIT + 1, (n, dim)).astype(np.int16)
     query_scales = np.float32(random.random(n) / QUERY_LIMIT / dim)
     candidates = random.permutation(len(lengths)).astype(np.int32)
-    sums = np.empty(len(lengths))
+    sums, most = np.empty(len(lengths)), random.choice([0.0, np.inf], n)
     sums_of_max(
         codes, scales.view(np.uint16), offsets, marks, bits, centroids, centroid_scales, positions, documents,
-        candidates, query, query_scales, sums,
+        candidates, query, query_scales, most, sums,
     )  # fmt: skip
     for document, total in zip(candidates, sums, strict=True):
         tokens = vectors[positions[documents[document] : documents[document + 1]]]
-        expected = twin.sum_of_max(tokens, query * query_scales.astype(np.float64)[:, np.newaxis])
+        expected = twin.sum_of_max(tokens, query * query_scales.astype(np.float64)[:, np.newaxis], most)
         np.testing.assert_allclose(total, expected, atol=1e-3 * max(1, n))
 
 
@@ -67,6 +67,6 @@ def test_the_widest_vectors_do_not_overflow():
     sums_of_max(
         np.full((1, dim), 255, dtype=np.uint8), np.float16([1]).view(np.uint16), np.array([0, 1]), np.int32([0]), 8,
         centroids, scales, np.uint32([0]), np.array([0, 1]), np.int32([0]),
-        np.full((1, dim), QUERY_LIMIT, dtype=np.int16), np.float32([1]), sums,
+        np.full((1, dim), QUERY_LIMIT, dtype=np.int16), np.float32([1]), np.array([np.inf]), sums,
     )  # fmt: skip
     np.testing.assert_allclose(sums, (127 + 127.5) * QUERY_LIMIT * dim, rtol=1e-2)

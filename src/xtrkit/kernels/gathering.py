@@ -35,9 +35,10 @@ def sums_of_max(
     candidates: npt.NDArray[np.int32],
     query: npt.NDArray[np.int16],
     query_scales: npt.NDArray[np.float32],
+    most: npt.NDArray[np.float64],
     sums: npt.NDArray[np.float64],
 ) -> None:
-    """Σ_i max_j q_i · d_j (ColBERT, eq. 3) of some documents with one query.
+    """Σ_i min(most_i, max_j q_i · d_j) of some documents with one query: ColBERT's eq. 3 where most_i is infinite.
 
     Args:
         codes: (M, w), with float16 scales (M,) as bit patterns.
@@ -52,6 +53,7 @@ def sums_of_max(
         candidates: (K,) documents, none without tokens.
         query: (n, d) quantised query, with scales (n,).
         query_scales: see above.
+        most: (n,) what the similarity of a query token counts at most.
         sums: (K,) receives the sums, added in order of query token.
     """
     longest, n, d = 0, query.shape[0], query.shape[1]
@@ -78,7 +80,7 @@ def sums_of_max(
                 codes, row, bits, centroid_vectors, centroid_scales, cluster, scales[token] * HALF_BIAS, limit,
                 levels, token,
             )  # fmt: skip
-        sums[candidate] = _sum_of_best(levels, steps, count, query, query_scales, products, best)
+        sums[candidate] = _sum_of_best(levels, steps, count, query, query_scales, most, products, best)
 
 
 @kernel
@@ -88,10 +90,11 @@ def _sum_of_best(
     count: int,
     query: npt.NDArray[np.int16],
     query_scales: npt.NDArray[np.float32],
+    most: npt.NDArray[np.float64],
     products: npt.NDArray[np.int32],
     best: npt.NDArray[np.float32],
 ) -> float:
-    """Σ_i max_j of the first ``count`` of (m, d) levels with their steps; (m, n) products, (n,) best are scratch."""
+    """Σ_i min(most_i, max_j) of the first ``count`` of (m, d) levels; (m, n) products and (n,) best are scratch."""
     for token in range(count):
         vector = levels[token]
         for i in range(len(query)):
@@ -107,7 +110,7 @@ def _sum_of_best(
             best[i] = similarity if similarity > best[i] else best[i]
     score = 0.0
     for i in range(len(query)):
-        score += np.float64(best[i] * query_scales[i])
+        score += min(np.float64(best[i] * query_scales[i]), most[i])
     return score
 
 
