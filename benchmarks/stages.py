@@ -2,14 +2,13 @@
 
     python benchmarks/stages.py --data SET --index INDEX [--queries 100]
 
-SET is what benchmarks/peers/prepare.py made, INDEX a compressed index of it (run.py leaves one below --work). Each
-stage repeats the ones before it; what is shown is the difference. Processor time of one thread.
+SET is what benchmarks/peers/prepare.py made, INDEX a compressed index of it (run.py leaves one below --work). Of each
+query's stages the best of five rounds, by the clock; one thread.
 """
 
 import argparse
 import statistics
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
@@ -17,23 +16,23 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))
 from contract import Data
 
 from xtrkit.index import Index
-from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.indexing.store import Store
-from xtrkit.search_compressed import Effort, search
-from xtrkit.token_retrieval.centroid import choose_clusters, probe, quantised
+from xtrkit.token_retrieval.centroid import choose_clusters, quantised
+from xtrkit.token_retrieval.corpus import ClusteredCorpus, whole
 
 ROUNDS = 5
 
 
-def milliseconds(function, queries):
-    """Mean of the queries, best of the rounds."""
-    seconds = []
-    for _ in range(ROUNDS + 1):
-        begin = time.process_time()
-        for query in queries:
-            function(query)
-        seconds.append((time.process_time() - begin) / len(queries))
-    return 1000 * min(seconds[1:])
+def best_stages(index, query, nprobe):
+    """{stage: milliseconds}, each the best of the rounds."""
+    rounds = [next(iter(index.find([query], 100, nprobe=nprobe))).seconds for _ in range(ROUNDS + 1)][1:]
+    return {stage: 1000 * min(seconds[stage] for seconds in rounds) for stage in rounds[0]}
+
+
+def opened_tokens(corpus, query, nprobe):
+    chosen = choose_clusters(corpus, quantised(query, corpus.clusters), nprobe)
+    there = [clusters[:count] for clusters, count in zip(chosen.clusters, chosen.counts, strict=True)]
+    return sum(int(corpus.sizes[clusters].sum()) for clusters in there)
 
 
 def main():
@@ -43,29 +42,20 @@ def main():
     parser.add_argument("--queries", type=int, default=100)
     arguments = parser.parse_args()
     queries = Data(arguments.data).queries[: arguments.queries]
-    tokens = Store.open(arguments.index).tokens
-    assert isinstance(tokens, CompressedTokens)
-    index = Index.open(arguments.index)
+    tokens, index = Store.open(arguments.index).tokens, Index.open(arguments.index)
+    corpus = ClusteredCorpus(whole(tokens))
     row_bytes = tokens.codes.shape[1] + tokens.scales.itemsize
-    print(
-        "| nprobe | query | centroids | scoring | k'-th, sums, top | whole | Index.find | tokens | ns a token | GB/s |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    for nprobe in (8, 16, 32, 64, 128):
-        effort = Effort(nprobe=nprobe)
-        steps = [
-            milliseconds(lambda query: quantised(query, tokens), queries),
-            milliseconds(lambda query, n=nprobe: choose_clusters(tokens, quantised(query, tokens), n), queries),
-            milliseconds(lambda query, n=nprobe: probe(tokens, quantised(query, tokens), n), queries),
-            milliseconds(lambda query, e=effort: search(tokens, query, 100, "xtr", e), queries),
-        ]
-        found = milliseconds(lambda query, n=nprobe: list(index.find([query], 100, nprobe=n)), queries)
-        opened = statistics.mean(len(probe(tokens, quantised(query, tokens), nprobe).scores) for query in queries)
-        scoring = steps[2] - steps[1]
-        shares = [steps[0], steps[1] - steps[0], scoring, steps[3] - steps[2], steps[3], found]
+    for place, nprobe in enumerate((8, 16, 32, 64, 128)):
+        measured = [best_stages(index, query, nprobe) for query in queries]
+        means = {stage: statistics.mean(one[stage] for one in measured) for stage in measured[0]}
+        opened = statistics.mean(opened_tokens(corpus, query, nprobe) for query in queries)
+        if not place:
+            print(f"| nprobe | {' | '.join(means)} | together, ms | tokens opened | ns a token | GB/s |")
+            print("|---" * (len(means) + 5) + "|")
+        shares = " | ".join(f"{value:.2f}" for value in means.values())
         print(
-            f"| {nprobe} | {' | '.join(f'{share:.2f}' for share in shares)} | {opened:,.0f} "
-            f"| {1e6 * scoring / opened:.1f} | {opened * row_bytes / scoring / 1e6:.1f} |"
+            f"| {nprobe} | {shares} | {sum(means.values()):.2f} | {opened:,.0f} "
+            f"| {1e6 * means['codes'] / opened:.1f} | {opened * row_bytes / means['codes'] / 1e6:.1f} |"
         )
 
 
