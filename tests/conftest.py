@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tests.encoding import checkpoint_factory as factory
 from xtrkit.encoding import load_encoder
 from xtrkit.encoding.default import ORIGINAL
-from xtrkit.values import Ragged, TokenVectors, offsets_of
+from xtrkit.token_retrieval.corpus import ClusteredCorpus, ExactCorpus
+from xtrkit.values import Ragged, Segment, TokenVectors, offsets_of
 
 # Kernels compile at their first call, which no deadline should count; derandomised runs fail alike everywhere.
 settings.register_profile("xtrkit", deadline=None, derandomize=True, max_examples=60)
@@ -40,9 +41,21 @@ def checkpoints(tmp_path_factory):
         "mxtr": factory.write_xtr(root / "mxtr", multilingual=True),
         "stanford": factory.write_stanford(root / "stanford"),
         "pylate": factory.write_pylate(root / "pylate"),
+        "colxtr": factory.write_colxtr(root / "colxtr"),
     }
     load_encoder(found["stanford"]).model.save_pretrained(str(root / "native"), create_model_card=False)
     return {**found, "native": root / "native"}
+
+
+@pytest.fixture(scope="session")
+def rerankers(tmp_path_factory):
+    """A directory in each layout of rerankers."""
+    root = tmp_path_factory.mktemp("rerankers")
+    return {
+        "monot5": factory.write_monot5(root / "monot5"),
+        "mt5": factory.write_monot5(root / "mt5", multilingual=True),
+        "cross-encoder": factory.write_cross_encoder(root / "cross-encoder"),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +86,16 @@ def searches(draw, values=None):
     corpus = random_corpus(random, lengths, values=values)
     query = unit_rows(random, n, 8) if values is None else random.choice(values, size=(n, 8)).astype(np.float32)
     return corpus, query
+
+
+def whole(vectors):
+    """Token vectors as a corpus of one segment."""
+    return ExactCorpus([Segment(vectors)])
+
+
+def clustered(tokens):
+    """Compressed tokens as a corpus of one segment."""
+    return ClusteredCorpus([Segment(tokens)])
 
 
 def one(query):

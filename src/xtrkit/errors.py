@@ -8,7 +8,10 @@
     ├── ModelError          a model can't be loaded, or isn't the one that an index was made with
     │   └── ExportError     an exported model doesn't give the vectors of its original
     ├── IndexFormatError    a directory isn't an index, or is damaged, or is of a newer format
+    │   └── IndexDamagedError a file of an index isn't what was written
     ├── IndexExistsError    the place where an index should go is taken
+    ├── IndexLockedError    another process is at work on an index
+    ├── StorageError        the operating system could not write or read a file of an index
     └── MissingExtraError   an optional dependency isn't installed (also an ImportError)
 
 Each message is one sentence or two that say what was got, what was expected and what to do. The command line prints
@@ -40,8 +43,20 @@ class IndexFormatError(XtrkitError):
     """A directory isn't an index, or is damaged, or was written by a newer version."""
 
 
+class IndexDamagedError(IndexFormatError):
+    """A file of an index isn't what was written; the message names the file."""
+
+
 class IndexExistsError(XtrkitError):
     """The place where an index should be written is taken."""
+
+
+class IndexLockedError(XtrkitError):
+    """Another process is at work on an index."""
+
+
+class StorageError(XtrkitError):
+    """The operating system refused to write or read a file of an index: disk full, input/output error, permissions."""
 
 
 class MissingExtraError(XtrkitError, ImportError):

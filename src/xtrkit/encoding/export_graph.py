@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 
 from xtrkit.encoding.modules import quiet
 from xtrkit.encoding.runtime_settings import TOKENIZER, Expansion, RuntimeSettings
+from xtrkit.encoding.t5 import SequenceMean
 from xtrkit.encoding.torch_encoder import TorchEncoder
 from xtrkit.errors import ExportError
 
@@ -20,11 +21,11 @@ _OPSET = 17
 
 
 class _Whole(torch.nn.Module):
-    """All modules of a model but its mask, which NumPy applies afterwards: ids and attention mask -> vectors."""
+    """All modules of a model but those that NumPy applies afterwards: ids and attention mask -> vectors."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        self.parts = torch.nn.ModuleList(part for part in model if not isinstance(part, MultiVectorMask))
+        self.parts = torch.nn.ModuleList(part for part in model if not isinstance(part, MultiVectorMask | SequenceMean))
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         features: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
@@ -93,6 +94,7 @@ def settings_of(encoder: TorchEncoder, *, runtime: str, precision: str, source: 
         skipped_ids=tuple(skipped),
         skipped_in=tuple(masks[0].skiplist_tasks) if masks else (),
         only_ids=tuple(only) if only else None,
+        sequence_mean=any(isinstance(part, SequenceMean) for part in model),
         normalise=False,
         score_reduction="mean" if encoder.identity.layout == "xtr" else "sum",
         source=source,

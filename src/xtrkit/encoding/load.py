@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from xtrkit.encoding.base import Encoder
-from xtrkit.encoding.checkpoints import UNPROJECTED, recognise
+from xtrkit.encoding.checkpoints import UNPROJECTED, recognise_encoder
 from xtrkit.encoding.default import DEFAULT, ORIGINAL, SETTINGS_DIRECTORY, default_graph, original_directory
 from xtrkit.encoding.runtime_settings import SETTINGS
 from xtrkit.errors import MissingExtraError, ModelError
@@ -57,25 +59,42 @@ def load_encoder(
             query_length=query_length,
             document_length=document_length,
         )
-    try:
+    with torch_needed("Encoding text"):
         from xtrkit.encoding.torch_encoder import TorchEncoder
-    except ModuleNotFoundError as error:
-        package = (error.name or "").split(".")[0]
-        if package not in ("torch", "transformers", "sentence_transformers"):
-            raise
-        raise MissingExtraError(f'Encoding text needs {package}: run pip install "xtrkit[torch]".') from error
     if name == ORIGINAL:
         directory, layout = original_directory(), UNPROJECTED
     else:
-        directory = Path(name) if Path(name).is_dir() else _fetch(name)
-        layout = recognise(directory)
+        directory = find_checkpoint(name)
+        layout = recognise_encoder(directory)
     return TorchEncoder(
         name, directory, layout, device=device, query_length=query_length, document_length=document_length
     )
 
 
-def _fetch(name: str) -> Path:
-    """The directory of a hub model: downloaded, or from the local cache where the hub can't be reached."""
+@contextmanager
+def torch_needed(purpose: str) -> Iterator[None]:
+    """Say which extra brings what an import below did not find.
+
+    Raises:
+        MissingExtraError: torch, transformers or sentence-transformers isn't installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in ("torch", "transformers", "sentence_transformers"):
+            raise
+        raise MissingExtraError(f'{purpose} needs {package}: run pip install "xtrkit[torch]".') from error
+
+
+def find_checkpoint(name: str) -> Path:
+    """The directory of a checkpoint; a hub model is downloaded, or found in the local cache.
+
+    Raises:
+        ModelError: there is no such directory, and the hub and its cache don't have it either.
+    """
+    if Path(name).is_dir():
+        return Path(name)
     if not _HUB_NAME.fullmatch(name):
         raise ModelError(
             f"{name!r} is neither a directory nor a model's name (owner/model on the Hugging Face hub, or one that "

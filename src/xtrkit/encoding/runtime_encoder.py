@@ -132,10 +132,16 @@ class RuntimeEncoder:
                 batch = self._texts.batch([encoded[place] for place in places], task)
                 vectors = self._graph.run(batch.ids, batch.attended)
                 for place, rows, kept in zip(places, vectors, batch.kept, strict=True):
-                    found[place] = _normalised(rows[kept]) if self.settings.normalise else rows[kept]
+                    found[place] = self._finished(rows[kept], task)
                 advance(len(places))
         truncated = sum(bool(encoding.overflowing) for encoding in encoded)
         return EncodedChunk(Ragged.from_arrays(found, self.settings.dim), truncated)
+
+    def _finished(self, rows: FloatArray, task: Task) -> FloatArray:
+        """What the graph left to do for the (tokens, d) vectors of a text."""
+        if self.settings.sequence_mean:
+            rows = np.concatenate([rows[:-1], rows.sum(axis=0, keepdims=True) / self.settings.limit(task)])
+        return _normalised(rows) if self.settings.normalise else rows
 
 
 def open_exported(

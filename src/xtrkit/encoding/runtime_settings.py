@@ -64,6 +64,7 @@ class RuntimeSettings:
         skipped_ids: tokens that have no vector, as punctuation in ColBERT.
         skipped_in: for which tasks.
         only_ids: the only tokens of a document that have a vector; None for all.
+        sequence_mean: whether the last token gets the sum of the text's vectors over the longest length (ColXTR).
         normalise: whether the vectors are still to be given unit length: the graph did not.
         score_reduction: how the similarities of a query's tokens make a score: ``"mean"`` or ``"sum"``.
         source: sha256 over the files of the source that decide its embeddings.
@@ -85,6 +86,7 @@ class RuntimeSettings:
     skipped_ids: tuple[int, ...]
     skipped_in: tuple[str, ...]
     only_ids: tuple[int, ...] | None
+    sequence_mean: bool
     normalise: bool
     score_reduction: str
     source: str
