@@ -117,7 +117,7 @@ def index(
     """
     from xtrkit.collection import open_collection
     from xtrkit.encoding import load_encoder
-    from xtrkit.indexing.store import check_free
+    from xtrkit.indexing.creating import check_free
     from xtrkit.retriever import index_collection
 
     passages = open_collection(collection)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -90,6 +91,21 @@ class NewFile:
             os.close(self._descriptor)
         self._finished = True
         return FileFacts(self._path.name, self._size, self._hash.hexdigest())
+
+
+@contextmanager
+def scratch(directory: Path) -> Iterator[Path]:
+    """A place for a temporary file in an index's directory: removed afterwards, and collected if a kill came between.
+
+    Raises:
+        StorageError: something could not be written there.
+    """
+    path = directory / f"tmp-{secrets.token_hex(4)}"
+    try:
+        with storage_errors(path, "writing"):
+            yield path
+    finally:
+        discard(path)
 
 
 def flush(path: Path) -> None:

@@ -18,6 +18,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from xtrkit.errors import IndexDamagedError, InputError, StorageError
 from xtrkit.storage.files import FileFacts, damaged, discard, facts_of, flush, storage_errors
 
@@ -37,6 +40,9 @@ ROW = "number, id, fields, document, first, last, text_crc, crc"
 STEPS_BETWEEN_CHECKS = 10_000
 STEPS_PER_PASSAGE = 400
 LONGEST_ID = 512
+CONDITIONS_KEPT = 64
+"""Conditions whose matches are remembered: a byte for each passage and condition."""
+
 SMALLEST_INTEGER, LARGEST_INTEGER = -(1 << 63), (1 << 63) - 1
 
 
@@ -90,7 +96,7 @@ def checked_passage(passage: Passage) -> Passage:
     if size > LONGEST_ID:
         raise InputError(f"Ids may have {LONGEST_ID} bytes, {identifier[:40]!r}… has {size}.")
     _check_fields(identifier, fields)
-    return passage
+    return passage._replace(fields=dict(fields) if fields else None)
 
 
 def _check_fields(identifier: str, fields: Fields | None) -> None:
@@ -100,8 +106,8 @@ def _check_fields(identifier: str, fields: Fields | None) -> None:
         raise InputError(f"The metadata of {identifier!r} must be a dict, got {type(fields).__name__}.")
     for name, value in fields.items():
         where = f"The metadata field {name!r} of {identifier!r}"
-        if not isinstance(name, str) or not name or '"' in name or "\0" in name:
-            raise InputError(f"{where} needs a name that is a string without quotation marks.")
+        if not isinstance(name, str) or not name.isprintable() or not name or set(name) & set('"\\'):
+            raise InputError(f"{where} needs a name that is a string without quotation marks and backslashes.")
         if value is not None and not isinstance(value, str | int | float):
             raise InputError(f"{where} must be a string, a number, a boolean or None, got {type(value).__name__}.")
         if isinstance(value, float) and not abs(value) <= 1.8e308:
@@ -186,6 +192,7 @@ class PassageFile:
         """
         self.path, self.count = path, count
         self._lock, self._steps = threading.Lock(), 0
+        self._matching: dict[tuple[object, ...], npt.NDArray[np.bool_]] = {}
         with storage_errors(path, "reading"):
             path.open("rb").close()  # SQLite would call a file that may not be read a damaged one
         # immutable: the file never changes, so SQLite needs no locks and no journal.
@@ -241,17 +248,34 @@ class PassageFile:
             return int(row[0])
         return None
 
-    def matching(self, condition: str, values: Sequence[str | int | float]) -> list[int]:
-        """The numbers of the passages that meet an SQL condition on ``fields``, ascending.
+    def numbers(self, identifiers: Sequence[str]) -> dict[str, int]:
+        """The numbers of the passages with some ids; ids that are not there are left out."""
+        marks = ", ".join("?" * len(identifiers))
+        rows = self._all(f"SELECT {ROW} FROM meta WHERE id IN ({marks})", identifiers, steps=len(identifiers))
+        found = {self._passage(row).id: int(row[0]) for row in rows}
+        if not found.keys() <= set(identifiers):
+            raise damaged(self.path, "looking for ids leads to others")
+        return found
+
+    def matching(self, condition: str, values: Sequence[str | int | float]) -> npt.NDArray[np.bool_]:
+        """(N,) which passages meet an SQL condition on ``fields``; remembered for the last conditions.
 
         Args:
             condition: SQL of our own making; what users give comes in ``values``.
             values: what stands for each ``?``.
         """
-        rows = self._all(f"SELECT {ROW} FROM meta WHERE {condition} ORDER BY number", values)
-        for row in rows:
-            self._passage(row)
-        return [int(row[0]) for row in rows]
+        key = (condition, *((type(value), value) for value in values))
+        mask = self._matching.pop(key, None)
+        if mask is None:
+            rows = self._all(f"SELECT {ROW} FROM meta WHERE {condition}", values, steps=1 + len(values))
+            for row in rows:
+                self._passage(row)
+            mask = np.zeros(self.count, dtype=np.bool_)
+            mask[[int(row[0]) for row in rows]] = True
+        self._matching[key] = mask
+        while len(self._matching) > CONDITIONS_KEPT:
+            self._matching.pop(next(iter(self._matching)), None)
+        return mask
 
     def all_passages(self, *, texts: bool = False) -> Iterator[Passage]:
         """Every passage, in order of number."""
