@@ -353,12 +353,13 @@ def index_collection(
             truncated += chunk.truncated
             yield chunk.embeddings
 
-    to_name, to_store = tee(passages, 2)
+    to_name, to_store, to_filter = tee(passages, 3)
     index = Index.create(
         path,
         embeddings,
         ids=(passage.id for passage in to_name),
         texts=(passage.text for passage in to_store),
+        metadata=(passage.metadata for passage in to_filter),
         encoder=encoder.identity,
         nbits=nbits,
         codec=codec,

@@ -75,6 +75,13 @@ class Passage(NamedTuple):
     part: Part | None = None
 
 
+class RowProblem(NamedTuple):
+    """What is wrong with a file of passages, and the ids that are affected, if they can be told."""
+
+    text: str
+    ids: list[str]
+
+
 def checked_passage(passage: Passage) -> Passage:
     """The passage itself, if it can be stored.
 
@@ -290,21 +297,24 @@ class PassageFile:
                 passage = self._passage(row)
                 yield passage._replace(text=self._text_of(row)) if texts else passage
 
-    def problems(self) -> list[str]:
-        """What SQLite's own check and every row's checksum say; empty where all is well."""
+    def problems(self, *, full: bool = True) -> list[RowProblem]:
+        """What SQLite's own check and, with ``full``, every row's checksum say; empty where all is well."""
+        check = "integrity_check" if full else "quick_check"
         try:
-            found = [_text(row[0]) or "" for row in self._all("PRAGMA integrity_check", steps=20)]
-            found = [] if found == ["ok"] else found
+            found = [_text(row[0]) or "" for row in self._all(f"PRAGMA {check}", steps=20)]
         except IndexDamagedError as error:
-            return [str(error)]
-        for number in range(self.count):
+            found = [str(error)]
+        problems = [] if found == ["ok"] else [RowProblem(text, []) for text in found]
+        for number in range(self.count if full else 0):
+            identifier: list[str] = []
             try:
+                identifier = self.ids([number])
                 passage = self.passage(number)
                 if self.number(passage.id) != number:
-                    found.append(f"{self.path}: the id of passage {number} does not lead to it")
+                    raise damaged(self.path, f"the id of passage {number} does not lead to it")
             except IndexDamagedError as error:
-                found.append(str(error))
-        return found
+                problems.append(RowProblem(str(error), identifier))
+        return problems
 
     def _meta(self, number: int) -> tuple[Any, ...]:
         for row in self._all(f"SELECT {ROW} FROM meta WHERE number = ?", (int(number),)):
