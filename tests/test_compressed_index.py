@@ -32,7 +32,7 @@ def test_what_goes_in_comes_out(compressed):
     assert compressed.dim == 16
     assert compressed.n_tokens == sum(map(len, DOCUMENTS))
     assert list(compressed.ids()) == IDS
-    assert compressed.storage in ("1 bits", "2 bits", "4 bits", "8 bits")
+    assert compressed.storage in {f"{bits} bits, grid" for bits in (1, 2, 4, 8)} | {"4 bits, buckets"}
 
 
 def test_vectors_come_back_nearly(compressed):
@@ -41,7 +41,8 @@ def test_vectors_come_back_nearly(compressed):
         cosine = (compressed.vectors(number) * document).sum(axis=1) / np.linalg.norm(
             compressed.vectors(number), axis=1
         )
-        assert cosine.min() > {1: 0.5, 2: 0.8, 4: 0.97, 8: 0.9998}[bits]
+        least = {1: 0.5, 2: 0.8, 4: 0.97, 8: 0.9998}[bits]
+        assert cosine.min() > (least if "grid" in compressed.storage else 0.9)
 
 
 @pytest.mark.parametrize("codec", ["grid", "buckets"])
@@ -53,7 +54,8 @@ def test_with_eight_bits_and_everything_opened_scores_are_those_of_the_exact_eng
         query = unit_rows(RANDOM, 4, 16) + document[:1]
         expected = dict(exact.search(query, k=60, recipe=recipe, k_prime=exact.n_tokens))
         found = dict(index.search(query, k=60, recipe=recipe, **everything))
-        assert found == pytest.approx(expected, abs=0.02 * len(query))
+        error = 0.02 if codec == "grid" else 0.05  # of buckets, the outermost are wide
+        assert found == pytest.approx(expected, abs=error * len(query))
 
 
 @pytest.mark.parametrize("recipe", [XTR, COLBERT], ids=["xtr", "maxsim"])
@@ -188,7 +190,7 @@ def test_with_everything_opened_the_ten_best_are_the_exact_engines_within_the_bo
         query = unit_rows(RANDOM, 2, 16) + document[:1]
         assert not exact.similarity_error_bounds(query).any()
         bound = compressed.similarity_error_bounds(query).mean()
-        assert np.isfinite(bound) == (compressed.storage in ("4 bits", "8 bits"))
+        assert np.isfinite(bound) == (compressed.storage in ("4 bits, grid", "8 bits, grid"))
         expected = exact.search(query, recipe=COLBERT, reduction="mean")
         found = compressed.search(query, nprobe="all", k_prime=compressed.n_tokens)
         assert np.abs(found.scores - expected.scores).max() <= bound

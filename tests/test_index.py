@@ -131,9 +131,10 @@ NAN = np.full((2, 8), np.nan, np.float32)
         (DOCUMENTS[:1], {"texts": ["\ud83d"]}, r"The passage '0' holds half a surrogate pair"),
     ],
 )
-def test_what_cannot_be_indexed_is_refused_and_nothing_is_left(tmp_path, documents, more, message):
+@pytest.mark.parametrize("nbits", [16, 4])
+def test_what_cannot_be_indexed_is_refused_and_nothing_is_left(tmp_path, documents, more, message, nbits):
     with pytest.raises(InputError, match=message):
-        Index.create(tmp_path / "idx", [documents], **more)
+        Index.create(tmp_path / "idx", [documents], **({"nbits": nbits} | more))
     assert list(tmp_path.iterdir()) == []
 
 

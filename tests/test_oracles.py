@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.compressed.building import built
 from tests.conftest import clustered, one, random_corpus, unit_rows, whole
 from xtrkit.indexing.codec import GridCodec
-from xtrkit.indexing.compressed_format import open_compressed
-from xtrkit.indexing.postings import build
 from xtrkit.kernels import reference_codes as twin
 from xtrkit.recipes import COLXTR, XTR
 from xtrkit.scoring import cost, xtr
@@ -24,7 +23,7 @@ from xtrkit.search_compressed import DEFAULT, Effort, evidence, search, search_b
 from xtrkit.token_retrieval.centroid import choose_clusters, decompressed, open_clusters, quantised
 from xtrkit.token_retrieval.error import residual_error_bounds, similarity_error_bounds
 from xtrkit.token_retrieval.exact import retrieve_tokens
-from xtrkit.values import Ragged, TokenVectors, offsets_of
+from xtrkit.values import TokenVectors, offsets_of
 
 RANDOM = np.random.default_rng(4)
 LENGTHS = RANDOM.integers(1, 9, 50)
@@ -34,9 +33,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 @pytest.fixture(scope="module", params=[2, 4, 8])
 def corpus(request, tmp_path_factory):
-    path = tmp_path_factory.mktemp("compressed")
-    build([Ragged(ROWS, LENGTHS)], path, nbits=request.param)
-    return clustered(open_compressed(path))
+    return clustered(built(tmp_path_factory.mktemp("compressed") / "index", ROWS, LENGTHS, request.param))
 
 
 def reconstructed_sums(corpus, query):
@@ -85,9 +82,7 @@ def test_oracle_6_with_more_bits_colxtr_approaches_the_exact_engine(tmp_path):
     (expected,) = search_exactly(exact, one(query), 50, COLXTR.but(k_prime=LENGTHS.sum()))
     by_number, errors = dict(zip(expected.documents.tolist(), expected.scores.tolist(), strict=True)), []
     for bits in (1, 2, 4, 8):
-        (tmp_path / str(bits)).mkdir()
-        build([Ragged(ROWS, LENGTHS)], tmp_path / str(bits), nbits=bits)
-        corpus = clustered(open_compressed(tmp_path / str(bits)))
+        corpus = clustered(built(tmp_path / str(bits), ROWS, LENGTHS, bits))
         effort = Effort(corpus.n_clusters, corpus.n_tokens, Estimate("retrieved"), reduction="sum", shared=True)
         documents, scores = search(corpus, query, 50, "xtr", effort)
         errors.append(max(abs(by_number[d] - s) for d, s in zip(documents.tolist(), scores, strict=True)))
@@ -152,7 +147,7 @@ def test_oracle_11_postings_are_sorted_by_centroid_then_document(corpus):
     cluster = np.searchsorted(index.offsets, rows, side="right") - 1
     centroids = index.centroid_vectors[cluster] * index.centroid_scales[cluster, np.newaxis]
     residuals = (ROWS.astype(np.float16).astype(np.float32) @ index.rotation - centroids).astype(np.float32)
-    codes, scales = GridCodec(index.bits).encode(residuals)
+    codes, scales = index.codec.encode(residuals, np.zeros_like(residuals))
     np.testing.assert_array_equal(index.codes[rows], codes)
     np.testing.assert_array_equal(index.scales[rows], scales)
     np.testing.assert_array_equal(index.documents[rows], np.repeat(np.arange(len(LENGTHS)), LENGTHS))
@@ -184,8 +179,7 @@ def test_oracle_12_the_order_of_clusters_changes_nothing(corpus, seed):
 @pytest.mark.parametrize("scoring", ["xtr", "maxsim"])
 def test_oracle_12_the_number_of_threads_changes_nothing_and_ties_go_to_the_lower_number(tmp_path, scoring):
     twice = np.concatenate([ROWS, ROWS])  # every document a second time: nothing but ties
-    build([Ragged(twice, np.concatenate([LENGTHS, LENGTHS]))], tmp_path)
-    corpus = clustered(open_compressed(tmp_path))
+    corpus = clustered(built(tmp_path / "index", twice, np.concatenate([LENGTHS, LENGTHS])))
     queries = [unit_rows(RANDOM, 4, 16) for _ in range(6)]
     effort = replace(DEFAULT, nprobe=4, candidates=100)
     alone = search_batch(corpus, queries, 40, scoring, effort)
@@ -229,8 +223,9 @@ def test_oracle_18_a_real_search_stays_within_the_closed_forms(seed, k_prime):
 def test_no_residual_is_farther_than_the_codecs_bound(seed, dim, bits, size):
     random = np.random.default_rng(seed)
     residuals = (size * random.standard_t(2, size=(20, dim))).astype(np.float32)  # some components far out
-    codes, scales = GridCodec(bits).encode(residuals)
-    errors = np.linalg.norm(residuals - GridCodec(bits).decode(codes, scales, dim), axis=1)
+    nothing = np.zeros_like(residuals)
+    codes, scales = GridCodec(bits).encode(residuals, nothing)
+    errors = np.linalg.norm(residuals - GridCodec(bits).decode(codes, scales, nothing), axis=1)
     assert (errors <= residual_error_bounds(scales, bits, dim) * (1 + 1e-5)).all()
 
 

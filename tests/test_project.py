@@ -55,7 +55,7 @@ def test_every_command_is_in_the_readme():
     from xtrkit.cli.app import app
 
     for command in app.registered_commands:
-        assert f"xtrkit {command.callback.__name__}" in readme()
+        assert f"xtrkit {command.name or command.callback.__name__}" in readme()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.compressed.building import built
 from tests.conftest import one, random_corpus, unit_rows
-from xtrkit.indexing.compressed_format import CompressedTokens, open_compressed
-from xtrkit.indexing.postings import build
+from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.gathering import ROWS_PER_MARK
 from xtrkit.recipes import COLBERT, XTR
 from xtrkit.scoring.estimation import estimate_named
@@ -19,7 +19,7 @@ from xtrkit.search_compressed import DEFAULT, Effort, evidence, search
 from xtrkit.token_retrieval.centroid import decompressed
 from xtrkit.token_retrieval.corpus import ClusteredCorpus, ExactCorpus
 from xtrkit.token_retrieval.exact import retrieve_tokens
-from xtrkit.values import Ragged, Segment, TokenVectors, offsets_of
+from xtrkit.values import Segment, TokenVectors, offsets_of
 
 RANDOM = np.random.default_rng(21)
 LENGTHS = RANDOM.integers(1, 9, 60)
@@ -29,9 +29,7 @@ EVERY_WAY = [("xtr", name) for name in ("min", "found", "centroid", "none", "0.2
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    path = tmp_path_factory.mktemp("compressed")
-    build([Ragged(unit_rows(RANDOM, LENGTHS.sum(), 16), LENGTHS)], path, nbits=4)
-    return open_compressed(path)
+    return built(tmp_path_factory.mktemp("compressed") / "index", unit_rows(RANDOM, LENGTHS.sum(), 16), LENGTHS)
 
 
 def part_of(index: CompressedTokens, kept) -> CompressedTokens:

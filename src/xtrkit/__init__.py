@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xtrkit.recipes import COLBERT, COLBERTV2, COLXTR, XTR, Recipe
     from xtrkit.retriever import Retriever
     from xtrkit.values import Ragged, Ranking
+    from xtrkit.warming import warm_up
 
 _HOMES = {
     "COLBERT": "xtrkit.recipes",
@@ -32,6 +33,7 @@ _HOMES = {
     "XTR": "xtrkit.recipes",
     "XtrkitError": "xtrkit.errors",
     "load_encoder": "xtrkit.encoding.load",
+    "warm_up": "xtrkit.warming",
 }
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
     "Retriever",
     "XtrkitError",
     "load_encoder",
+    "warm_up",
 ]
 
 

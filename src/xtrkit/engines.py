@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from xtrkit import search as exact_search
 from xtrkit import search_compressed
+from xtrkit.indexing.codec import name_of
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.indexing.store import Store
 from xtrkit.recipes import Recipe
@@ -53,7 +54,7 @@ class Engine(Protocol):
 
     @property
     def storage(self) -> str:
-        """How vectors are kept, such as "float16" or "4 bits"."""
+        """How vectors are kept, such as "float16" or "4 bits, grid"."""
 
     @property
     def document_offsets(self) -> npt.NDArray[np.int64]:
@@ -127,7 +128,8 @@ class CompressedEngine:
 
     def __init__(self, segments: Sequence[Segment[CompressedTokens]]) -> None:
         self._corpus = ClusteredCorpus(segments)
-        self.storage = f"{self._corpus.clusters.bits} bits"
+        codec = self._corpus.clusters.codec
+        self.storage = f"{codec.bits} bits, {name_of(codec)}"
 
     @property
     def n_tokens(self) -> int:

@@ -14,6 +14,8 @@ from xtrkit.engines import Engine, Evidence, engine_of
 from xtrkit.errors import InputError
 from xtrkit.indexing.creating import write_store
 from xtrkit.indexing.documents import Batches
+from xtrkit.indexing.importing import write_stanford
+from xtrkit.indexing.stanford import StanfordIndex
 from xtrkit.indexing.store import EXACT_BITS, Store
 from xtrkit.indexing.writer import IndexWriter, WriteSummary, compact
 from xtrkit.progress import Advance, Reporter
@@ -99,6 +101,38 @@ class Index:
             reporter=Reporter(progress),
             n_documents=n_documents,
         )
+        return cls.open(target)
+
+    @classmethod
+    def from_stanford(
+        cls,
+        path: str | Path,
+        source: str | Path,
+        *,
+        passages: Iterable[tuple[str, str | None] | tuple[str, str | None, Fields | None]] | None = None,
+        overwrite: bool = False,
+        progress: bool = False,
+    ) -> Index:
+        """Make an index of one that Stanford's ColBERT made (ColBERTv2, PLAID), and open it.
+
+        Centroids, buckets and codes are taken over as they are; torch is not needed, and no code in the files is run.
+
+        Args:
+            path: directory to make.
+            source: directory of the other index, with ``metadata.json`` in it.
+            passages: id and text of each passage, and metadata where there is some, in the order of the other index, ids unique; "0", "1", … and no
+                texts where they are left out.
+            overwrite: replace an index that is there already, once the new one is complete.
+            progress: show on standard error how it goes on.
+
+        Raises:
+            IndexExistsError: something is at ``path`` already.
+            IndexFormatError: there is no such index at ``source``, or it is damaged.
+            InputError: it has more passages than were given, or fewer.
+        """
+        target = Path(path)
+        other = StanfordIndex.open(Path(source))
+        write_stanford(target, other, passages=passages, overwrite=overwrite, reporter=Reporter(progress))
         return cls.open(target)
 
     @classmethod
@@ -195,7 +229,7 @@ class Index:
 
     @property
     def storage(self) -> str:
-        """How the vectors are kept, such as "float16" or "4 bits"."""
+        """How the vectors are kept, such as "float16" or "4 bits, grid"."""
         return self._engine.storage
 
     @property

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, tee
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,14 +18,18 @@ from xtrkit.errors import InputError, ModelError
 from xtrkit.explain import Match, matches_from_hits, matches_from_vectors
 from xtrkit.index import Index, Subset, Where
 from xtrkit.indexing.creating import check_free
+from xtrkit.indexing.estimate import estimated, told
 from xtrkit.indexing.store import EXACT_BITS
-from xtrkit.progress import progress_bar
+from xtrkit.progress import Reporter, progress_bar
 from xtrkit.recipes import XTR, Recipe, check_k
 from xtrkit.reranking.base import DEPTH, Reranker, check_depth, rerank
 from xtrkit.reranking.load import load_reranker
 from xtrkit.search import Found
 from xtrkit.stopwatch import Stopwatch
 from xtrkit.values import FloatArray, Ragged, Ranking
+
+SURVEYED = 256
+"""Passages whose tokens are counted, to tell how large an index will be."""
 
 
 @dataclass(frozen=True)
@@ -344,7 +349,10 @@ def index_collection(
     if isinstance(passages, Iterator):
         raise InputError("Passages are read twice, which an iterator can't be: give a collection or a list.")
     check_free(Path(path), overwrite=overwrite)
-    n_passages, truncated = check_passages(passages), 0
+    survey = _surveyed(passages)
+    if progress:
+        Reporter(shown=True).note(_expectation(survey, encoder, nbits, Path(path)))
+    truncated = 0
 
     def embeddings(first: int) -> Iterator[Ragged]:
         nonlocal truncated
@@ -365,10 +373,45 @@ def index_collection(
         codec=codec,
         overwrite=overwrite,
         progress=progress,
-        n_documents=n_passages,
+        n_documents=survey.n_passages,
     )
     with index:
-        return IndexingSummary(n_passages, index.n_tokens, truncated)
+        return IndexingSummary(survey.n_passages, index.n_tokens, truncated)
+
+
+class _Survey(NamedTuple):
+    """What a collection is like: its passages, the bytes of their ids and texts, and some of the texts."""
+
+    n_passages: int
+    text_bytes: int
+    sample: list[str]
+
+
+def _surveyed(passages: Iterable[Passage]) -> _Survey:
+    """Check all passages, and draw ``SURVEYED`` texts of them by chance."""
+    random, text_bytes = Random(0), 0
+    sample: list[str] = []
+
+    def passing() -> Iterator[Passage]:
+        nonlocal text_bytes
+        for seen, passage in enumerate(passages, start=1):
+            text_bytes += len(passage.id) + len(passage.text.encode())
+            if len(sample) < SURVEYED:
+                sample.append(passage.text)
+            elif (place := random.randrange(seen)) < SURVEYED:
+                sample[place] = passage.text
+            yield passage
+
+    return _Survey(check_passages(passing()), text_bytes, sample)
+
+
+def _expectation(survey: _Survey, encoder: Encoder, nbits: int, path: Path) -> str:
+    """A sentence about the index that is to be."""
+    per_text = sum(len(encoder.document_tokens(text)) for text in survey.sample) / len(survey.sample)
+    n_tokens = round(per_text * survey.n_passages)
+    bits = None if nbits == EXACT_BITS else nbits
+    expected = estimated(n_tokens, survey.n_passages, survey.text_bytes, encoder.identity.dim, bits)
+    return told(expected, n_tokens, survey.n_passages, path)
 
 
 def _check_same_encoder(index: Index, encoder: Encoder) -> None:

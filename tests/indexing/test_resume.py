@@ -14,7 +14,7 @@ import pytest
 from xtrkit.errors import IndexLockedError, InputError
 from xtrkit.index import Index
 from xtrkit.indexing import spool as spools
-from xtrkit.indexing.store import write_store
+from xtrkit.indexing.creating import write_store
 from xtrkit.progress import Reporter
 
 N = 90

@@ -118,22 +118,30 @@ def index(
     from xtrkit.collection import open_collection
     from xtrkit.encoding import load_encoder
     from xtrkit.indexing.creating import check_free
+    from xtrkit.indexing.spool import workplace_of
     from xtrkit.retriever import index_collection
 
     passages = open_collection(collection)
     check_free(index, overwrite=overwrite)
     begin = time.perf_counter()
     encoder = load_encoder(model)
-    summary = index_collection(
-        passages,
-        index,
-        encoder,
-        batch_size=batch_size,
-        nbits=nbits,
-        codec=codec,
-        overwrite=overwrite,
-        progress=not as_json,
-    )
+    try:
+        summary = index_collection(
+            passages,
+            index,
+            encoder,
+            batch_size=batch_size,
+            nbits=nbits,
+            codec=codec,
+            overwrite=overwrite,
+            progress=not as_json,
+        )
+    except KeyboardInterrupt:
+        if (workplace := workplace_of(index.resolve())).exists():
+            typer.echo(
+                f"Stopped. The same command goes on where this one was; if you will not, remove {workplace}.", err=True
+            )
+        raise typer.Exit(130) from None
     seconds = time.perf_counter() - begin
     if as_json:
         _print_json({"index": str(index), "seconds": seconds, **vars(summary)})
@@ -147,6 +155,42 @@ def index(
             f"{summary.truncated:,} of the passages encoded in this run were longer than the model's window and were "
             "cut off at its end."
         )
+
+
+@app.command(name="import")
+def import_index(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="STANFORD_DIR", help="Index directory with metadata.json in it.", show_default=False),
+    ],
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="Directory to make.", show_default=False)],
+    collection: Annotated[
+        Path | None,
+        typer.Option(
+            help="The collection that it was made of, for ids and texts: as for [bold]xtrkit index[/]. Without it "
+            "passages are numbered.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there already.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make an index of one that Stanford's ColBERT made (ColBERTv2, PLAID), codes and all.
+
+    Example: [bold]xtrkit import experiments/msmarco/indexes/msmarco.nbits=2 idx --collection collection.tsv[/]
+    """
+    from xtrkit.collection import check_passages, open_collection
+    from xtrkit.index import Index
+
+    passages = None if collection is None else open_collection(collection)
+    if passages is not None:
+        check_passages(passages)
+    with Index.from_stanford(index, source, passages=passages, overwrite=overwrite, progress=not as_json) as made:
+        facts = {"index": str(index), "passages": len(made), "tokens": made.n_tokens, "storage": made.storage}
+    if as_json:
+        _print_json(facts)
+    else:
+        out.print(f"Imported {facts['passages']:,} passages ({facts['tokens']:,} tokens, {facts['storage']}).")
 
 
 @app.command()
@@ -292,6 +336,18 @@ def info(index: IndexPath, as_json: Json = False) -> None:
         _print_json(facts)
     else:
         render.print_facts(out, facts)
+
+
+@app.command(name="warm-up")
+def warm_up(as_json: Json = False) -> None:
+    """Compile the kernels ahead of the first search; the machine code is kept on disk."""
+    from xtrkit.warming import warm_up
+
+    seconds = warm_up()
+    if as_json:
+        _print_json({"seconds": seconds})
+    else:
+        out.print(f"Kernels are compiled ({seconds:.1f} s).")
 
 
 @app.command()

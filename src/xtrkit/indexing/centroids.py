@@ -142,11 +142,16 @@ def _refined(rows: Floats, tree: CentroidTree, rounds: int, seed: int, advance: 
 
 def grouped(centroids: Floats, seed: int) -> CentroidTree:
     """Put (C, d) centroids into about √C groups of their likes."""
+    return grouped_in_order(centroids, seed)[0]
+
+
+def grouped_in_order(centroids: Floats, seed: int) -> tuple[CentroidTree, npt.NDArray[np.int64]]:
+    """:func:`grouped`, and (C,) the number that each centroid of the tree had before."""
     groups = _kmeans(centroids, _group_count(len(centroids)), 6, np.random.default_rng(seed))
     group_of = _nearest(centroids, groups)
     order = np.argsort(group_of, kind="stable")
     sizes = np.bincount(group_of, minlength=len(groups))
-    return CentroidTree(groups, offsets_of(sizes), np.ascontiguousarray(centroids[order]))
+    return CentroidTree(groups, offsets_of(sizes), np.ascontiguousarray(centroids[order])), order
 
 
 def _group_count(n_centroids: int) -> int:

@@ -103,9 +103,7 @@ def _write_files(
     building: Path, spool: Spool, codec: Codec | None, encoder: EncoderIdentity | None, reporter: Reporter
 ) -> Manifest:
     """Write all files of a first generation but its manifest."""
-    discarded(building)
-    with storage_errors(building, "making it"):
-        building.mkdir()
+    fresh(building)
     if codec is None:
         segment, _ = write_segment(building, 1, spool, spool.documents(), None, reporter=reporter)
         return Manifest(1, creator(), Properties(spool.dim, EXACT_BITS, encoder=encoder).record(), None, (segment,))
@@ -118,6 +116,14 @@ def _write_files(
         spool.dim, codec.bits, name_of(codec), encoder, spool.n_tokens, error / max(spool.n_tokens, 1)
     )
     return Manifest(1, creator(), properties.record(), file, (segment,))
+
+
+def fresh(building: Path) -> Path:
+    """An empty directory in which an index is made."""
+    with storage_errors(building, "making it"):
+        discarded(building)
+        building.mkdir()
+    return building
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from xtrkit.kernels.codes import CACHE_LINE, products, scores_of_products, vector_products
 from xtrkit.kernels.jit import kernel
 from xtrkit.kernels.prefetch import prefetch
+from xtrkit.kernels.tables import Table, table_products
 
 BINS = 512
 SLOT_WORDS = 4
@@ -207,6 +208,7 @@ def score_clusters(
     documents: npt.NDArray[np.int32],
     offsets: npt.NDArray[np.int64],
     bits: int,
+    table: Table,
     live: npt.NDArray[np.bool_],
     first_document: int,
     clusters: npt.NDArray[np.int32],
@@ -228,6 +230,7 @@ def score_clusters(
         documents: see above.
         offsets: (C + 1,) rows of each cluster.
         bits: bits a dimension.
+        table: what bytes of codes stand for; empty where codes are affine.
         live: (N,) documents that are alive; empty where all are.
         first_document: what is added to the documents' numbers.
         clusters: (n, nprobe) of :func:`nearest_clusters`, with scores and counts.
@@ -245,28 +248,31 @@ def score_clusters(
     largest = _largest(offsets, clusters, counts)
     sums, inside = np.empty(largest, dtype=np.int32), np.empty(largest, dtype=np.uint32)
     of_all = inside.view(np.float32)
+    units = np.empty(codes.shape[1], dtype=table.units.dtype)
+    levels = units.view(table.levels.dtype)
     for i in range(len(query)):
         for probe in range(counts[i]):
             first, last = offsets[clusters[i, probe]], offsets[clusters[i, probe] + 1]
             following, at, size = offsets[clusters[i, min(probe + 1, counts[i] - 1)]], places[i, probe], last - first
-            products(codes, first, last, following, query[i], bits, sums)
+            score, scale, offset = np.float32(cluster_scores[i, probe]), query_scales[i], query_offsets[i]
+            if len(table.units):
+                # scale_t · (centroid + step · levels): the centroid's score goes where an affine code's offset is.
+                table_products(codes, first, last, following, query[i], table, units, levels, sums)
+                scale *= table.step
+                score, offset = np.float32(0), -score / scale
+            else:
+                products(codes, first, last, following, query[i], bits, sums)
             for row in range(following, following + size, CACHE_LINE // 2):
                 prefetch(halves, row)
             for row in range(following, following + size, CACHE_LINE // 4):
                 prefetch(documents, row)
             if len(live):
-                scores_of_products(
-                    sums, size, halves, first, cluster_scores[i, probe], query_scales[i], query_offsets[i],
-                    inside, of_all,
-                )  # fmt: skip
+                scores_of_products(sums, size, halves, first, score, scale, offset, inside, of_all)
                 places[i, probe] += _keep_living(
                     of_all[:size], documents[first:last], live, first_document, scores[at:], hit_documents[at:]
                 )
                 continue
-            scores_of_products(
-                sums, size, halves, first, cluster_scores[i, probe], query_scales[i], query_offsets[i],
-                score_bits[at:], scores[at:],
-            )  # fmt: skip
+            scores_of_products(sums, size, halves, first, score, scale, offset, score_bits[at:], scores[at:])
             number = np.int32(first_document)
             for j in range(size):
                 hit_documents[at + j] = documents[first + j] + number

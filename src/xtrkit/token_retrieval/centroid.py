@@ -31,7 +31,7 @@ class QuantisedQuery:
     Attributes:
         tokens: (n, d) int16, p.
         scales: (n,) float32.
-        offsets: (n,) float32, (2^b − 1) / 2 · Σ_j p_ij: what the codes' zero point adds to every product.
+        offsets: (n,) float32, zero point · Σ_j p_ij: what the codes' zero point adds to every product.
     """
 
     tokens: npt.NDArray[np.int16]
@@ -81,7 +81,7 @@ def quantised(query: FloatArray, index: CompressedTokens) -> QuantisedQuery:
     rotated = np.asarray(query, dtype=np.float32) @ index.rotation
     scales = np.maximum(np.abs(rotated).max(axis=1, initial=0) / np.float32(QUERY_LIMIT), np.float32(1e-30))
     tokens = np.rint(rotated / scales[:, np.newaxis]).astype(np.int16)
-    offset = np.float32((2**index.bits - 1) / 2)
+    offset = np.float32(index.codec.zero_point)
     return QuantisedQuery(tokens, scales.astype(np.float32), offset * tokens.sum(axis=1, dtype=np.float32))
 
 
@@ -137,7 +137,7 @@ def open_clusters(corpus: ClusteredCorpus, query: QuantisedQuery, chosen: Chosen
     for first_document, segment in zip(corpus.first_documents, corpus.segments, strict=True):
         tokens = segment.tokens
         score_clusters(
-            tokens.codes, tokens.scales.view(np.uint16), tokens.documents, tokens.offsets, tokens.bits,
+            tokens.codes, tokens.scales.view(np.uint16), tokens.documents, tokens.offsets, tokens.bits, tokens.table,
             segment.live, first_document, chosen.clusters, chosen.scores, chosen.counts,
             query.tokens, query.scales, query.offsets, places, scores.view(np.uint32), scores, documents,
         )  # fmt: skip
@@ -168,7 +168,7 @@ def sums_over_all_tokens(
     for first, segment, here in zip(corpus.first_documents, corpus.segments, corpus.by_segment(documents), strict=True):
         tokens, of_segment = segment.tokens, np.empty(len(here), dtype=np.float64)
         sums_of_max(
-            tokens.codes, tokens.scales.view(np.uint16), tokens.offsets, tokens.marks, tokens.bits,
+            tokens.codes, tokens.scales.view(np.uint16), tokens.offsets, tokens.marks, tokens.bits, tokens.table,
             tokens.centroid_vectors, tokens.centroid_scales, tokens.positions, tokens.document_offsets,
             (documents[here] - first).astype(np.int32), query.tokens, query.scales, most, of_segment,
         )  # fmt: skip

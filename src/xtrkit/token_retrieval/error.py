@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xtrkit.indexing.codec import GridCodec
 from xtrkit.kernels.codes import QUERY_LIMIT
 from xtrkit.token_retrieval.corpus import ClusteredCorpus
 from xtrkit.values import FloatArray
@@ -59,9 +60,11 @@ def similarity_error_bounds(corpus: ClusteredCorpus, query: FloatArray) -> npt.N
         query: (n, d) token embeddings.
 
     Returns:
-        (n,) bounds.
+        (n,) bounds; infinite for codecs without one, such as ColBERTv2's, whose outermost buckets have no end.
     """
     index = corpus.clusters
+    if not isinstance(index.codec, GridCodec):
+        return np.full(len(query), np.inf)
     largest = np.array([segment.tokens.scales.max(initial=0) for segment in corpus.segments]).max(keepdims=True)
     of_codec = residual_error_bounds(largest, index.bits, index.dim)[0]
     rotated = query.astype(np.float64) @ index.rotation
