@@ -15,6 +15,7 @@ from xtrkit.errors import InputError
 from xtrkit.indexing.creating import write_store
 from xtrkit.indexing.documents import Batches
 from xtrkit.indexing.importing import write_stanford
+from xtrkit.indexing.merging import LivingRows, Source
 from xtrkit.indexing.stanford import StanfordIndex
 from xtrkit.indexing.store import EXACT_BITS, Store
 from xtrkit.indexing.writer import IndexWriter, WriteSummary, compact
@@ -120,8 +121,8 @@ class Index:
         Args:
             path: directory to make.
             source: directory of the other index, with ``metadata.json`` in it.
-            passages: id and text of each passage, and metadata where there is some, in the order of the other index, ids unique; "0", "1", … and no
-                texts where they are left out.
+            passages: id, text and, where there is some, metadata of each passage, in the order of the other index, ids
+                unique; "0", "1", … and no texts where they are left out.
             overwrite: replace an index that is there already, once the new one is complete.
             progress: show on standard error how it goes on.
 
@@ -275,6 +276,15 @@ class Index:
     def vectors(self, number: int) -> FloatArray:
         """The (m, d) token vectors of the document with a number; decompressed where they are compressed."""
         return self._engine.vectors(number)
+
+    def living_rows(self) -> LivingRows:
+        """The token vectors of all living documents, to be read block after block; decompressed where need be."""
+        live = [
+            segment.live if len(segment.live) else np.ones(segment.facts.documents, bool)
+            for segment in self._store.segments
+        ]
+        sources = [Source(segment, mask) for segment, mask in zip(self._store.segments, live, strict=True)]
+        return LivingRows(sources, self.dim)
 
     def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
         """(n,) how far the similarities of each query token can be from those with the vectors that were indexed.

@@ -10,9 +10,8 @@ from xtrkit.collection import Passage, check_passages
 from xtrkit.encoding.base import Encoder
 from xtrkit.errors import InputError
 from xtrkit.indexing.checking import replace_segment
-from xtrkit.indexing.compressed_format import open_quantiser
 from xtrkit.indexing.segments import RowsInMemory, write_segment
-from xtrkit.indexing.store import Properties
+from xtrkit.indexing.store import Properties, opened_quantiser
 from xtrkit.indexing.writer import WriteSummary
 from xtrkit.progress import progress_bar
 from xtrkit.retriever import Retriever
@@ -83,9 +82,7 @@ def encode_anew(
         properties = Properties.of(manifest, path)
         if properties.encoder is None or properties.encoder.fingerprint != encoder.identity.fingerprint:
             raise InputError(f"The index at {path} was not made with this model: name the one that made it.")
-        quantiser = None
-        if manifest.codec:
-            quantiser = open_quantiser(path / manifest.codec.name, str(properties.codec), properties.bits)
+        quantiser = opened_quantiser(path, manifest, properties)
         passages = _living(path, facts)
         encoded = len(passages)
         vectors = _encoded(passages, encoder, batch_size, progress)

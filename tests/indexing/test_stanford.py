@@ -184,5 +184,5 @@ def test_from_the_command_line_without_torch(tmp_path):
         [sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True, timeout=120, check=False
     )
     assert ran.returncode == 0, ran.stderr
-    assert "Imported 6 passages (20 tokens, 2 bits)" in ran.stdout
+    assert "Imported 6 passages (20 tokens, 2 bits" in ran.stdout
     assert Index.open(tmp_path / "idx").passage(5) == ("5", "text 5")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from xtrkit.cli import models, render
+from xtrkit.cli import maintain, models, render
 from xtrkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -211,6 +211,13 @@ def search(
     timings: Annotated[bool, typer.Option("--timings", help="Show what each stage of the search took.")] = False,
     rerank: Rerank = None,
     rerank_depth: RerankDepth = 100,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            help='Only passages whose metadata meet a condition, as JSON: [bold]{"year": {"$gte": 2020}}[/].',
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
     model: Model = None,
 ) -> None:
@@ -225,11 +232,19 @@ def search(
     check_k(k)
     check_threads(threads)
     check_query(query)
+    condition = maintain.parsed_filter(where)
     retriever, seconds = Retriever.open(index, model=model, reranker=rerank), dict[str, float]()
     if timings:
         retriever.search(query, k, recipe=recipe, rerank_depth=rerank_depth)  # loads kernels, found loaded afterwards
     hits = retriever.search(
-        query, k, recipe=recipe, explain=explain, threads=threads, seconds=seconds, rerank_depth=rerank_depth
+        query,
+        k,
+        where=condition,
+        recipe=recipe,
+        explain=explain,
+        threads=threads,
+        seconds=seconds,
+        rerank_depth=rerank_depth,
     )
     if as_json:
         shown = {"query": query, "index": str(index), "recipe": vars(recipe), "hits": render.hits_as_json(hits)}
@@ -391,3 +406,4 @@ def _print_json(value: Any) -> None:
 
 
 app.command()(models.rerank)
+maintain.register(app)

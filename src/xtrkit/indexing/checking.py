@@ -7,19 +7,21 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from xtrkit.errors import IndexFormatError, InputError, StorageError, XtrkitError
-from xtrkit.indexing.compressed_format import CompressedTokens, open_quantiser
+from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.indexing.creating import creator
-from xtrkit.indexing.store import Properties, open_segment
+from xtrkit.indexing.store import OpenedSegment, Properties, open_segment, opened_quantiser
 from xtrkit.storage.files import check_content, check_size, damaged, storage_errors
 from xtrkit.storage.generations import Pin, WriterLock, collect, commit, existing, roll_back
 from xtrkit.storage.manifest import LARGEST_MANIFEST, Manifest, SegmentFacts, decoded, manifest_name
 from xtrkit.storage.passages import PassageFile
 from xtrkit.storage.tombstones import read_tombstones
+from xtrkit.values import EncoderIdentity
 
 IDS_SHOWN = 1000
 
@@ -153,25 +155,19 @@ def _ids(path: Path, segment: SegmentFacts | None) -> list[str]:
 
 
 def _structure(path: Path, manifest: Manifest, *, full: bool, known: set[str]) -> Iterator[Problem]:
-    """What opening the index would find, file by file."""
+    """What opening the index would find, file by file, and with ``full`` what reading all of it would."""
+    owners = _owners(manifest)
     for file in manifest.files:
         if file.name not in known:
-            owner = _owners(manifest).get(file.name)
-            yield from _tried(lambda file=file: check_size(path, file), file.name, path, owner)  # type: ignore[misc]
+            yield from _tried(partial(check_size, path, file), file.name, path, owners.get(file.name))
     try:
         properties = Properties.of(manifest, path)
-    except IndexFormatError as error:
-        yield Problem(manifest_name(manifest.generation), None, str(error))
+        quantiser = opened_quantiser(path, manifest, properties)
+    except XtrkitError as error:
+        name = manifest.codec.name if manifest.codec else manifest_name(manifest.generation)
+        if name not in known:
+            yield Problem(name, None, str(error))
         return
-    quantiser = None
-    if manifest.codec:
-        try:
-            check_content(path, manifest.codec)
-            quantiser = open_quantiser(path / manifest.codec.name, str(properties.codec), properties.bits)
-        except XtrkitError as error:
-            if manifest.codec.name not in known:
-                yield Problem(manifest.codec.name, None, str(error))
-            return
     ids: set[str] = set()
     for segment in manifest.segments:
         try:
@@ -180,16 +176,20 @@ def _structure(path: Path, manifest: Manifest, *, full: bool, known: set[str]) -
             if not known & {file.name for file in segment.files}:
                 yield Problem(segment.vectors.name, segment.name, str(error), _ids(path, segment))
             continue
-        for problem in opened.passages.problems(full=full):
-            yield Problem(segment.passages.name, segment.name, problem.text, problem.ids)
-        if full:
-            if isinstance(opened.tokens, CompressedTokens) and not _is_consistent(opened.tokens):
-                text = str(damaged(path / segment.vectors.name, "documents and positions contradict each other"))
-                yield Problem(segment.vectors.name, segment.name, text, _ids(path, segment))
-            living = _ids_of(opened.passages, opened.live)
-            if twice := ids & living:
-                yield Problem(segment.passages.name, segment.name, "ids come twice", sorted(twice)[:IDS_SHOWN])
-            ids |= living
+        yield from _segment_problems(path, opened, full=full)
+        living = _ids_of(opened.passages, opened.live) if full else set()
+        if twice := ids & living:
+            yield Problem(segment.passages.name, segment.name, "ids come twice", sorted(twice)[:IDS_SHOWN])
+        ids |= living
+
+
+def _segment_problems(path: Path, opened: OpenedSegment, *, full: bool) -> Iterator[Problem]:
+    segment = opened.facts
+    for problem in opened.passages.problems(full=full):
+        yield Problem(segment.passages.name, segment.name, problem.text, problem.ids)
+    if full and isinstance(opened.tokens, CompressedTokens) and not _is_consistent(opened.tokens):
+        text = str(damaged(path / segment.vectors.name, "documents and positions contradict each other"))
+        yield Problem(segment.vectors.name, segment.name, text, _ids(path, segment))
 
 
 def _ids_of(passages: PassageFile, live: np.ndarray) -> set[str]:
@@ -211,6 +211,22 @@ def _is_consistent(tokens: CompressedTokens) -> bool:
     rows = tokens.positions.astype(np.int64)
     document_of = np.repeat(np.arange(tokens.n_documents), np.diff(tokens.document_offsets))
     return bool((np.bincount(rows, minlength=len(rows)) == 1).all() and (tokens.documents[rows] == document_of).all())
+
+
+def encoder_of(path: Path) -> EncoderIdentity:
+    """Which encoder made an index, whose segments may be damaged.
+
+    Raises:
+        InputError: it was made of embeddings.
+        IndexDamagedError: its manifest is damaged.
+    """
+    file = path / manifest_name(existing(path)[-1])
+    with storage_errors(file, "reading"):
+        manifest = decoded(file.read_bytes(), file)
+    encoder = Properties.of(manifest, path).encoder
+    if encoder is None:
+        raise InputError(f"The index at {path} was made of embeddings, so nothing can be encoded anew.")
+    return encoder
 
 
 def roll_back_to(path: Path, generation: int) -> int:

@@ -155,12 +155,11 @@ class Store:
         """
         pinned = pin(path, generation)
         manifest = pinned.manifest
-        properties, quantiser = Properties.of(manifest, path), None
-        if manifest.codec:
-            if before and before.pin.manifest.codec == manifest.codec:
-                quantiser = before.quantiser
-            else:
-                quantiser = _quantiser(path, manifest, properties)
+        properties = Properties.of(manifest, path)
+        if before and before.pin.manifest.codec == manifest.codec:
+            quantiser = before.quantiser
+        else:
+            quantiser = opened_quantiser(path, manifest, properties)
         known = {segment.facts.name: segment for segment in before.segments} if before else {}
         segments = tuple(
             open_segment(path, facts, properties, quantiser, known.get(facts.name)) for facts in manifest.segments
@@ -189,10 +188,15 @@ class Store:
         self.pin.close()
 
 
-def _quantiser(path: Path, manifest: Manifest, properties: Properties) -> Quantiser:
-    """What all segments share: small, and wrong in every score if wrong at all, so its hash is checked each time."""
+def opened_quantiser(path: Path, manifest: Manifest, properties: Properties) -> Quantiser | None:
+    """What all segments of a compressed index share: small, and every score depends on it, so its hash is checked.
+
+    Raises:
+        IndexDamagedError: the file is not what was written.
+        StorageError: it can't be read.
+    """
     if manifest.codec is None or properties.codec is None:
-        raise AssertionError
+        return None
     check_content(path, manifest.codec)
     quantiser = open_quantiser(path / manifest.codec.name, properties.codec, properties.bits)
     if quantiser.dim != properties.dim:

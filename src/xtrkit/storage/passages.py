@@ -94,7 +94,9 @@ def checked_passage(passage: Passage) -> Passage:
     if not identifier or "\0" in identifier:
         raise InputError(f"Ids must have at least one character and no NUL, got {identifier!r}.")
     if text is not None and not isinstance(text, str):
-        raise InputError(f"The text of {identifier!r} must be a string, got {type(text).__name__}.")
+        raise InputError(
+            f"Texts must be strings, got {text!r:.40} of type {type(text).__name__} for the id {identifier!r}."
+        )
     try:
         size = len(identifier.encode())
         (text or "").encode()
