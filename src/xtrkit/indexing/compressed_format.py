@@ -195,6 +195,8 @@ def open_quantiser(path: Path, codec: str, bits: int) -> Quantiser:
     _check_shapes(path, arrays, shapes)
     if not d or not c:
         raise damaged(path, "it has no dimensions, or no centroids")
+    if not all(np.isfinite(values).all() for values in arrays.values()):
+        raise damaged(path, "it has numbers that are not finite")
     group_offsets = _offsets(path, arrays.pop("group_sizes"), c)
     try:
         named = codec_named(codec, bits, parameters)

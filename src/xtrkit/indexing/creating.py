@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterable
@@ -9,7 +10,7 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from xtrkit.errors import IndexExistsError, InputError
+from xtrkit.errors import IndexExistsError, InputError, StorageError
 from xtrkit.indexing.codec import BITS, Codec, check_bits, codec_named, name_of
 from xtrkit.indexing.compressed_format import write_quantiser
 from xtrkit.indexing.documents import Batches, Inputs, spool_documents
@@ -75,7 +76,8 @@ def write_store(
     compression = None if nbits == EXACT_BITS else codec_named(codec, nbits)
     path = path.resolve()  # a symlink's target is replaced, not the link; "." has a name
     check_free(path, overwrite=overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with storage_errors(path.parent, "making it"):
+        path.parent.mkdir(parents=True, exist_ok=True)
     resumable, workplace = callable(batches), workplace_of(path)
     identity = json.dumps(None if encoder is None else asdict(encoder), sort_keys=True)
     with claimed(workplace):
@@ -170,7 +172,9 @@ def put_in_place(building: Path, manifest: Manifest, path: Path, *, overwrite: b
     try:
         building.rename(path)  # fails where another index or anything else got there first
     except OSError as error:
-        raise _taken(path) from error
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise _taken(path) from error
+        raise StorageError(f"{path}: naming it failed ({error.strerror}).") from error
     flush(path.parent)
 
 

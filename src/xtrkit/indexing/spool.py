@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.errors import IndexLockedError, InputError
+from xtrkit.errors import IndexLockedError, InputError, StorageError
 from xtrkit.storage.passages import Part, Passage
 from xtrkit.values import Ragged
 
@@ -61,7 +61,8 @@ def claimed(workplace: Path) -> Iterator[None]:
     Raises:
         IndexLockedError: another process works there.
     """
-    descriptor = _locked(workplace)
+    with _refusals(workplace):
+        descriptor = _locked(workplace)
     try:
         yield
     finally:
@@ -92,10 +93,11 @@ def _locked(workplace: Path) -> int:
 
 def cleared(workplace: Path) -> None:
     """Remove a claimed directory; its lock goes last."""
-    for entry in workplace.iterdir():
-        if entry.name != LOCK:
-            discarded(entry)
-    (workplace / LOCK).unlink()
+    with _refusals(workplace):
+        for entry in workplace.iterdir():
+            if entry.name != LOCK:
+                discarded(entry)
+        (workplace / LOCK).unlink()
     with suppress(OSError):  # the next builder is there already
         workplace.rmdir()
 
@@ -128,7 +130,10 @@ class Spool:
             durable: make documents survive a kill.
         """
         self._workplace, self._durable = workplace, durable
-        origin = f"{VERSION} {origin}"
+        with _refusals(workplace):
+            self._open(workplace, f"{VERSION} {origin}", durable=durable)
+
+    def _open(self, workplace: Path, origin: str, *, durable: bool) -> None:
         if not durable or not _of_origin(workplace / DOCUMENTS, origin):
             for entry in list(workplace.iterdir()):
                 if entry.name != LOCK:
@@ -177,6 +182,10 @@ class Spool:
         Raises:
             InputError: an id was there before.
         """
+        with _refusals(self._workplace):
+            self._append(documents, passages)
+
+    def _append(self, documents: Ragged, passages: Sequence[Passage]) -> None:
         if not self.dim:
             self.dim = documents.dim
             self._connection.execute("INSERT INTO facts VALUES ('dim', ?)", (str(self.dim),))
@@ -197,6 +206,10 @@ class Spool:
 
     def flush(self) -> None:
         """Have everything so far on disk: the vectors first, then the documents that they belong to."""
+        with _refusals(self._workplace):
+            self._flush()
+
+    def _flush(self) -> None:
         self._rows.flush()
         if self._durable:
             os.fsync(self._rows.fileno())
@@ -232,6 +245,16 @@ def blocks_of(path: Path, dtype: str, width: int) -> Iterator[tuple[slice, npt.N
             rows = np.frombuffer(buffer, dtype=dtype).reshape(-1, width)
             yield slice(first, first + len(rows)), rows
             first += len(rows)
+
+
+@contextmanager
+def _refusals(workplace: Path) -> Iterator[None]:
+    """Turn what the operating system or SQLite refuses into a StorageError."""
+    try:
+        yield
+    except (OSError, sqlite3.DatabaseError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise StorageError(f"{workplace}: writing in it failed ({why}). Mend the disk and try again.") from error
 
 
 def _of_origin(path: Path, origin: str) -> bool:

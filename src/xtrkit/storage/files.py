@@ -150,12 +150,8 @@ def check_size(directory: Path, facts: FileFacts) -> None:
         IndexDamagedError: it is.
     """
     path = directory / facts.name
-    try:
+    with storage_errors(path, "looking at it"):
         actual = path.stat().st_size if path.is_file() else None
-    except PermissionError:
-        raise
-    except OSError as error:
-        raise damaged(path, error.strerror or str(error)) from error
     if actual is None:
         raise damaged(path, "it is missing")
     if actual != facts.size:

@@ -106,7 +106,7 @@ def _locked_shared(path: Path) -> int:
     except OSError as error:
         if descriptor >= 0:
             os.close(descriptor)
-        if isinstance(error, FileNotFoundError | PermissionError):
+        if isinstance(error, FileNotFoundError):
             raise
         raise StorageError(f"{path}: reading failed ({error.strerror or error}).") from error
     return descriptor

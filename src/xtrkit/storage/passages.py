@@ -357,7 +357,7 @@ class PassageFile:
             with self._lock:
                 self._steps, self._allowed = 0, steps * (10 * STEPS_BETWEEN_CHECKS + STEPS_PER_PASSAGE * self.count)
                 return self._connection.execute(statement, values).fetchall()
-        except (sqlite3.Error, OverflowError, MemoryError) as error:
+        except (sqlite3.Error, OverflowError, MemoryError, UnicodeDecodeError) as error:
             if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")):
                 raise StorageError(f"{self.path}: reading failed ({error}).") from error
             raise damaged(self.path, str(error) or type(error).__name__) from error
