@@ -8,6 +8,7 @@
     ├── ModelError          a model can't be loaded, or isn't the one that an index was made with
     ├── IndexFormatError    a directory isn't an index, or is damaged, or is of a newer format
     ├── IndexExistsError    the place where an index should go is taken
+    ├── TrainingError       a training can't go on, or its output directory is in use
     └── MissingExtraError   an optional dependency isn't installed (also an ImportError)
 
 Each message is one sentence or two that say what was got, what was expected and what to do. The command line prints
@@ -37,6 +38,10 @@ class IndexFormatError(XtrkitError):
 
 class IndexExistsError(XtrkitError):
     """The place where an index should be written is taken."""
+
+
+class TrainingError(XtrkitError):
+    """A training can't go on, or can't begin where it should write."""
 
 
 class MissingExtraError(XtrkitError, ImportError):

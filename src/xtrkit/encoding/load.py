@@ -47,14 +47,23 @@ def load_encoder(
         if package not in ("torch", "transformers", "sentence_transformers"):
             raise
         raise MissingExtraError(f'Encoding text needs {package}: run pip install "xtrkit[torch]".') from error
-    if name == DEFAULT:
-        directory, layout = default_directory(), UNPROJECTED
-    else:
-        directory = Path(name) if Path(name).is_dir() else _fetch(name)
-        layout = recognise(directory)
+    directory = find_checkpoint(name)
+    layout = UNPROJECTED if name == DEFAULT else recognise(directory)
     return TorchEncoder(
         name, directory, layout, device=device, query_length=query_length, document_length=document_length
     )
+
+
+def find_checkpoint(name: str) -> Path:
+    """The directory of a model, given by its path, its hub name or "default".
+
+    Raises:
+        ModelError: there is no such model.
+        MissingExtraError: the default model isn't installed.
+    """
+    if name == DEFAULT:
+        return default_directory()
+    return Path(name) if Path(name).is_dir() else _fetch(name)
 
 
 def _fetch(name: str) -> Path:
