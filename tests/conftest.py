@@ -39,9 +39,21 @@ def checkpoints(tmp_path_factory):
         "mxtr": factory.write_xtr(root / "mxtr", multilingual=True),
         "stanford": factory.write_stanford(root / "stanford"),
         "pylate": factory.write_pylate(root / "pylate"),
+        "colxtr": factory.write_colxtr(root / "colxtr"),
     }
     load_encoder(found["stanford"]).model.save_pretrained(str(root / "native"), create_model_card=False)
     return {**found, "native": root / "native"}
+
+
+@pytest.fixture(scope="session")
+def rerankers(tmp_path_factory):
+    """A directory in each layout of rerankers."""
+    root = tmp_path_factory.mktemp("rerankers")
+    return {
+        "monot5": factory.write_monot5(root / "monot5"),
+        "mt5": factory.write_monot5(root / "mt5", multilingual=True),
+        "cross-encoder": factory.write_cross_encoder(root / "cross-encoder"),
+    }
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from xtrkit.collection import Passage
 from xtrkit.encoding import load_encoder
 from xtrkit.errors import CollectionError, InputError, ModelError
 from xtrkit.index import Index
+from xtrkit.reranking import load_reranker
 from xtrkit.retriever import Retriever, index_collection
 
 PASSAGES = [
@@ -151,3 +152,46 @@ def test_a_collection_that_cannot_be_read_leaves_no_index(tmp_path, default_enco
     with pytest.raises(CollectionError, match="comes twice"):
         index_collection([PASSAGES[0], PASSAGES[0]], tmp_path / "idx", default_encoder)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def monot5(rerankers):
+    return load_reranker(rerankers["monot5"])
+
+
+@pytest.mark.parametrize("depth", [1, 3, 100])
+def test_reranking_orders_the_best_by_the_rerankers_score(index_path, default_encoder, retriever, monot5, depth):
+    query, texts = "the late document", dict(PASSAGES)
+    first = [hit.id for hit in retriever.search(query, 7)]
+    reranked = Retriever(Index.open(index_path), default_encoder, reranker=monot5)
+    hits = reranked.search(query, 2, rerank_depth=depth)
+    scored = first[: max(2, depth)]  # no passage comes back that the reranker didn't score
+    scores = dict(zip(scored, monot5.score(query, [texts[name] for name in scored]), strict=True))
+    assert [hit.id for hit in hits] == sorted(scores, key=lambda name: -scores[name])[:2]
+    np.testing.assert_allclose([hit.score for hit in hits], sorted(scores.values(), reverse=True)[:2], atol=1e-5)
+    assert [hit.rank for hit in hits] == [1, 2]
+    (ranking,) = reranked.search_batch([query], 2, rerank_depth=depth)
+    assert list(ranking.ids) == [hit.id for hit in hits]
+    np.testing.assert_allclose(ranking.scores, [hit.score for hit in hits], atol=1e-5)
+
+
+def test_reranking_explains_the_retrieval(index_path, default_encoder, monot5):
+    retriever = Retriever(Index.open(index_path), default_encoder, reranker=monot5)
+    (hit,) = retriever.search("capital of France", 1, explain=True)
+    assert len(hit.matches) == len(default_encoder.query_tokens("capital of France"))
+
+
+def test_a_reranker_by_its_name(index_path, rerankers):
+    with Retriever.open(index_path, reranker=rerankers["cross-encoder"]) as retriever:
+        assert len(retriever.search("capital", 3)) == 3
+    with pytest.raises(ModelError, match="neither a directory nor a model"):
+        Retriever.open(index_path, reranker="no-such-model")
+
+
+def test_reranking_needs_texts_and_a_depth(tmp_path, default_encoder, monot5, index_path):
+    vectors = default_encoder.encode_documents(["a", "b"])
+    Index.create(tmp_path / "idx", [vectors], encoder=default_encoder.identity).close()
+    with pytest.raises(InputError, match="has no texts, so nothing can be reranked"):
+        Retriever(Index.open(tmp_path / "idx"), default_encoder, reranker=monot5).search("a")
+    with pytest.raises(InputError, match="rerank_depth must be a whole number of at least 1, got 0"):
+        Retriever(Index.open(index_path), default_encoder, reranker=monot5).search("a", rerank_depth=0)

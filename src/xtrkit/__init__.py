@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from xtrkit.index import Index
     from xtrkit.recipes import COLBERT, XTR, Recipe
     from xtrkit.retriever import Retriever
+    from xtrkit.unified.load import load_unified
     from xtrkit.values import Ragged, Ranking
 
 _HOMES = {
@@ -30,6 +31,7 @@ _HOMES = {
     "XTR": "xtrkit.recipes",
     "XtrkitError": "xtrkit.errors",
     "load_encoder": "xtrkit.encoding.load",
+    "load_unified": "xtrkit.unified.load",
 }
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "Retriever",
     "XtrkitError",
     "load_encoder",
+    "load_unified",
 ]
 
 

@@ -8,6 +8,8 @@ from itertools import tee
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xtrkit.collection import Passage, check_passages
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.load import load_encoder
@@ -16,7 +18,9 @@ from xtrkit.explain import Match, matches_from_hits, matches_from_vectors
 from xtrkit.index import Index
 from xtrkit.indexing.store import EXACT_BITS, check_free
 from xtrkit.progress import progress_bar
-from xtrkit.recipes import XTR, Recipe
+from xtrkit.recipes import XTR, Recipe, check_k
+from xtrkit.reranking.base import DEPTH, Reranker, check_depth, rerank
+from xtrkit.reranking.load import load_reranker
 from xtrkit.search import Found
 from xtrkit.values import FloatArray, Ragged, Ranking
 
@@ -27,7 +31,7 @@ class Hit:
 
     Attributes:
         id: the caller's id.
-        score: higher is better; only scores of one query compare.
+        score: higher is better; only scores of one query compare. The reranker's, where there is one.
         text: the passage; None where the index has no texts.
         rank: 1 for the best.
         matches: why it was found, one entry for each query token; None unless asked for.
@@ -45,12 +49,18 @@ class Retriever:
 
     ``Retriever.open("idx")`` loads the encoder that the index was made with; ``Retriever(index, encoder)`` takes
     both as they are, after checking that they belong together.
+
+    Attributes:
+        index: what is searched.
+        encoder: what made its vectors.
+        reranker: scores the best of each ranking anew, from the passages' texts; None leaves rankings as they are.
     """
 
-    def __init__(self, index: Index, encoder: Encoder) -> None:
+    def __init__(self, index: Index, encoder: Encoder, *, reranker: Reranker | None = None) -> None:
         _check_same_encoder(index, encoder)
         self.index = index
         self.encoder = encoder
+        self.reranker = reranker
 
     def __enter__(self) -> Retriever:
         return self
@@ -63,17 +73,23 @@ class Retriever:
         self.index.close()
 
     @classmethod
-    def open(cls, path: str | Path, *, model: str | None = None) -> Retriever:
-        """Open an index and load its encoder.
+    def open(
+        cls, path: str | Path, *, model: str | None = None, reranker: Reranker | str | Path | None = None
+    ) -> Retriever:
+        """Open an index and load its encoder, and a reranker where one is named.
 
         Args:
             path: directory of the index.
             model: where to find the encoder; by default under the name that it had when the index was made.
+            reranker: what scores the best passages anew: a name or a directory, as
+                :func:`~xtrkit.reranking.load_reranker` takes them, or a loaded one.
 
         Raises:
             IndexFormatError: there is no index, or it is damaged.
-            ModelError: the encoder can't be loaded, or isn't the one that made the index.
+            ModelError: a model can't be loaded, or isn't the one that made the index.
         """
+        if isinstance(reranker, str | Path):
+            reranker = load_reranker(reranker)
         index = Index.open(path)
         made_with = index.encoder
         if made_with is not None:
@@ -88,15 +104,22 @@ class Retriever:
                     raise
                 hint = "The index was made with that model: say where it is with --model (model=)."
                 raise ModelError(f"{error} {hint}") from error
-            return cls(index, encoder)
+            return cls(index, encoder, reranker=reranker)
         if model is None:
             raise ModelError(
                 f"The index at {path} was made of embeddings, without an encoder: pass the model that made them."
             )
-        return cls(index, load_encoder(model))
+        return cls(index, load_encoder(model), reranker=reranker)
 
     def search(
-        self, query: str, k: int = 10, *, recipe: Recipe = XTR, explain: bool = False, **choices: Any
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        recipe: Recipe = XTR,
+        explain: bool = False,
+        rerank_depth: int = DEPTH,
+        **choices: Any,
     ) -> list[Hit]:
         """The k best passages for a query.
 
@@ -104,7 +127,8 @@ class Retriever:
             query: any text but an empty one.
             k: how many passages; fewer come back only where the index has fewer.
             recipe: how to score.
-            explain: also tell for each passage which of its tokens matched.
+            explain: also tell for each passage which of its tokens matched in the retrieval.
+            rerank_depth: with a reranker, how many of the retrieved passages it scores; k at least.
             **choices: fields of :class:`~xtrkit.recipes.Recipe` that shall differ: ``scoring``, ``k_prime``,
                 ``imputation``, ``reduction``.
 
@@ -112,11 +136,16 @@ class Retriever:
             InputError: the query is empty, or k or a choice can't be used.
         """
         recipe = recipe.but(**choices)
+        check_k(k)
         embeddings = self.encode_queries([query])
-        (found,) = self.index.find(embeddings, k, recipe=recipe)
+        (found,) = self.index.find(embeddings, self._depth(k, rerank_depth), recipe=recipe)
+        passages = [(number, *self.index.passage(number)) for number in found.documents.tolist()]
+        best = list(enumerate(found.scores.tolist()))
+        if self.reranker is not None:
+            best = rerank(self.reranker, query, _texts([text for _, _, text in passages]))
         hits = []
-        for rank, (number, score) in enumerate(zip(found.documents.tolist(), found.scores.tolist(), strict=True), 1):
-            identifier, text = self.index.passage(number)
+        for rank, (place, score) in enumerate(best[:k], 1):
+            number, identifier, text = passages[place]
             matches = self._matches(query, embeddings[0], number, text, found, recipe) if explain else None
             hits.append(Hit(identifier, score, text, rank, matches))
         return hits
@@ -128,6 +157,7 @@ class Retriever:
         *,
         recipe: Recipe = XTR,
         progress: bool = False,
+        rerank_depth: int = DEPTH,
         **choices: Any,
     ) -> list[Ranking]:
         """The k best passages for each query, as ids and scores; much faster than one query after the other.
@@ -137,11 +167,36 @@ class Retriever:
             k: as in :meth:`search`.
             recipe: as in :meth:`search`.
             progress: show progress bars.
+            rerank_depth: as in :meth:`search`.
             **choices: as in :meth:`search`.
         """
-        embeddings = self.encode_queries(queries, progress=progress)
+        embeddings, depth = self.encode_queries(queries, progress=progress), self._depth(k, rerank_depth)
         with progress_bar("Searching", len(queries), shown=progress, unit="queries") as advance:
-            return self.index.search_batch(embeddings, k, recipe=recipe, advance=advance, **choices)
+            rankings = self.index.search_batch(embeddings, depth, recipe=recipe, advance=advance, **choices)
+        if self.reranker is None:
+            return rankings
+        with progress_bar("Reranking", len(queries), shown=progress, unit="queries") as advance:
+            reranked = []
+            for query, ranking in zip(queries, rankings, strict=True):
+                reranked.append(self._reranked(self.reranker, query, ranking, k))
+                advance(1)
+        return reranked
+
+    def _depth(self, k: int, rerank_depth: int) -> int:
+        """How many passages to retrieve: with a reranker, no passage is returned that it did not score."""
+        check_depth(rerank_depth)
+        return k if self.reranker is None else max(k, rerank_depth)
+
+    def _reranked(self, reranker: Reranker, query: str, ranking: Ranking, k: int) -> Ranking:
+        texts = [self.index.passage(number)[1] for number in ranking.documents.tolist()]
+        best = rerank(reranker, query, _texts(texts))[:k]
+        places = [place for place, _ in best]
+        return Ranking(
+            documents=ranking.documents[places],
+            scores=np.array([score for _, score in best], dtype=np.float64),
+            ids=[ranking.ids[place] for place in places],
+            k_prime=ranking.k_prime,
+        )
 
     def encode_queries(self, queries: Sequence[str], *, progress: bool = False) -> Ragged:
         """Token embeddings of queries.
@@ -164,6 +219,17 @@ class Retriever:
         hits, missing = self.index.evidence(embeddings, found, recipe=recipe)
         first_row = int(self.index.document_offsets[number])
         return matches_from_hits(hits, missing, number, first_row, query_tokens, document_tokens)
+
+
+def _texts(texts: Sequence[str | None]) -> list[str]:
+    """The texts of an index, which a reranker can't do without.
+
+    Raises:
+        InputError: the index has none.
+    """
+    if any(text is None for text in texts):
+        raise InputError("This index has no texts, so nothing can be reranked: build it with texts.")
+    return [text for text in texts if text is not None]
 
 
 def check_query(query: str) -> None:

@@ -8,11 +8,22 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, MT5Config, MT5EncoderModel, T5Config, T5EncoderModel
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    MT5Config,
+    MT5EncoderModel,
+    MT5ForConditionalGeneration,
+    T5Config,
+    T5EncoderModel,
+    T5ForConditionalGeneration,
+)
 
 WIDTH, DIM = 32, 16
-LAYOUTS = ("xtr", "mxtr", "stanford", "pylate", "native")
+LAYOUTS = ("xtr", "mxtr", "stanford", "pylate", "native", "colxtr")
 WORDS = ["the", "retrieval", "token", "late", "what", "is", "xtr", "strasse", "straße", "document"]
+ANSWERS = ["true", "false", "Query:", "Document:", "Relevant:", "yes", "no"]
 SKIPLIST = list(string.punctuation)
 
 
@@ -29,7 +40,7 @@ def unigram_tokenizer() -> Tokenizer:
     """T5's: pad 0, </s> 1, unk 2, ▁ for a space; small and capital letters differ."""
     letters = string.ascii_letters + string.digits + string.punctuation + "äéßıσςαi̇"
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -3.0)]
-    pieces += [("▁" + word, -4.0) for word in WORDS]
+    pieces += [("▁" + word, -4.0) for word in [*WORDS, *ANSWERS]]
     pieces += [(letter, -8.0) for letter in dict.fromkeys(letters)]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=2, byte_fallback=False))
     metaspace = pre_tokenizers.Metaspace(prepend_scheme="always")
@@ -58,21 +69,50 @@ def wordpiece_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def write_xtr(directory: Path, multilingual: bool = False) -> Path:
-    """google/xtr-base-en: T5 config, 2_Dense/pytorch_model.bin, tokenizer.json alone, no modules.json."""
+def _write_t5(directory: Path, config_class=T5Config, model_class=T5EncoderModel, **settings) -> Path:
     torch.manual_seed(3)
     sizes = {"d_model": WIDTH, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, "vocab_size": 300}
-    config_class, model_class = (MT5Config, MT5EncoderModel) if multilingual else (T5Config, T5EncoderModel)
-    model = model_class(config_class(**sizes, feed_forward_proj="gated-gelu"))
+    model = model_class(config_class(**sizes, feed_forward_proj="gated-gelu", decoder_start_token_id=0, **settings))
     for parameter in model.parameters():  # T5's own initialisation makes all tokens nearly alike
         torch.nn.init.normal_(parameter, std=0.3)
     model.save_pretrained(directory)
     unigram_tokenizer().save(str(directory / "tokenizer.json"))
+    return directory
+
+
+def write_xtr(directory: Path, multilingual: bool = False) -> Path:
+    """google/xtr-base-en: T5 config, 2_Dense/pytorch_model.bin, tokenizer.json alone, no modules.json."""
+    _write_t5(directory, *((MT5Config, MT5EncoderModel) if multilingual else ()))
     dense = {"in_features": WIDTH, "out_features": DIM, "bias": False}
     write_json(
         directory / "2_Dense" / "config.json", {**dense, "activation_function": "torch.nn.modules.linear.Identity"}
     )
     torch.save({"linear.weight": projection_weight()}, directory / "2_Dense" / "pytorch_model.bin")
+    return directory
+
+
+def write_colxtr(directory: Path) -> Path:
+    """PrimeQA's XTR class: a T5 encoder, and bottleneck.weight among its weights."""
+    _write_t5(directory, dim=DIM)
+    weights = load_file(directory / "model.safetensors")
+    save_file(weights | {"bottleneck.weight": projection_weight()}, directory / "model.safetensors", {"format": "pt"})
+    config = json.loads((directory / "config.json").read_text())
+    write_json(directory / "config.json", {**config, "architectures": ["XTR"]})
+    return directory
+
+
+def write_monot5(directory: Path, multilingual: bool = False) -> Path:
+    """castorini/monot5-*: a whole T5, encoder and decoder; the vocabulary has ▁true and ▁false."""
+    classes = (MT5Config, MT5ForConditionalGeneration) if multilingual else (T5Config, T5ForConditionalGeneration)
+    return _write_t5(directory, *classes, num_decoder_layers=2)
+
+
+def write_cross_encoder(directory: Path, labels: int = 1) -> Path:
+    """cross-encoder/*: BERT with a classification head of one output."""
+    _write_bert(directory)
+    config = BertConfig.from_pretrained(directory, num_labels=labels)
+    torch.manual_seed(9)
+    BertForSequenceClassification(config).save_pretrained(directory)
     return directory
 
 

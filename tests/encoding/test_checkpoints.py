@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
+from tokenizers import Tokenizer
 
 from tests.encoding import checkpoint_factory as factory
 from xtrkit.encoding import load_encoder
@@ -29,6 +30,7 @@ def damaged(checkpoints, tmp_path):
         ("stanford", "stanford-colbert"),
         ("pylate", "pylate"),
         ("native", "sentence-transformers"),
+        ("colxtr", "colxtr"),
     ],
 )
 def test_layouts_are_recognised(checkpoints, encoders, layout, name):
@@ -117,7 +119,7 @@ def test_missing_encoder_weights(damaged, layout):
     save_file(
         {name: weights[name] for name in weights if name != lost}, directory / "model.safetensors", {"format": "pt"}
     )
-    with pytest.raises(ModelError, match=r"lack 1 of the encoder's tensors, such as .*1\."):
+    with pytest.raises(ModelError, match=r"lack 1 of the model's tensors, such as .*1\."):
         load_encoder(directory)
 
 
@@ -251,13 +253,10 @@ class _Malicious:
         return os.mkdir, (str(self.trace),)
 
 
-@pytest.mark.parametrize("part", ["2_Dense/pytorch_model.bin", "pytorch_model.bin"])
-def test_a_pickle_with_code_is_refused(damaged, tmp_path, part):
+def test_a_projection_with_code_is_refused(damaged, tmp_path):
     directory = damaged("xtr")
-    if part == "pytorch_model.bin":
-        (directory / "model.safetensors").unlink()
-    torch.save({"linear.weight": _Malicious(tmp_path / "ran")}, directory / part)
-    with pytest.raises(ModelError, match=rf"{part} isn't a plain dictionary of tensors, .* refused"):
+    torch.save({"linear.weight": _Malicious(tmp_path / "ran")}, directory / "2_Dense" / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"2_Dense/pytorch_model.bin isn't a plain dictionary of tensors, .* refused"):
         load_encoder(directory)
     assert not (tmp_path / "ran").exists()
 
@@ -272,12 +271,62 @@ def test_a_listed_projection_with_code_is_refused(damaged, tmp_path, layout):
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_encoder_may_be_a_plain_pickle(damaged, encoders):
-    directory = damaged("xtr")
+@pytest.mark.parametrize("layout", ["xtr", "stanford", "pylate", "native", "colxtr"])
+def test_an_encoder_that_is_a_pickle_must_be_converted(damaged, layout):
+    directory = damaged(layout)
     torch.save(load_file(directory / "model.safetensors"), directory / "pytorch_model.bin")
     (directory / "model.safetensors").unlink()
-    expected = encoders["xtr"].encode_queries(["late token"]).rows
-    assert (load_encoder(directory).encode_queries(["late token"]).rows == expected).all()
+    with pytest.raises(ModelError, match=r"are a pickle \(pytorch_model\.bin\), which can run code: .* xtrkit convert"):
+        load_encoder(directory)
+
+
+def test_colxtr_without_its_bottleneck(damaged):
+    directory = damaged("colxtr")
+    weights = load_file(directory / "model.safetensors")
+    del weights["bottleneck.weight"]
+    save_file(weights, directory / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"model\.safetensors holds no bottleneck\.weight"):
+        load_encoder(directory)
+
+
+@pytest.mark.parametrize("layout", ["xtr", "stanford", "native", "colxtr"])
+def test_a_tokenizer_of_a_larger_vocabulary(damaged, layout):
+    directory = damaged(layout)
+    path = directory / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.add_tokens([f"word{number}" for number in range(400)])
+    tokenizer.save(str(path))
+    with pytest.raises(
+        ModelError, match=r"The tokenizer in .* counts to \d+, but the model has only [23]00 embeddings"
+    ):
+        load_encoder(directory)
+
+
+def test_weights_of_other_shapes(damaged):
+    directory = damaged("xtr")
+    weights = load_file(directory / "model.safetensors")
+    name = next(name for name in weights if name.endswith("block.0.layer.1.DenseReluDense.wo.weight"))
+    save_file(weights | {name: torch.zeros(3, 4)}, directory / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"\(layout xtr\) can't be loaded"):
+        load_encoder(directory)
+
+
+def test_a_reranker_is_no_encoder(rerankers):
+    with pytest.raises(
+        ModelError, match=r"is a reranker \(layout monot5\).* can't encode .* --rerank .* xtrkit ur2n init"
+    ):
+        load_encoder(rerankers["monot5"])
+    with pytest.raises(
+        ModelError, match=r"is a reranker \(layout cross-encoder\).* can't encode .* --rerank \(reranker=\)\.$"
+    ):
+        load_encoder(rerankers["cross-encoder"])
+
+
+def test_the_layout_is_logged(checkpoints, caplog):
+    caplog.set_level("INFO", logger="xtrkit")
+    recognise(checkpoints["colxtr"])
+    assert f"{checkpoints['colxtr']} is laid out as" in caplog.text
+    assert "(colxtr)" in caplog.text
 
 
 def test_decisive_files(checkpoints):

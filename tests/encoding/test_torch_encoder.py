@@ -16,8 +16,10 @@ from transformers import AutoModel, BertModel, MT5EncoderModel, T5EncoderModel
 from tests.encoding import checkpoint_factory as factory
 from tests.encoding.checkpoint_factory import LAYOUTS
 from xtrkit.encoding import Encoder, load_encoder
+from xtrkit.encoding.checkpoints import T5_COLBERT
 from xtrkit.encoding.default import default_directory
-from xtrkit.errors import InputError
+from xtrkit.encoding.torch_encoder import TorchEncoder
+from xtrkit.errors import InputError, ModelError
 
 TEXTS = ["What is XTR?", "the retrieval of late token, token", "a", "", "Straße! 日本", "document " * 30]
 
@@ -77,6 +79,38 @@ def test_colbert_queries(checkpoints, encoders, layout):
         np.testing.assert_allclose(rows, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("task", "prefix", "length"), [("queries", "Query: ", 32), ("documents", "Document: ", 180)])
+def test_colxtr_has_prefixes_a_sequence_mean_and_any_length(checkpoints, encoders, task, prefix, length):
+    """Bhat & Sen 2025 as PrimeQA runs it: padded to the longest length, </s> is the sum of rows over that length."""
+    model = T5EncoderModel.from_pretrained(checkpoints["colxtr"]).eval()
+    tokenizer = Tokenizer.from_file(str(checkpoints["colxtr"] / "tokenizer.json"))
+    tokenizer.enable_truncation(length)
+    tokenizer.enable_padding(length=length, pad_id=0, pad_token="<pad>")
+    for text, rows in zip(TEXTS, getattr(encoders["colxtr"], f"encode_{task}")(TEXTS), strict=True):
+        encoding = tokenizer.encode(prefix + text)
+        ids, mask = torch.tensor([encoding.ids]), torch.tensor([encoding.attention_mask])
+        with torch.no_grad():
+            hidden = model(input_ids=ids, attention_mask=mask).last_hidden_state[0] @ factory.projection_weight().T
+        hidden[ids[0] == 1] = (hidden * mask[0, :, None]).sum(0) / length
+        np.testing.assert_allclose(rows, hidden[mask[0].bool()].numpy(), atol=1e-5)
+
+
+def test_t5_colbert_has_its_lengths_its_case_and_no_mask_tokens(checkpoints):
+    """Qian et al. 2022: 64 and 256 tokens, unit vectors, "no pad or mask token embeddings for retrieval"."""
+    encoder = TorchEncoder("t5", checkpoints["xtr"], T5_COLBERT)
+    model = T5EncoderModel.from_pretrained(checkpoints["xtr"]).eval()
+    tokenizer = Tokenizer.from_file(str(checkpoints["xtr"] / "tokenizer.json"))
+    for encode, length in ((encoder.encode_queries, 64), (encoder.encode_documents, 256)):
+        tokenizer.enable_truncation(length)
+        texts = [*TEXTS, "Late " * 300]
+        for text, rows in zip(texts, encode(texts), strict=True):
+            ids = torch.tensor([tokenizer.encode(text).ids])
+            with torch.no_grad():
+                expected = normalised(model(input_ids=ids).last_hidden_state[0] @ factory.projection_weight().T)
+            np.testing.assert_allclose(rows, expected, atol=1e-5)
+    assert encoder.model.similarity_fn_name == "maxsim"
+
+
 def test_default_is_the_normalised_last_hidden_state(encoders):
     model = AutoModel.from_pretrained(default_directory()).eval()
     tokenizer = Tokenizer.from_file(str(default_directory() / "tokenizer.json"))
@@ -90,7 +124,7 @@ def test_default_is_the_normalised_last_hidden_state(encoders):
     assert encoders["default"].document_length == 256
 
 
-@pytest.mark.parametrize("layout", [*LAYOUTS, "default"])
+@pytest.mark.parametrize("layout", [*(layout for layout in LAYOUTS if layout != "colxtr"), "default"])
 def test_vectors_are_float32_of_unit_length_and_alike_on_every_call(encoders, layout):
     encoder = encoders[layout]
     assert isinstance(encoder, Encoder)
@@ -176,7 +210,7 @@ def test_lengths_beyond_the_positions_of_the_model(checkpoints):
         load_encoder(checkpoints["stanford"], document_length=65)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "colxtr"])
 def test_saving_and_reloading_changes_nothing(encoders, layout, tmp_path):
     encoder = encoders[layout]
     encoder.model.save_pretrained(str(tmp_path / "saved"), create_model_card=False)
@@ -185,6 +219,26 @@ def test_saving_and_reloading_changes_nothing(encoders, layout, tmp_path):
     assert reloaded.identity.layout == "sentence-transformers"
     np.testing.assert_array_equal(reloaded.encode_queries(texts).rows, encoder.encode_queries(texts).rows)
     np.testing.assert_array_equal(reloaded.encode_documents(texts).rows, encoder.encode_documents(texts).rows)
+
+
+@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "colxtr"])
+def test_sentence_transformers_opens_what_was_saved(encoders, layout, tmp_path):
+    encoder = encoders[layout]
+    encoder.save(tmp_path / "saved")
+    theirs = MultiVectorEncoder(str(tmp_path / "saved"), device="cpu", local_files_only=True)
+    for ours, encode in ((encoder.encode_queries, "encode_query"), (encoder.encode_documents, "encode_document")):
+        for text, rows in zip(TEXTS[:3], ours(TEXTS[:3]), strict=True):
+            np.testing.assert_allclose(rows, getattr(theirs, encode)(text, convert_to_numpy=True), atol=1e-5)
+    assert theirs.similarity_fn_name == ("meanmaxsim" if layout in ("xtr", "mxtr") else "maxsim")
+
+
+def test_nothing_half_saved(encoders, tmp_path):
+    with pytest.raises(ModelError, match=r"ColXTR can't be saved .* no module for its sequence mean"):
+        encoders["colxtr"].save(tmp_path / "saved")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError, match="mine exists already"):
+        encoders["xtr"].save(tmp_path / "mine")
 
 
 def test_lower_case_survives_in_sentence_transformers_alone(encoders, tmp_path):

@@ -39,7 +39,7 @@ def weights(folder):
         ("xtr", "xtr", {}),
         ("xtr", "plain", {"dim": 8, "top_layers": 1, "accumulate": 2, "steps": 4, "eval_steps": 2}),
         ("colbert", "native", {"recompute": True, "rows_per_forward": 4}),
-        ("ur2n", "xtr", {}),
+        ("ur2n", "xtr", {}),  # no monoT5, so nothing to rerank with: an encoder like others
     ],
 )
 def test_a_training_makes_a_model(recipe, base, changes, beir, plain, checkpoints, tmp_path):

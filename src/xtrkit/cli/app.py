@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from xtrkit.cli import render
+from xtrkit.cli import models, render
 from xtrkit.cli.training import training
 from xtrkit.errors import InputError
 
@@ -50,6 +50,14 @@ Imputation = Annotated[
     ),
 ]
 NProbe = Annotated[int, typer.Option(help="Compressed indexes: clusters opened for each query token.")]
+Rerank = Annotated[
+    str | None,
+    typer.Option(
+        help="Score the best passages anew with this model: the directory or hub name of a monoT5 or a cross-encoder.",
+        show_default=False,
+    ),
+]
+RerankDepth = Annotated[int, typer.Option(help="How many passages are scored anew.", min=1)]
 Explain = Annotated[
     bool,
     typer.Option("--explain", help="Show for each query token which document token it matched, and what was imputed."),
@@ -128,6 +136,8 @@ def search(
     ] = "xtr",
     nprobe: NProbe = 32,
     explain: Explain = False,
+    rerank: Rerank = None,
+    rerank_depth: RerankDepth = 100,
     as_json: Json = False,
     model: Model = None,
 ) -> None:
@@ -141,7 +151,8 @@ def search(
 
     check_k(k)
     check_query(query)
-    hits = Retriever.open(index, model=model).search(query, k, recipe=recipe, explain=explain)
+    retriever = Retriever.open(index, model=model, reranker=rerank)
+    hits = retriever.search(query, k, recipe=recipe, explain=explain, rerank_depth=rerank_depth)
     if as_json:
         _print_json({"query": query, "index": str(index), "recipe": vars(recipe), "hits": render.hits_as_json(hits)})
     else:
@@ -280,3 +291,7 @@ def _recipe(scoring: str, k_prime: int, imputation: str, nprobe: int) -> Recipe:
 
 def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+app.command()(models.rerank)
+app.add_typer(models.ur2n, name="ur2n")

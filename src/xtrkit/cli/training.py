@@ -193,7 +193,10 @@ def score(
     data: Annotated[str, typer.Argument(help="FILE.jsonl@FOLDER, as mine writes the file.", show_default=False)],
     out_file: Annotated[Path, typer.Argument(metavar="OUT", help=".jsonl file to write.", show_default=False)],
     teacher: Annotated[
-        str, typer.Option(help="What scores: a directory or hub name of a late-interaction checkpoint.")
+        str,
+        typer.Option(
+            help="What scores: the directory or hub name of a monoT5, a cross-encoder or a late-interaction checkpoint."
+        ),
     ] = "default",
     margin: Annotated[
         float | None,

@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from xtrkit.encoding import treatment
+from xtrkit.encoding.treatment import Treatment
 from xtrkit.errors import ModelError
 
-# In the order of preference: safetensors can't carry code, a pickle can (and is only read as plain tensors).
+# Of projections, in the order of preference: safetensors can't carry code, a pickle can. google/xtr-base-en publishes
+# its projection as a pickle alone, which is read as plain tensors; encoders that are pickles must be converted first.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+UR2N_SETTINGS, UR2N_WEIGHTS = "ur2n.json", "ur2n.safetensors"
 
 _CONFIGURATIONS = (
     "config.json", "modules.json", "config_sentence_transformers.json", "sentence_*_config.json", "artifact.metadata",
+    UR2N_SETTINGS,
 )  # fmt: skip
 _TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
@@ -63,11 +69,15 @@ class Layout:
         name: what an index calls it.
         marks: all of these hold.
         without: none of these files is there.
+        treatment: what its models do to text and vectors.
+        kind: "encoder", or "reranker" where nothing in the directory can encode one text.
     """
 
     name: str
     marks: tuple[Mark, ...]
     without: tuple[str, ...] = ()
+    treatment: Treatment = treatment.AS_SAVED
+    kind: Literal["encoder", "reranker"] = "encoder"
 
     def holds(self, directory: Path) -> bool:
         """Whether ``directory`` is laid out like this."""
@@ -89,24 +99,49 @@ NATIVE = Layout(
 PYLATE = Layout("pylate", (Mark("modules.json"), Mark(_SENTENCE_TRANSFORMERS, "model_type", ("ColBERT",))))
 PYLATE_CLASSES = Layout("pylate", (Mark("modules.json", "type", ("pylate.*",)),))
 # colbert-ir/colbertv2.0 and its kin: the projection is `linear.weight` among the encoder's weights.
-STANFORD = Layout("stanford-colbert", (Mark("config.json", "architectures", ("HF_ColBERT",)),), ("modules.json",))
+STANFORD = Layout(
+    "stanford-colbert",
+    (Mark("config.json", "architectures", ("HF_ColBERT",)),),
+    ("modules.json",),
+    treatment.COLBERT,
+)
+_T5 = Mark("config.json", "model_type", ("t5", "mt5"))
+# A monoT5 beside which `xtrkit ur2n init` put a retrieval branch.
+UR2N = Layout("ur2n", (Mark(UR2N_SETTINGS), _T5), ("modules.json",), treatment.UR2N)
+# PrimeQA's class `XTR`, saved by transformers: the projection is `bottleneck.weight` among the encoder's weights.
+COLXTR = Layout("colxtr", (_T5, Mark("config.json", "architectures", ("XTR",))), ("modules.json",), treatment.COLXTR)
+# castorini/monot5-* and its kin, or any other T5 that can generate.
+MONOT5 = Layout(
+    "monot5",
+    (Mark("config.json", "architectures", ("*T5ForConditionalGeneration",)),),
+    ("modules.json", "2_Dense", "1_Dense"),
+    kind="reranker",
+)
+CROSS_ENCODER = Layout(
+    "cross-encoder", (Mark("config.json", "architectures", ("*ForSequenceClassification",)),), kind="reranker"
+)
 # google/xtr-base-en (t5) and google/xtr-base-multilingual (mt5): the projection is in 2_Dense/.
-XTR = Layout("xtr", (Mark("config.json", "model_type", ("t5", "mt5")),), ("modules.json",))
-
-LAYOUTS = (NATIVE, PYLATE, PYLATE_CLASSES, STANFORD, XTR)
-
+XTR = Layout("xtr", (_T5,), ("modules.json",), treatment.XTR)
+# The files are those of XTR, so it is never guessed: `xtrkit convert --layout t5-colbert` says so once.
+T5_COLBERT = Layout("t5-colbert", (_T5,), ("modules.json",), treatment.T5_COLBERT)
 # The encoder that comes with the torch extra; never guessed from a directory, because it has no projection.
-UNPROJECTED = Layout("unprojected", (Mark("config.json"),))
+UNPROJECTED = Layout("unprojected", (Mark("config.json"),), treatment=treatment.UNPROJECTED)
+
+LAYOUTS = (NATIVE, PYLATE, PYLATE_CLASSES, STANFORD, UR2N, COLXTR, MONOT5, CROSS_ENCODER, XTR)
+"""What a directory is recognised as, the first that holds."""
+
+_log = logging.getLogger("xtrkit")
 
 
 def recognise(directory: Path) -> Layout:
-    """The layout of the checkpoint in ``directory``.
+    """The layout of the checkpoint in ``directory``, which may be a reranker's.
 
     Raises:
         ModelError: it has none of ``LAYOUTS``; the message says what was looked for.
     """
     for layout in LAYOUTS:
         if layout.holds(directory):
+            _log.info("%s is laid out as %s.", directory, layout)
             return layout
     message = f"{directory} isn't a late-interaction checkpoint: looked for {'; '.join(map(str, LAYOUTS))}."
     if (directory / "config.json").is_file():
@@ -115,6 +150,36 @@ def recognise(directory: Path) -> Layout:
             "meaningless rankings; train one, or use a late-interaction checkpoint."
         )
     raise ModelError(message)
+
+
+def recognise_encoder(directory: Path) -> Layout:
+    """The layout of the encoder in ``directory``.
+
+    Raises:
+        ModelError: it is none of ``LAYOUTS``, or a reranker.
+    """
+    layout = recognise(directory)
+    if layout.kind == "encoder":
+        return layout
+    hint = ", or make a retriever of it too with xtrkit ur2n init; an XTR would have a 2_Dense folder"
+    raise ModelError(
+        f"{directory} is a reranker (layout {layout.name}): it scores a query and a text together and can't encode "
+        f"either alone. Give it to --rerank (reranker=){hint if layout is MONOT5 else ''}."
+    )
+
+
+def check_not_pickled(directory: Path) -> None:
+    """Refuse a model of which there is only a pickle.
+
+    Raises:
+        ModelError: its weights aren't in safetensors.
+    """
+    pickled = sorted(directory.glob("pytorch_model*.bin"))
+    if pickled and not any(directory.glob("model*.safetensors")):
+        raise ModelError(
+            f"The weights in {directory} are a pickle ({pickled[0].name}), which can run code: write a copy in "
+            f"safetensors with xtrkit convert {directory} OUT, which reads plain tensors only, and use that."
+        )
 
 
 def weights_file(folder: Path, purpose: str) -> Path:
@@ -200,7 +265,8 @@ def _decisive_in(folder: Path) -> Iterator[Path]:
     for pattern in ("model*.safetensors", "pytorch_model*.bin"):
         if found := sorted(folder.glob(pattern)):
             yield from found
-            return
+            break
+    yield from sorted(folder.glob(UR2N_WEIGHTS))
 
 
 def _entries(content: Any, key: str) -> list[Any]:

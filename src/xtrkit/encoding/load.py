@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from xtrkit.encoding.base import Encoder
-from xtrkit.encoding.checkpoints import UNPROJECTED, recognise
+from xtrkit.encoding.checkpoints import UNPROJECTED, recognise_encoder
 from xtrkit.encoding.default import DEFAULT, default_directory
 from xtrkit.errors import MissingExtraError, ModelError
 
@@ -40,34 +42,42 @@ def load_encoder(
     name = str(name_or_path)
     if isinstance(name_or_path, Path) or (name != DEFAULT and Path(name).is_dir()):
         name = str(Path(name_or_path).resolve())  # an index keeps the name, and may be opened from another folder
-    try:
+    with torch_needed("Encoding text"):
         from xtrkit.encoding.torch_encoder import TorchEncoder
-    except ModuleNotFoundError as error:
-        package = (error.name or "").split(".")[0]
-        if package not in ("torch", "transformers", "sentence_transformers"):
-            raise
-        raise MissingExtraError(f'Encoding text needs {package}: run pip install "xtrkit[torch]".') from error
-    directory = find_checkpoint(name)
-    layout = UNPROJECTED if name == DEFAULT else recognise(directory)
+    if name == DEFAULT:
+        directory, layout = default_directory(), UNPROJECTED
+    else:
+        directory = find_checkpoint(name)
+        layout = recognise_encoder(directory)
     return TorchEncoder(
         name, directory, layout, device=device, query_length=query_length, document_length=document_length
     )
 
 
-def find_checkpoint(name: str) -> Path:
-    """The directory of a model, given by its path, its hub name or "default".
+@contextmanager
+def torch_needed(purpose: str) -> Iterator[None]:
+    """Say which extra brings what an import below did not find.
 
     Raises:
-        ModelError: there is no such model.
-        MissingExtraError: the default model isn't installed.
+        MissingExtraError: torch, transformers or sentence-transformers isn't installed.
     """
-    if name == DEFAULT:
-        return default_directory()
-    return Path(name) if Path(name).is_dir() else _fetch(name)
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in ("torch", "transformers", "sentence_transformers"):
+            raise
+        raise MissingExtraError(f'{purpose} needs {package}: run pip install "xtrkit[torch]".') from error
 
 
-def _fetch(name: str) -> Path:
-    """The directory of a hub model: downloaded, or from the local cache where the hub can't be reached."""
+def find_checkpoint(name: str) -> Path:
+    """The directory of a checkpoint; a hub model is downloaded, or found in the local cache.
+
+    Raises:
+        ModelError: there is no such directory, and the hub and its cache don't have it either.
+    """
+    if Path(name).is_dir():
+        return Path(name)
     reason = "it doesn't look like an owner/model name"
     if _HUB_NAME.fullmatch(name):
         from huggingface_hub import snapshot_download

@@ -11,12 +11,10 @@ import pickle
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.base.modules.dense import Dense
@@ -24,21 +22,21 @@ from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling,
 from transformers.utils import logging as transformers_logging
 
 from xtrkit.encoding.checkpoints import (
+    COLXTR,
     NATIVE,
     STANFORD,
+    T5_COLBERT,
     UNPROJECTED,
+    UR2N,
     XTR,
     Layout,
+    check_not_pickled,
     dense_folders,
-    read_object,
-    weights_file,
 )
+from xtrkit.encoding.t5 import FULL_PRECISION, LOCAL, build_t5
+from xtrkit.encoding.tensors import read_projection, refused, stated_width
 from xtrkit.errors import ModelError, XtrkitError
 
-# Most tokens of a query and of a document in Lee et al. 2023, and in the released notebook.
-_XTR_LENGTH = 512
-_LOCAL = {"local_files_only": True, "trust_remote_code": False}
-_FULL_PRECISION = {**_LOCAL, "dtype": torch.float32}
 # Of three libraries, and of corrupt files.
 _LOADING_ERRORS = (
     OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, ImportError, SafetensorError
@@ -51,26 +49,35 @@ def build_model(directory: Path, layout: Layout, device: str | None) -> MultiVec
     Raises:
         ModelError: something is missing or of the wrong shape; the message names the file.
     """
+    with said_in_a_sentence(directory, layout):
+        check_not_pickled(directory)
+        model = _BUILDERS.get(layout, _from_modules_json)(directory, layout, device)
+        _check_parts(directory, model)
+        check_all_weights_read(directory, model[0].model)
+        check_tokenizer(directory, model[0].tokenizer, model[0].model)
+    # sentence-transformers trusts tokenizer.json to remember the lower-casing, but a T5 tokenizer rebuilds its
+    # normalizer when it is loaded: write the flag into the module's own configuration, so that a saved copy keeps it.
+    if model[0].do_lower_case:
+        model[0].config_keys = [*model[0].config_keys, "do_lower_case"]
+    return model.float().eval()
+
+
+@contextmanager
+def said_in_a_sentence(directory: Path, layout: Layout) -> Iterator[None]:
+    """Turn what three libraries say of a checkpoint that they can't load into one sentence; quietly."""
     try:
         with quiet():
-            model = _BUILDERS.get(layout, _from_modules_json)(directory, device)
-            _check_parts(directory, model)
-            _check_encoder_weights(directory, model[0])
+            yield
     except XtrkitError:
         raise
     except pickle.UnpicklingError as error:
-        raise _refused(directory / "pytorch_model.bin") from error
+        raise refused(directory / "pytorch_model.bin") from error
     except _LOADING_ERRORS as error:
         reason = str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")
         raise ModelError(
             f"{directory} (layout {layout.name}) can't be loaded ({type(error).__name__}: {reason}): fetch the "
             "checkpoint again."
         ) from error
-    # sentence-transformers trusts tokenizer.json to remember the lower-casing, but a T5 tokenizer rebuilds its
-    # normalizer when it is loaded: write the flag into the module's own configuration, so that a saved copy keeps it.
-    if model[0].do_lower_case:
-        model[0].config_keys = [*model[0].config_keys, "do_lower_case"]
-    return model.float().eval()
 
 
 _ONE_AT_A_TIME = threading.RLock()
@@ -103,63 +110,13 @@ def _silenced() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _from_xtr(directory: Path, device: str | None) -> MultiVectorEncoder:
-    """T5 encoder, ``2_Dense``, L2 normalisation; lower case, ``</s>`` kept, no marker, no [MASK] (Lee et al. 2023)."""
-    weights_file(directory, "the T5 encoder")
-    has_pieces = (directory / "spiece.model").is_file() and find_spec("sentencepiece") is not None
-    if not has_pieces and not (directory / "tokenizer.json").is_file():
-        raise ModelError(
-            f"{directory / 'tokenizer.json'} is missing: fetch the checkpoint again, or read its spiece.model instead "
-            "after pip install sentencepiece."
-        )
-    projection = _read_xtr_projection(directory, _width(directory, "d_model"))
-    transformer = Transformer(
-        str(directory),
-        model_kwargs=dict(_FULL_PRECISION),
-        processor_kwargs=dict(_LOCAL),
-        config_kwargs=dict(_LOCAL),
-        query_length=_XTR_LENGTH,
-        document_length=_XTR_LENGTH,
-        do_lower_case=True,
-    )
-    modules = [transformer, projection, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
-    return MultiVectorEncoder(modules=modules, device=device)
-
-
-def _read_xtr_projection(directory: Path, width: int) -> Dense:
-    # Converted copies number their folders without the pooling, hence 1_Dense.
-    folder = next((directory / name for name in ("2_Dense", "1_Dense") if (directory / name).is_dir()), None)
-    if folder is None:
-        raise ModelError(
-            f"{directory / '2_Dense'} is missing: it should hold XTR's projection of {width}-dimensional token "
-            "embeddings (linear.weight). Fetch the checkpoint again, with all its folders; a plain T5 has no "
-            "projection, and a random one would give meaningless rankings."
-        )
-    config = read_object(folder / "config.json")
-    activation = str(config.get("activation_function", "Identity"))
-    if config.get("bias") or not activation.endswith("Identity"):
-        raise ModelError(
-            f"{folder / 'config.json'} describes a projection with a bias or an activation ({activation}): XTR's is "
-            "linear without a bias. Save the model as a MultiVectorEncoder of sentence-transformers instead."
-        )
-    weight = _read_projection_weight(folder, width)
-    return Dense(
-        in_features=weight.shape[1],
-        out_features=weight.shape[0],
-        bias=False,
-        activation_function=torch.nn.Identity(),
-        init_weight=weight,
-        module_input_name="token_embeddings",
-    )
-
-
-def _from_stanford(directory: Path, device: str | None) -> MultiVectorEncoder:
+def _from_stanford(directory: Path, layout: Layout, device: str | None) -> MultiVectorEncoder:
     """``HF_ColBERT``: the projection is ``linear.weight`` among the encoder's weights (Santhanam et al. 2022)."""
-    _read_projection_weight(directory, _width(directory, "hidden_size"))
-    return MultiVectorEncoder(str(directory), device=device, model_kwargs=dict(_FULL_PRECISION), **_LOCAL)
+    read_projection(directory, stated_width(directory, "hidden_size"))
+    return MultiVectorEncoder(str(directory), device=device, model_kwargs=dict(FULL_PRECISION), **LOCAL)
 
 
-def _from_modules_json(directory: Path, device: str | None) -> MultiVectorEncoder:
+def _from_modules_json(directory: Path, layout: Layout, device: str | None) -> MultiVectorEncoder:
     """What sentence-transformers or PyLate saved: ``modules.json`` lists the parts."""
     folders = dense_folders(directory)
     # A native model without a projection was saved so on purpose; a PyLate model always has one.
@@ -170,8 +127,8 @@ def _from_modules_json(directory: Path, device: str | None) -> MultiVectorEncode
         )
     for folder in folders:
         # sentence-transformers would refuse these, too, but without saying which file is wrong.
-        _read_projection_weight(folder, _width(folder, "in_features"))
-    model = MultiVectorEncoder(str(directory), device=device, model_kwargs=dict(_FULL_PRECISION), **_LOCAL)
+        read_projection(folder, stated_width(folder, "in_features"))
+    model = MultiVectorEncoder(str(directory), device=device, model_kwargs=dict(FULL_PRECISION), **LOCAL)
     width = model[0].get_embedding_dimension()
     projections = [module for module in model if isinstance(module, Dense)]
     for folder, projection in zip(folders, projections, strict=True):
@@ -184,67 +141,17 @@ def _from_modules_json(directory: Path, device: str | None) -> MultiVectorEncode
     return model
 
 
-def _unprojected(directory: Path, device: str | None) -> MultiVectorEncoder:
+def _unprojected(directory: Path, layout: Layout, device: str | None) -> MultiVectorEncoder:
     """The normalised token embeddings of a single-vector model, at the length it was trained for."""
-    transformer = Transformer.load(str(directory), model_kwargs=dict(_FULL_PRECISION), **_LOCAL)
+    transformer = Transformer.load(str(directory), model_kwargs=dict(FULL_PRECISION), **LOCAL)
     modules = [transformer, MultiVectorMask(), Normalize(module_input_name="token_embeddings")]
     return MultiVectorEncoder(modules=modules, device=device)
 
 
-_BUILDERS = {XTR: _from_xtr, STANFORD: _from_stanford, UNPROJECTED: _unprojected}
-
-
-def _read_projection_weight(folder: Path, width: int) -> torch.Tensor:
-    """``linear.weight`` of (dimensions, ``width``) from the weights in ``folder``; no other tensor is read."""
-    file = weights_file(folder, f"the projection of {width}-dimensional token embeddings, linear.weight")
-    weight = _read_tensor(file, "linear.weight")
-    if weight is None:
-        raise ModelError(
-            f"{file} holds no linear.weight, the projection of the token embeddings, and a random one would give "
-            "meaningless rankings. Fetch the checkpoint again, or use another."
-        )
-    if weight.ndim != 2 or weight.shape[1] != width:
-        raise ModelError(
-            f"linear.weight in {file} has shape {tuple(weight.shape)}, but should be (dimensions, {width}) to project "
-            f"this model's {width}-dimensional token embeddings: it is of another model. Fetch the checkpoint again."
-        )
-    return weight
-
-
-def _width(folder: Path, key: str) -> int:
-    """The dimensions of a token embedding, as ``config.json`` in ``folder`` states them."""
-    width = read_object(folder / "config.json").get(key)
-    if not isinstance(width, int):
-        raise ModelError(
-            f"{folder / 'config.json'} should say how wide token embeddings are, {key}, as a whole number, but says "
-            f"{width}: fetch the checkpoint again."
-        )
-    return width
-
-
-def _read_tensor(file: Path, name: str) -> torch.Tensor | None:
-    try:
-        if file.suffix == ".safetensors":
-            with safe_open(file, framework="pt") as tensors:
-                if name not in tensors.keys():  # noqa: SIM118 (not a mapping)
-                    return None
-                return torch.as_tensor(tensors.get_tensor(name))
-        # Never without weights_only: a pickle can run any code.
-        weights: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise _refused(file) from error
-    except (EOFError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{file} is damaged or incomplete: fetch the checkpoint again.") from error
-    if not isinstance(weights, dict) or not isinstance(weights.get(name), torch.Tensor | None):
-        raise _refused(file)
-    return weights.get(name)
-
-
-def _refused(pickled: Path) -> ModelError:
-    return ModelError(
-        f"{pickled} isn't a plain dictionary of tensors, so reading it could run code: refused. Use the checkpoint's "
-        "model.safetensors instead, or fetch it again."
-    )
+_BUILDERS = {
+    XTR: build_t5, T5_COLBERT: build_t5, COLXTR: build_t5, UR2N: build_t5, STANFORD: _from_stanford,
+    UNPROJECTED: _unprojected,
+}  # fmt: skip
 
 
 def _check_parts(directory: Path, model: MultiVectorEncoder) -> None:
@@ -257,18 +164,25 @@ def _check_parts(directory: Path, model: MultiVectorEncoder) -> None:
             )
 
 
-def _check_encoder_weights(directory: Path, transformer: Transformer) -> None:
-    """Refuse an encoder of which transformers made up some weights; it tells which only when asked, by loading again.
+def check_all_weights_read(directory: Path, model: Any) -> None:
+    """Refuse a model of which transformers made up some weights; it tells which only when asked, by loading again.
 
     A missing pooler doesn't matter: it comes after the token embeddings.
     """
-    backbone = transformer.model
-    _, report = type(backbone).from_pretrained(
-        directory, config=backbone.config, output_loading_info=True, **_FULL_PRECISION
-    )
+    _, report = type(model).from_pretrained(directory, config=model.config, output_loading_info=True, **FULL_PRECISION)
     missing: list[Any] = sorted(key for key in report["missing_keys"] if "pooler." not in key)
     if missing:
         raise ModelError(
-            f"The weights in {directory} lack {len(missing)} of the encoder's tensors, such as {missing[0]}: random "
+            f"The weights in {directory} lack {len(missing)} of the model's tensors, such as {missing[0]}: random "
             "ones would give meaningless rankings. Fetch the checkpoint again."
+        )
+
+
+def check_tokenizer(directory: Path, tokenizer: Any, model: Any) -> None:
+    """Refuse a tokenizer that knows pieces which the model has no embedding for."""
+    last, rows = max(tokenizer.get_vocab().values()), model.get_input_embeddings().num_embeddings
+    if last >= rows:
+        raise ModelError(
+            f"The tokenizer in {directory} counts to {last}, but the model has only {rows} embeddings: one of them is "
+            "of another model. Fetch the checkpoint again."
         )

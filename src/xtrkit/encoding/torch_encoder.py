@@ -17,6 +17,7 @@ from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from xtrkit.encoding.base import EncodedChunk, Token
 from xtrkit.encoding.checkpoints import Layout, fingerprint
 from xtrkit.encoding.modules import build_model, quiet
+from xtrkit.encoding.saving import new_directory
 from xtrkit.encoding.spans import cleaned, origins, span_in
 from xtrkit.errors import InputError
 from xtrkit.progress import progress_bar
@@ -38,7 +39,7 @@ class TorchEncoder:
     """An :class:`~xtrkit.encoding.base.Encoder` over a sentence-transformers ``MultiVectorEncoder``.
 
     Attributes:
-        model: the ``MultiVectorEncoder``; ``model.save_pretrained`` writes a directory that ``load_encoder`` opens.
+        model: the ``MultiVectorEncoder``.
         query_length: most tokens of a query, markers and [MASK]s included.
         document_length: most tokens of a document, markers included.
 
@@ -100,6 +101,16 @@ class TorchEncoder:
     def document_tokens(self, text: str) -> list[Token]:
         """The tokens behind the rows of ``encode_documents([text])``, one for each row, in order."""
         return self._tokens(text, "document")
+
+    def save(self, path: str | Path) -> None:
+        """Write the model so that ``load_encoder`` and ``sentence_transformers.MultiVectorEncoder`` both open it.
+
+        Raises:
+            InputError: something is at ``path`` already.
+            ModelError: sentence-transformers can't say what this model does (ColXTR).
+        """
+        with new_directory(Path(path)) as building, quiet():
+            self.model.save_pretrained(str(building), create_model_card=False)
 
     def _encode(self, texts: Sequence[str], task: Task, batch_size: int, progress: bool) -> EncodedChunk:
         if batch_size < 1:

@@ -46,8 +46,7 @@ def read_test_collection(path: str | Path, split: str = "test") -> TestCollectio
                 f"(splits found: {there})."
             )
     qrels = read_qrels(qrels_path)
-    queries_path = path / "queries.jsonl"
-    texts = dict(id_and_text(queries_path, number, record) for number, record in read_json_objects(queries_path))
+    queries_path, texts = path / "queries.jsonl", read_queries(path)
     without_text = sorted(set(qrels) - set(texts))
     if without_text:
         raise CollectionError(f"{qrels_path} judges the query {without_text[0]!r}, which queries.jsonl does not have.")
@@ -57,6 +56,16 @@ def read_test_collection(path: str | Path, split: str = "test") -> TestCollectio
             f"{queries_path}: the judged query {empty[0]!r} is empty: give it a text, or no judgements."
         )
     return TestCollection(path, {query: text for query, text in texts.items() if query in qrels}, qrels)
+
+
+def read_queries(path: Path) -> dict[str, str]:
+    """The queries of a BEIR folder: {id: text}.
+
+    Raises:
+        CollectionError: they can't be read.
+    """
+    file = path / "queries.jsonl"
+    return dict(id_and_text(file, number, record) for number, record in read_json_objects(file))
 
 
 def read_qrels(path: Path) -> Qrels:

@@ -15,7 +15,18 @@ from sentence_transformers.base.modules import Normalize, Transformer
 from sentence_transformers.base.modules.dense import Dense
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
-from xtrkit.encoding.checkpoints import NATIVE, PYLATE, PYLATE_CLASSES, STANFORD, UNPROJECTED, XTR, Layout
+from xtrkit.encoding.checkpoints import (
+    COLXTR,
+    NATIVE,
+    PYLATE,
+    PYLATE_CLASSES,
+    STANFORD,
+    UNPROJECTED,
+    UR2N,
+    XTR,
+    Layout,
+)
+from xtrkit.encoding.default import DEFAULT, default_directory
 from xtrkit.encoding.load import find_checkpoint
 from xtrkit.encoding.modules import build_model, quiet
 from xtrkit.errors import ModelError
@@ -41,7 +52,7 @@ def load_base(name: str, recipe: TrainingRecipe, device: str | None = None) -> t
     Raises:
         ModelError: no such model, or one that can't be trained.
     """
-    directory = find_checkpoint(name)
+    directory = base_directory(name)
     layout = _projected_layout(directory)
     if layout is not None:
         model = build_model(directory, layout, device)
@@ -82,11 +93,18 @@ def fit_projection(model: MultiVectorEncoder, texts: Sequence[str], seed: int) -
         projection.linear.weight.copy_(best * signs)
 
 
+def base_directory(name: str) -> Path:
+    """The directory of a base by its name.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    return default_directory() if name == DEFAULT else find_checkpoint(name)
+
+
 def _projected_layout(directory: Path) -> Layout | None:
     """Which late-interaction layout a checkpoint has; None for a plain encoder."""
-    if NATIVE.holds(directory):
-        return NATIVE
-    for layout in (PYLATE, PYLATE_CLASSES, STANFORD):
+    for layout in (NATIVE, PYLATE, PYLATE_CLASSES, STANFORD, UR2N, COLXTR):
         if layout.holds(directory):
             return layout
     has_projection = any((directory / folder).is_dir() for folder in ("1_Dense", "2_Dense"))
@@ -118,7 +136,12 @@ def _with_projection(plain: MultiVectorEncoder, recipe: TrainingRecipe, director
         modules.append(Normalize(module_input_name="token_embeddings"))
     prompts = {"query": _known(recipe.query_prompt, tokenizer), "document": _known(recipe.document_prompt, tokenizer)}
     with quiet():  # it warns of skipped signs that a vocabulary does not have
-        return MultiVectorEncoder(modules=modules, prompts=prompts, device=str(plain.device))
+        return MultiVectorEncoder(
+            modules=modules,
+            prompts=prompts,
+            device=str(plain.device),
+            similarity_fn_name="meanmaxsim" if recipe.scores == "xtr" or recipe.mean else "maxsim",
+        )
 
 
 def _random_projection(transformer: Transformer, recipe: TrainingRecipe) -> Dense:

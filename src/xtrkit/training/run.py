@@ -38,7 +38,7 @@ class TrainingSummary:
         path: the directory of the model.
         steps: optimiser steps.
         curve: (step, nDCG@10) on the dev set, the untrained model first; empty without one.
-        best_step: whose weights were kept.
+        best_step: whose weights were kept: the best on the dev set of those that were trained.
     """
 
     path: Path
@@ -116,7 +116,8 @@ def train(
             trainer.train(resume_from_checkpoint=checkpoint)
         curve = _curve(trainer)
         steps = int(trainer.state.global_step)
-        best = max(curve, key=lambda point: point[1])[0] if curve else steps
+        trained = [point for point in curve if point[0]]  # of the untrained model there is no checkpoint
+        best = max(trained, key=lambda point: point[1])[0] if trained else steps
         summary = TrainingSummary(Path(out), steps, curve, best)
         _save(run.model, place, _facts(summary, model, chosen, run, examples, dev_name, licence, data_licences or {}))
     return summary
@@ -270,10 +271,15 @@ def _facts(
 
 
 def _save(model: MultiVectorEncoder, place: Workplace, facts: Facts) -> None:
+    """A ``MultiVectorEncoder`` directory; of a monoT5 that learnt to retrieve, the monoT5 with its branch beside it."""
     from xtrkit.encoding.modules import quiet
+    from xtrkit.training.branch import is_branch, save_branch
 
     final = place.folder / "final"
     with quiet():
-        model.save_pretrained(str(final), create_model_card=False)
+        if is_branch(facts.base, facts.recipe):
+            save_branch(model, facts.base, facts.recipe, final)
+        else:
+            model.save_pretrained(str(final), create_model_card=False)
     write_card(final, facts)
     place.finish(final)

@@ -88,11 +88,18 @@ def _checked(scores: Any, query: str, n: int) -> list[float]:
 
 
 def load_teacher(name: str) -> Teacher:
-    """A teacher by directory or hub name: a late-interaction encoder.
+    """A teacher by directory or hub name: a monoT5, a UR²N, a cross-encoder, or a late-interaction encoder.
 
     Raises:
         ModelError: there is no such model.
     """
-    from xtrkit.encoding.load import load_encoder
+    from xtrkit.encoding.checkpoints import UR2N, recognise
+    from xtrkit.encoding.default import DEFAULT
+    from xtrkit.encoding.load import find_checkpoint, load_encoder
+    from xtrkit.reranking import load_reranker
 
+    if name != DEFAULT:
+        layout = recognise(find_checkpoint(name))
+        if layout == UR2N or layout.kind == "reranker":
+            return load_reranker(name)
     return EncoderTeacher(load_encoder(name))

@@ -18,7 +18,7 @@ from typing import IO, Any
 from xtrkit.errors import TrainingError
 
 _FOLDER = "training"
-_MARK = "modules.json"
+_MARKS = ("modules.json", "ur2n.json")
 """What makes a directory a model; moved into place last."""
 
 
@@ -83,7 +83,7 @@ class Workplace:
 
     def finish(self, final: Path) -> None:
         """Move a complete model from ``final`` up into the directory, and delete the checkpoints."""
-        parts = sorted(final.iterdir(), key=lambda path: path.name == _MARK)
+        parts = sorted(final.iterdir(), key=lambda path: path.name in _MARKS)
         for part in parts:
             os.replace(part, self.out / part.name)
         shutil.rmtree(self.folder)
@@ -109,7 +109,7 @@ class Workplace:
 def _check_no_file(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise TrainingError(f"{out} is a file: choose a directory for the model.")
-    if out.is_dir() and any(out.iterdir()) and not (out / _MARK).is_file() and not (out / _FOLDER).is_dir():
+    if out.is_dir() and any(out.iterdir()) and not _holds_model(out) and not (out / _FOLDER).is_dir():
         raise TrainingError(f"{out} holds something else than a model or a training: choose another directory.")
 
 
@@ -121,8 +121,12 @@ def _check_place(out: Path, resume: bool) -> None:
         return
     if unfinished:
         raise TrainingError(f"{out} holds an unfinished training: go on with --resume, or begin anew with --overwrite.")
-    if (out / _MARK).is_file():
+    if _holds_model(out):
         raise TrainingError(f"{out} holds a model already: choose another directory, or replace it with --overwrite.")
+
+
+def _holds_model(out: Path) -> bool:
+    return any((out / mark).is_file() for mark in _MARKS)
 
 
 def _lock(lock: IO[str], out: Path) -> None:

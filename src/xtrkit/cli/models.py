@@ -1,0 +1,115 @@
+"""The commands on models: ``rerank``, ``convert`` and ``ur2n init``; ``app.py`` hangs them into ``xtrkit``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from xtrkit.errors import InputError
+
+out = Console(soft_wrap=True, markup=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+ur2n = typer.Typer(no_args_is_help=True, help="UR²N: one model that retrieves and reranks.")
+
+Tokens = Annotated[
+    tuple[str, str] | None,
+    typer.Option(
+        help="monoT5: the two pieces it answers with, irrelevant first, such as [bold]▁no ▁yes[/].", show_default=False
+    ),
+]
+
+
+def rerank(
+    run: Annotated[Path, typer.Argument(help="A TREC run: what to score anew.", show_default=False)],
+    dataset: Annotated[
+        Path, typer.Argument(help="BEIR folder with corpus.jsonl and queries.jsonl.", show_default=False)
+    ],
+    model: Annotated[
+        str,
+        typer.Option(help="Directory or hub name of a monoT5, a UR²N or a cross-encoder.", show_default=False),
+    ],
+    output: Annotated[Path, typer.Option(help="Where the new run is written.", show_default=False)],
+    depth: Annotated[int, typer.Option(help="How many documents of each query are scored anew.", min=1)] = 100,
+    batch_size: Annotated[int, typer.Option(help="Pairs of 256 tokens scored together.", min=1)] = 32,
+    tokens: Tokens = None,
+    as_json: Json = False,
+) -> None:
+    """Score the best documents of a TREC run anew, with a model that reads query and document together.
+
+    Documents beyond --depth are left out of the new run.
+
+    Example: [bold]xtrkit rerank bm25.trec scifact/ --model path/to/monot5-base --output reranked.trec[/]
+    """
+    from xtrkit.cli.render import check_run_path
+    from xtrkit.collection import open_collection
+    from xtrkit.evaluation.beir import read_queries
+    from xtrkit.evaluation.runs import read_run, write_run
+    from xtrkit.progress import progress_bar
+    from xtrkit.reranking import load_reranker, rerank
+
+    check_run_path(output)
+    first = {query: ranking[:depth] for query, ranking in read_run(run).items()}
+    queries = read_queries(dataset)
+    wanted = {document for ranking in first.values() for document, _ in ranking}
+    texts = {passage.id: passage.text for passage in open_collection(dataset) if passage.id in wanted}
+    _check_all_known(run, dataset, "query", set(first) - set(queries))
+    _check_all_known(run, dataset, "document", wanted - set(texts))
+    reranker = load_reranker(model, tokens=tokens)
+    again = {}
+    with progress_bar("Reranking", len(first), shown=not as_json, unit="queries") as advance:
+        for query, ranking in first.items():
+            ids = [document for document, _ in ranking]
+            best = rerank(reranker, queries[query], [texts[document] for document in ids], batch_size=batch_size)
+            again[query] = [(ids[place], score) for place, score in best]
+            advance(1)
+    write_run(again, output, "xtrkit-rerank")
+    if as_json:
+        typer.echo(json.dumps({"output": str(output), "queries": len(again), "model": reranker.name}))
+    else:
+        out.print(f"Wrote {output}: {len(again):,} queries, at most {depth} documents each.")
+
+
+def _check_all_known(run: Path, dataset: Path, what: str, unknown: set[str]) -> None:
+    if unknown:
+        raise InputError(
+            f"{run} names the {what} {min(unknown)!r}, which {dataset} does not have: give the collection that the run "
+            "was made of."
+        )
+
+
+@ur2n.command()
+def init(
+    monot5: Annotated[str, typer.Argument(help="Directory or hub name of a monoT5.", show_default=False)],
+    out_path: Annotated[Path, typer.Argument(metavar="OUT", help="Directory to make.", show_default=False)],
+    dim: Annotated[int, typer.Option(help="Dimensions of a token vector.")] = 128,
+    normalise: Annotated[bool, typer.Option("--normalise", help="Give token vectors unit length.")] = False,
+    query_length: Annotated[int, typer.Option(help="Most tokens of a query in retrieval.")] = 32,
+    document_length: Annotated[int, typer.Option(help="Most tokens of a document in retrieval.")] = 180,
+    tokens: Tokens = None,
+) -> None:
+    """Make an untrained UR²N of a monoT5: a copy of it, and a retrieval branch beside its encoder's last block.
+
+    Then: [bold]xtrkit index COLLECTION idx --model OUT[/], [bold]xtrkit search idx "…" --rerank OUT[/].
+    """
+    from xtrkit.unified.load import init_unified
+
+    init_unified(
+        monot5,
+        out_path,
+        dim=dim,
+        normalise=normalise,
+        query_length=query_length,
+        document_length=document_length,
+        tokens=tokens,
+    )
+    out.print(f"Wrote {out_path}. Its retrieval branch is untrained: it ranks as the encoder's last block does.")
+
+
+@ur2n.callback()
+def _ur2n() -> None:
+    """Keep ``init`` a word of its own while it is the only command."""

@@ -1,0 +1,41 @@
+"""A directory that appears when all that belongs in it is written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from xtrkit.errors import InputError
+
+
+@contextmanager
+def new_directory(path: Path) -> Iterator[Path]:
+    """Give a hidden sibling of ``path`` to write to; it becomes ``path`` when the block ends, and goes if it fails.
+
+    Raises:
+        InputError: something is at ``path`` already, or there is no folder to make it in.
+    """
+    path = path.absolute()
+    _check_free(path)
+    building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield building
+        umask = os.umask(0)  # a temporary directory is private, unlike one that was asked for
+        os.umask(umask)
+        building.chmod(0o777 & ~umask)
+        _check_free(path)
+        building.rename(path)
+    finally:
+        if building.exists():
+            shutil.rmtree(building)
+
+
+def _check_free(path: Path) -> None:
+    if os.path.lexists(path):
+        raise InputError(f"{path} exists already: choose another place, or delete it first.")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is no folder: make it first, or choose another place.")

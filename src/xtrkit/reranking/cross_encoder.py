@@ -1,0 +1,57 @@
+"""A cross-encoder of sentence-transformers: query and document in one sequence, a score out of one output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sentence_transformers import CrossEncoder
+
+from xtrkit.encoding.checkpoints import Layout, check_not_pickled
+from xtrkit.encoding.modules import check_all_weights_read, check_tokenizer, quiet, said_in_a_sentence
+from xtrkit.encoding.spans import cleaned
+from xtrkit.encoding.t5 import FULL_PRECISION, LOCAL
+from xtrkit.errors import InputError, ModelError
+from xtrkit.progress import progress_bar
+
+
+class CrossEncoderReranker:
+    """A :class:`~xtrkit.reranking.base.Reranker` over ``sentence_transformers.CrossEncoder``; scores are its logits.
+
+    Attributes:
+        name: what the user called the model.
+        model: the ``CrossEncoder``.
+    """
+
+    def __init__(self, name: str, directory: Path, layout: Layout, *, device: str | None = None) -> None:
+        self.name = name
+        with said_in_a_sentence(directory, layout):
+            check_not_pickled(directory)
+            self.model = CrossEncoder(str(directory), device=device, model_kwargs=dict(FULL_PRECISION), **LOCAL)
+            check_all_weights_read(directory, self.model.model)
+            check_tokenizer(directory, self.model.tokenizer, self.model.model)
+        outputs = self.model.model.config.num_labels
+        if outputs != 1:
+            raise ModelError(
+                f"{directory} gives {outputs} numbers for each text instead of one score, and nothing says which "
+                "of them ranks: use a cross-encoder with one output (num_labels 1)."
+            )
+
+    def score(
+        self, query: str, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False
+    ) -> npt.NDArray[np.float32]:
+        """(N,) logits of the texts for the query."""
+        if isinstance(texts, str):
+            raise InputError("Expected several texts, got one string: pass a list, such as [text].")
+        if not texts:
+            return np.zeros(0, dtype=np.float32)
+        pairs = [(cleaned(query), cleaned(text)) for text in texts]
+        with quiet(), progress_bar("Reranking", len(pairs), shown=progress, unit="passages") as advance:
+            scores: npt.NDArray[np.float32] = self.model.predict(
+                pairs, batch_size=batch_size, activation_fn=torch.nn.Identity(), show_progress_bar=False
+            )
+            advance(len(pairs))
+        return scores

@@ -1,0 +1,53 @@
+"""Open a reranker by name or path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xtrkit.encoding.checkpoints import CROSS_ENCODER, MONOT5, UR2N, recognise
+from xtrkit.encoding.load import find_checkpoint, torch_needed
+from xtrkit.errors import ModelError
+from xtrkit.reranking.base import Reranker
+from xtrkit.reranking.prompt import MAX_LENGTH
+
+
+def load_reranker(
+    name_or_path: str | Path,
+    *,
+    device: str | None = None,
+    tokens: tuple[str, str] | None = None,
+    max_length: int = MAX_LENGTH,
+) -> Reranker:
+    """Load a reranker.
+
+    Args:
+        name_or_path: the directory or the hub name of a monoT5 (any T5 or mT5 that generates), of a UR²N, or of a
+            cross-encoder that sentence-transformers reads.
+        device: "cpu", "cuda", …; by default what torch finds.
+        tokens: monoT5 only: the pieces it answers with, irrelevant first; by default those of the published checkpoint
+            of that name, or ▁false and ▁true.
+        max_length: monoT5 only: most tokens of query and document together.
+
+    Raises:
+        ModelError: no such checkpoint, or one that can't rerank. Nothing is ever filled in at random.
+        MissingExtraError: torch or sentence-transformers isn't installed.
+    """
+    name = str(name_or_path)
+    directory = find_checkpoint(name)
+    layout = recognise(directory)
+    with torch_needed("Reranking"):
+        if layout in (MONOT5, UR2N):
+            from xtrkit.encoding.ur2n import answers
+            from xtrkit.reranking.monot5 import MonoT5
+
+            tokens = tokens or (answers(directory) if layout == UR2N else None)
+
+            return MonoT5.load(name, directory, layout, device=device, tokens=tokens, max_length=max_length)
+        if layout == CROSS_ENCODER:
+            from xtrkit.reranking.cross_encoder import CrossEncoderReranker
+
+            return CrossEncoderReranker(name, directory, layout, device=device)
+    raise ModelError(
+        f"{directory} is no reranker but an encoder (layout {layout.name}): use it with --model (model=), and rerank "
+        "with a monoT5, a UR²N or a cross-encoder."
+    )

@@ -1,0 +1,132 @@
+"""monoT5: a T5 reads query and document, and how likely its first word is "true" rather than "false" is the score.
+
+Nogueira, Jiang, Pradeep & Lin 2020, "Document Ranking with a Pretrained Sequence-to-Sequence Model".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from xtrkit.encoding.checkpoints import Layout, check_not_pickled
+from xtrkit.encoding.modules import check_all_weights_read, check_tokenizer, quiet, said_in_a_sentence
+from xtrkit.encoding.spans import cleaned
+from xtrkit.encoding.t5 import FULL_PRECISION, LOCAL
+from xtrkit.errors import InputError
+from xtrkit.progress import progress_bar
+from xtrkit.reranking.prompt import MAX_LENGTH, fitting_prompt, prompt
+from xtrkit.reranking.tokens import pair_for
+
+# A batch holds as many tokens as ``batch_size`` pairs of this length.
+_TYPICAL_LENGTH = 256
+
+
+class MonoT5:
+    """A :class:`~xtrkit.reranking.base.Reranker` over a T5, mT5 or ptt5 trained to answer with one of two words.
+
+    The score is log P(true) where only the two words can follow: (log-softmax over their logits)[true], after one step
+    of the decoder. It is at most 0.
+
+    Attributes:
+        name: what the user called the model.
+        model: the transformers model.
+        pair: the two pieces, irrelevant and relevant.
+        max_length: most tokens of query and document together; only documents are cut to it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        tokenizer: Any,
+        *,
+        tokens: tuple[str, str] | None = None,
+        max_length: int = MAX_LENGTH,
+    ) -> None:
+        self.name, self.model, self.max_length = name, model, max_length
+        self._tokenizer = tokenizer
+        self.pair = pair_for(name, model.config.model_type, tokenizer.get_vocab(), tokens)
+        self._answers = tokenizer.convert_tokens_to_ids(list(self.pair))
+        shortest = len(self._offsets(prompt("", ""))) + 2
+        if max_length < shortest:
+            raise InputError(f"max_length must be at least {shortest}, got {max_length}.")
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        directory: Path,
+        layout: Layout,
+        *,
+        device: str | None = None,
+        tokens: tuple[str, str] | None = None,
+        max_length: int = MAX_LENGTH,
+    ) -> MonoT5:
+        """Read a checkpoint in full precision (T5's feed-forward layers overflow in float16).
+
+        Raises:
+            ModelError: something is missing, or its vocabulary lacks the two words.
+        """
+        with said_in_a_sentence(directory, layout):
+            check_not_pickled(directory)
+            tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL)
+            model = AutoModelForSeq2SeqLM.from_pretrained(directory, use_safetensors=True, **FULL_PRECISION)
+            check_all_weights_read(directory, model)
+            check_tokenizer(directory, tokenizer, model)
+        model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+        return cls(name, model, tokenizer, tokens=tokens, max_length=max_length)
+
+    def score(
+        self, query: str, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False
+    ) -> npt.NDArray[np.float32]:
+        """(N,) log-probabilities that each text is relevant to the query.
+
+        Args:
+            query: the query.
+            texts: documents; their ends are cut off where the prompt would be longer than ``max_length``.
+            batch_size: pairs of 256 tokens scored together; of longer ones fewer, of shorter ones more.
+            progress: show a progress bar.
+        """
+        if isinstance(texts, str):
+            raise InputError("Expected several texts, got one string: pass a list, such as [text].")
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, got {batch_size}.")
+        with quiet():
+            prompts = [fitting_prompt(cleaned(query), cleaned(text), self._offsets, self.max_length) for text in texts]
+            ids = [self._tokenizer(one)["input_ids"] for one in prompts]
+        lengths = np.array([len(tokens) for tokens in ids], dtype=np.int64)
+        scores = np.empty(len(ids), dtype=np.float32)
+        order, start = np.argsort(-lengths, kind="stable"), 0
+        with progress_bar("Reranking", len(ids), shown=progress, unit="passages") as advance:
+            while start < len(order):
+                stop = start + max(1, batch_size * _TYPICAL_LENGTH // int(lengths[order[start]]))
+                batch = order[start:stop]
+                scores[batch] = self._forward([ids[place] for place in batch])
+                advance(len(batch))
+                start = stop
+        return scores
+
+    def _forward(self, ids: list[list[int]]) -> npt.NDArray[np.float32]:
+        """One batch through encoder and one step of the decoder; the mask keeps padding out of both."""
+        longest, padding = max(map(len, ids)), self.model.config.pad_token_id
+        device = self.model.device
+        padded = torch.tensor([tokens + [padding] * (longest - len(tokens)) for tokens in ids], device=device)
+        mask = torch.tensor([[1] * len(tokens) + [0] * (longest - len(tokens)) for tokens in ids], device=device)
+        begin = torch.full((len(ids), 1), self.model.config.decoder_start_token_id, device=device)
+        with torch.inference_mode():
+            logits = self.model(input_ids=padded, attention_mask=mask, decoder_input_ids=begin).logits[:, 0]
+            chances = torch.log_softmax(logits[:, self._answers].float(), dim=-1)
+        answers: npt.NDArray[np.float32] = chances[:, 1].cpu().numpy()
+        return answers
+
+    def _offsets(self, text: str) -> list[tuple[int, int]]:
+        spans: list[tuple[int, int]] = self._tokenizer(text, return_offsets_mapping=True, verbose=False)[
+            "offset_mapping"
+        ]
+        return spans

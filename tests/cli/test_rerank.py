@@ -1,0 +1,56 @@
+"""``xtrkit search --rerank`` and ``xtrkit rerank``, as people run them."""
+
+import json
+
+import pytest
+
+from tests.cli.test_cli import CORPUS, answer, beir, index, xtrkit  # noqa: F401 (fixtures)
+from xtrkit.evaluation.runs import read_run, write_run
+from xtrkit.reranking import load_reranker
+
+TEXTS = {passage["_id"]: f"{passage['title']} {passage['text']}".strip() for passage in CORPUS}
+
+
+@pytest.fixture
+def run(tmp_path):
+    write_run({"q1": [("cats", 2.0), ("mice", 1.0), ("bread", 0.5)], "q2": [("bread", 1.0)]}, tmp_path / "first.trec")
+    return tmp_path / "first.trec"
+
+
+def test_search_can_rerank(index, rerankers):  # noqa: F811
+    monot5 = rerankers["monot5"]
+    hits = json.loads(answer("search", index, "what is late", "--rerank", monot5, "--rerank-depth", 3, "--json"))[
+        "hits"
+    ]
+    scores = {name: float(load_reranker(monot5).score("what is late", [text])[0]) for name, text in TEXTS.items()}
+    assert [hit["id"] for hit in hits] == sorted(scores, key=lambda name: -scores[name])
+    assert hits[0]["score"] == pytest.approx(max(scores.values()), abs=1e-4)
+
+
+def test_a_run_is_reranked(run, beir, rerankers):  # noqa: F811
+    output = run.with_name("second.trec")
+    shown = answer("rerank", run, beir, "--model", rerankers["monot5"], "--output", output, "--depth", 2)
+    assert f"Wrote {output}: 2 queries" in shown
+    again = read_run(output)
+    scores = load_reranker(rerankers["monot5"]).score("what do mice eat", [TEXTS["cats"], TEXTS["mice"]])
+    expected = sorted(zip(["cats", "mice"], scores.tolist(), strict=True), key=lambda entry: -entry[1])
+    assert [document for document, _ in again["q1"]] == [document for document, _ in expected]
+    assert [score for _, score in again["q1"]] == pytest.approx([score for _, score in expected], abs=1e-5)
+    assert [document for document, _ in again["q2"]] == ["bread"]
+
+
+def test_a_run_of_another_collection(tmp_path, beir, rerankers):  # noqa: F811
+    path, options = tmp_path / "first.trec", ("--model", rerankers["monot5"], "--output", tmp_path / "second.trec")
+    for ranking, message in (({"q9": [("cats", 1.0)]}, "query 'q9'"), ({"q1": [("dogs", 1.0)]}, "document 'dogs'")):
+        write_run(ranking, path)
+        ran = xtrkit("rerank", path, beir, *options)
+        assert ran.returncode == 1
+        assert f"names the {message}, which {beir} does not have" in ran.stderr
+        assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "second.trec").exists()
+
+
+def test_an_encoder_can_not_rerank(index, checkpoints):  # noqa: F811
+    ran = xtrkit("search", index, "mice", "--rerank", checkpoints["xtr"])
+    assert ran.returncode == 1
+    assert "is no reranker but an encoder" in ran.stderr

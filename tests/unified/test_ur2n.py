@@ -1,0 +1,219 @@
+"""UR²N: the reranker stays what it was, bit for bit; the branch begins as the encoder's last block; one call."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sentence_transformers import MultiVectorEncoder
+from tokenizers import Tokenizer
+from transformers import T5EncoderModel, T5ForConditionalGeneration
+
+from tests.encoding import checkpoint_factory as factory
+from xtrkit import load_encoder, load_unified
+from xtrkit.collection import Passage
+from xtrkit.errors import InputError, ModelError
+from xtrkit.index import Index
+from xtrkit.reranking import load_reranker
+from xtrkit.retriever import index_collection
+from xtrkit.unified import UnifiedRetriever
+from xtrkit.unified.load import init_unified
+from xtrkit.unified.ur2n import initial_projection
+
+TEXTS = ["What is XTR?", "the retrieval of late token, token", "a", "", "Straße! 日本"]
+PASSAGES = [Passage(str(place), text) for place, text in enumerate([*TEXTS, "document " * 200, "late document"])]
+
+
+@pytest.fixture(scope="module")
+def directory(rerankers, tmp_path_factory):
+    path = tmp_path_factory.mktemp("ur2n") / "model"
+    init_unified(rerankers["monot5"], path, dim=factory.DIM)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(directory):
+    return load_unified(directory)
+
+
+@pytest.fixture(scope="module")
+def trained(directory, tmp_path_factory):
+    """What training changes: the branch alone."""
+    path = factory.copy_of(directory, tmp_path_factory.mktemp("trained") / "model")
+    random = torch.Generator().manual_seed(4)
+    branch = load_file(path / "ur2n.safetensors")
+    moved = {name: tensor + 0.1 * torch.randn(tensor.shape, generator=random) for name, tensor in branch.items()}
+    save_file(moved, path / "ur2n.safetensors")
+    return path
+
+
+def batch(directory, texts=TEXTS):
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    tokenizer.enable_padding(pad_id=0, pad_token="<pad>")
+    encodings = tokenizer.encode_batch(texts)
+    masks = [encoding.attention_mask for encoding in encodings]
+    return torch.tensor([encoding.ids for encoding in encodings]), torch.tensor(masks)
+
+
+@pytest.mark.parametrize("state", ["directory", "trained"])
+def test_the_decoders_logits_are_the_base_models_bit_for_bit(rerankers, state, request):
+    """Oracle 13: before training and after it."""
+    path = request.getfixturevalue(state)
+    base = T5ForConditionalGeneration.from_pretrained(rerankers["monot5"]).eval()
+    unified = load_unified(path)
+    unified.encoder.encode_documents(TEXTS)
+    ids, mask = batch(path)
+    inputs = {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": torch.zeros(len(ids), 1, dtype=torch.long)}
+    with torch.no_grad():
+        assert torch.equal(base(**inputs).logits, unified.reranker.model(**inputs).logits)
+    assert (path / "model.safetensors").read_bytes() == (rerankers["monot5"] / "model.safetensors").read_bytes()
+    scores = load_reranker(rerankers["monot5"]).score("what is xtr", TEXTS)
+    np.testing.assert_array_equal(unified.reranker.score("what is xtr", TEXTS), scores)
+
+
+def test_the_branch_begins_as_the_last_block(rerankers, tmp_path):
+    """Oracle 13: with the identity as projection its vectors are the encoder's last hidden states."""
+    init_unified(rerankers["monot5"], tmp_path / "model", dim=factory.WIDTH)
+    encoder = T5EncoderModel.from_pretrained(rerankers["monot5"]).eval()
+    tokenizer = Tokenizer.from_file(str(tmp_path / "model" / "tokenizer.json"))
+    for text, rows in zip(TEXTS, load_encoder(tmp_path / "model").encode_queries(TEXTS), strict=True):
+        ids = torch.tensor([tokenizer.encode("Query: " + text).ids])
+        with torch.no_grad():
+            np.testing.assert_allclose(rows, encoder(input_ids=ids).last_hidden_state[0].numpy(), atol=1e-5)
+
+
+def test_a_trained_branch_is_a_t5_with_another_last_block(trained):
+    """Embeddings by hand: the base's lower blocks, the branch's block and LayerNorm, the projection, no unit length."""
+    branch = load_file(trained / "ur2n.safetensors")
+    encoder = T5EncoderModel.from_pretrained(trained).eval()
+    weights = encoder.state_dict()
+    for name, tensor in branch.items():
+        if name.startswith("xtr_layer."):
+            weights[f"encoder.block.1.{name.removeprefix('xtr_layer.')}"] = tensor
+    weights["encoder.final_layer_norm.weight"] = branch["final_layer_norm.weight"]
+    encoder.load_state_dict(weights)
+    tokenizer = Tokenizer.from_file(str(trained / "tokenizer.json"))
+    found = load_unified(trained).encoder.encode_documents(TEXTS)
+    for text, rows in zip(TEXTS, found, strict=True):
+        ids = torch.tensor([tokenizer.encode("Document: " + text).ids])
+        with torch.no_grad():
+            expected = encoder(input_ids=ids).last_hidden_state[0] @ branch["projection.weight"].T
+        np.testing.assert_allclose(rows, expected.numpy(), atol=1e-5, rtol=1e-5)
+    np.testing.assert_array_equal(found.rows, load_encoder(trained).encode_documents(TEXTS).rows)
+
+
+def test_lower_layers_are_shared_and_computed_once(trained):
+    model = load_unified(trained)
+    base, branch = model.reranker.model, model.encoder.model[0].model
+    assert branch.encoder.embed_tokens.weight is base.encoder.embed_tokens.weight is branch.shared.weight
+    assert branch.encoder.block[0] is base.encoder.block[0]
+    assert branch.encoder.block[-1] is not base.encoder.block[-1]
+    calls = []
+    base.encoder.block[0].register_forward_hook(lambda *_: calls.append(1))
+    ids, mask = batch(trained)
+    with torch.no_grad():
+        hidden, vectors = model.both(ids, mask)
+        assert len(calls) == 1
+        own = base.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        other = model.encoder.model[1].linear(branch(input_ids=ids, attention_mask=mask).last_hidden_state)
+    assert torch.equal(hidden, own)
+    torch.testing.assert_close(vectors[mask.bool()], other[mask.bool()])
+
+
+def test_any_t5_reader_opens_the_reranker_and_sentence_transformers_the_branch(directory, model, tmp_path):
+    assert T5ForConditionalGeneration.from_pretrained(directory).config.d_model == factory.WIDTH
+    model.encoder.save(tmp_path / "saved")
+    theirs = MultiVectorEncoder(str(tmp_path / "saved"), device="cpu", local_files_only=True)
+    for text, rows in zip(TEXTS[:3], model.encoder.encode_queries(TEXTS[:3]), strict=True):
+        np.testing.assert_allclose(rows, theirs.encode_query(text, convert_to_numpy=True), atol=1e-5)
+
+
+def test_one_call_retrieves_and_reranks(directory, model, tmp_path):
+    index_collection(PASSAGES, tmp_path / "idx", model.encoder)
+    assert Index.open(tmp_path / "idx").encoder.layout == "ur2n"
+    with UnifiedRetriever.open(tmp_path / "idx") as retriever:
+        first = [hit.id for hit in retriever.search("late token", 7, rerank_depth=0)]
+        hits = retriever.search("late token", 2, rerank_depth=4)
+        scores = model.reranker.score("late token", [PASSAGES[int(name)].text for name in first[:4]])
+        best = sorted(zip(first[:4], scores.tolist(), strict=True), key=lambda entry: -entry[1])[:2]
+        assert [hit.id for hit in hits] == [name for name, _ in best]
+        (ranking,) = retriever.search_batch(["late token"], 2, rerank_depth=4)
+        assert list(ranking.ids) == [hit.id for hit in hits]
+        (alone,) = retriever.search_batch(["late token"], 7, rerank_depth=0)
+        assert list(alone.ids) == first
+
+
+def test_settings_are_the_models_own(rerankers, tmp_path):
+    init_unified(rerankers["monot5"], tmp_path / "model", dim=8, normalise=True, query_length=9, document_length=11)
+    encoder = load_encoder(tmp_path / "model")
+    assert (encoder.query_length, encoder.document_length) == (9, 11)
+    found = encoder.encode_documents(["late " * 50])
+    assert found[0].shape == (11, 8)
+    np.testing.assert_allclose(np.linalg.norm(found.rows, axis=1), 1, atol=1e-5)
+    settings = json.loads((tmp_path / "model" / "ur2n.json").read_text())
+    assert settings["tokens"] == ["▁false", "▁true"]
+
+
+@pytest.mark.parametrize(("dim", "width"), [(4, 9), (9, 9)])
+def test_the_first_projection_is_orthonormal(dim, width):
+    weight = initial_projection(dim, width)
+    torch.testing.assert_close(weight @ weight.T, torch.eye(dim), atol=1e-5, rtol=0)
+    assert torch.equal(weight, initial_projection(dim, width))
+
+
+def test_bad_input_leaves_nothing_behind(rerankers, checkpoints, tmp_path):
+    with pytest.raises(ModelError, match="is of layout xtr, but a UR²N is made of a monoT5"):
+        init_unified(checkpoints["xtr"], tmp_path / "out")
+    with pytest.raises(InputError, match="dim must be at most 32, the width of this model, got 33"):
+        init_unified(rerankers["monot5"], tmp_path / "out", dim=33)
+    with pytest.raises(InputError, match="query_length must be at least 1, got 0"):
+        init_unified(rerankers["monot5"], tmp_path / "out", query_length=0)
+    with pytest.raises(ModelError, match="Which two tokens"):
+        init_unified(rerankers["mt5"], tmp_path / "out", dim=8)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match="out exists already"):
+        init_unified(rerankers["monot5"], tmp_path / "out", dim=8)
+
+
+def test_an_mt5_can_be_unified(rerankers, tmp_path):
+    init_unified(rerankers["mt5"], tmp_path / "out", dim=8, tokens=("▁no", "▁yes"))
+    model = load_unified(tmp_path / "out")
+    assert model.reranker.pair == ("▁no", "▁yes")
+    assert load_reranker(tmp_path / "out").pair == ("▁no", "▁yes")
+    assert model.encoder.encode_queries(["late"]).dim == 8
+
+
+def test_damaged_branches(directory, rerankers, tmp_path):
+    path = factory.copy_of(directory, tmp_path / "model")
+    branch = load_file(path / "ur2n.safetensors")
+    name = next(name for name in branch if name.endswith("wo.weight"))
+    for changed, message in (
+        (
+            {**branch, "projection.weight": torch.zeros(8, 31)},
+            r"projection\.weight of \(dimensions, 32\), .* \(8, 31\)",
+        ),
+        ({key: branch[key] for key in branch if key != "projection.weight"}, "the latter is None"),
+        ({**branch, name: torch.zeros(3, 4)}, "does not fit the encoder beside it"),
+        ({key: branch[key] for key in branch if key != name}, "does not fit the encoder beside it"),
+    ):
+        save_file(changed, path / "ur2n.safetensors")
+        with pytest.raises(ModelError, match=message):
+            load_encoder(path)
+    (path / "ur2n.safetensors").unlink()
+    with pytest.raises(ModelError, match="UR²N's retrieval branch, is missing or damaged"):
+        load_unified(path)
+    with pytest.raises(ModelError, match="is no UR²N but of layout monot5: make one of it with xtrkit ur2n init"):
+        load_unified(rerankers["monot5"])
+
+
+def test_settings_that_can_not_be(directory, tmp_path):
+    path = factory.copy_of(directory, tmp_path / "model")
+    settings = json.loads((path / "ur2n.json").read_text())
+    factory.write_json(path / "ur2n.json", {**settings, "query_length": "long"})
+    with pytest.raises(ModelError, match=r"ur2n\.json says query_length is 'long', which it can't be"):
+        load_encoder(path)
+    factory.write_json(path / "ur2n.json", {**settings, "tokens": ["▁true"]})
+    with pytest.raises(ModelError, match="should name two tokens"):
+        load_unified(path)
