@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers import MultiVectorEncoder
 
 from tests.training.conftest import sentence, write_lines
@@ -64,6 +65,14 @@ def test_a_training_makes_a_model(recipe, base, changes, beir, plain, checkpoint
     facts = json.loads((out / "training.json").read_text())
     assert facts["recipe"]["name"] == recipe
     assert facts["curve"] == [list(point) for point in summary.curve]
+
+
+def test_the_base_below_the_top_is_untouched(plain, beir, tmp_path):
+    """To the last bit, in what is saved."""
+    train("xtr", str(plain), beir, tmp_path / "out", **{**SMALL, "dim": 8, "top_layers": 1, "learning_rate": 0.01})
+    before, after = load_file(plain / "model.safetensors"), load_file(tmp_path / "out" / "model.safetensors")
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed == {name for name in after if name.startswith("encoder.layer.1.")}
 
 
 def test_training_learns(plain, tmp_path):

@@ -129,7 +129,7 @@ def _write(
         batch = order[start:stop].tolist()
         with quiet(), torch.inference_mode():
             features = inputs.features(task, batch)
-            found = lower(features).float().cpu().numpy()
+            found = lower({key: value.to(inputs.device) for key, value in features.items()}).float().cpu().numpy()
         if not (np.abs(found[_real(features)]) < np.finfo(np.float16).max).all():
             raise InputError("An activation is too large for float16: train without --top-layers.")
         marks = torch.stack([features["input_ids"], features["attention_mask"], _expansion(features)], dim=2).cpu()

@@ -38,6 +38,12 @@ class TextInputs:
             features: Features = self._model.preprocess([self._prepared(n) for n in numbers], prompt=prompt, task=task)
         return {key: value for key, value in features.items() if isinstance(value, torch.Tensor)}
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is; features are made in main memory."""
+        found: torch.device = self._model.device
+        return found
+
     def lengths(self, task: str) -> npt.NDArray[np.int64]:
         """(texts,) how many tokens each has, markers and [MASK]s included, once what is too long is cut off."""
         found: list[int] = []
