@@ -1,4 +1,4 @@
-"""Two of the XTR paper's claims at a small scale: Table 5 (imputation × objective) and Figure 4 (tokens that are found).
+"""Two of the XTR paper's claims at a small scale: Table 5 (imputation × objective), Figure 4 (tokens that are found).
 
     python benchmarks/claims.py --data TRAINING_FOLDER --test TEST_FOLDER --work DIR --seeds 1 2 3
 
