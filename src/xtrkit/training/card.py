@@ -11,6 +11,7 @@ from typing import Any
 from xtrkit.training.recipes import TrainingRecipe
 
 NOT_STATED = "not stated"
+_KNOWN_AS = {"default": "sentence-transformers/all-MiniLM-L6-v2"}
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,15 @@ def write_card(folder: Path, facts: Facts) -> None:
 
 
 def _text(facts: Facts) -> str:
+    base = _KNOWN_AS.get(facts.base, facts.base)
     tags = ["sentence-transformers", "multi-vector", "late-interaction", "xtrkit", facts.recipe.name]
     head = ["---", *([f"license: {json.dumps(facts.licence)}"] if facts.licence else [])]
-    head += [f"base_model: {json.dumps(facts.base)}", "pipeline_tag: sentence-similarity", "tags:"]
+    head += [f"base_model: {json.dumps(base)}", "pipeline_tag: sentence-similarity", "tags:"]
     head += [f"- {tag}" for tag in tags] + ["---"]
     parts = [
         "\n".join(head),
         f"# A late-interaction encoder, trained with the recipe {facts.recipe.name}",
-        f"{facts.dim} dimensions a token, from `{facts.base}`. Licence of this model: {facts.licence or NOT_STATED}.",
+        f"{facts.dim} dimensions a token, from `{base}`. Licence of this model: {facts.licence or NOT_STATED}.",
         '```python\nimport xtrkit\n\nencoder = xtrkit.load_encoder("this-directory")\n```',
         "## Data",
         _table(
