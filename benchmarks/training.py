@@ -41,7 +41,7 @@ def build(way, arguments):
     from xtrkit.training.top_layers import LowerLayers, UpperLayers, freeze_below
 
     recipe = XTR_TRAINING.but(recompute="recomputing" in way, k_train=arguments.k_train)
-    model, _ = load_base("default", recipe, "cpu")
+    model, _ = load_base("all-MiniLM-L6-v2", recipe, "cpu")
     queries = features_of(model, "query", arguments.batch, arguments.query_length, 0)
     documents = [
         features_of(model, "document", arguments.batch, arguments.document_length, 1 + place)

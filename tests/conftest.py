@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from tests.encoding import checkpoint_factory as factory
 from xtrkit.encoding import load_encoder
-from xtrkit.values import Ragged, TokenVectors, offsets_of
+from xtrkit.encoding.default import ORIGINAL
+from xtrkit.token_retrieval.corpus import ClusteredCorpus, ExactCorpus
+from xtrkit.values import Ragged, Segment, TokenVectors, offsets_of
 
 # Kernels compile at their first call, which no deadline should count; derandomised runs fail alike everywhere.
 settings.register_profile("xtrkit", deadline=None, derandomize=True, max_examples=60)
@@ -58,9 +60,9 @@ def rerankers(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def encoders(checkpoints):
-    """Each layout's encoder, and the default one."""
+    """Each layout's encoder, the default one, and its original in full precision."""
     loaded = {layout: load_encoder(directory) for layout, directory in checkpoints.items()}
-    return {**loaded, "default": load_encoder()}
+    return {**loaded, "default": load_encoder(), ORIGINAL: load_encoder(ORIGINAL)}
 
 
 def unit_rows(random, n, dim):
@@ -84,6 +86,16 @@ def searches(draw, values=None):
     corpus = random_corpus(random, lengths, values=values)
     query = unit_rows(random, n, 8) if values is None else random.choice(values, size=(n, 8)).astype(np.float32)
     return corpus, query
+
+
+def whole(vectors):
+    """Token vectors as a corpus of one segment."""
+    return ExactCorpus([Segment(vectors)])
+
+
+def clustered(tokens):
+    """Compressed tokens as a corpus of one segment."""
+    return ClusteredCorpus([Segment(tokens)])
 
 
 def one(query):

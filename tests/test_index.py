@@ -106,6 +106,12 @@ NAN = np.full((2, 8), np.nan, np.float32)
         ([np.full((1, 8), 1e6, np.float32)], {}, r"Document '0' has NaN, infinity or a number beyond ±65504"),
         ([np.ones((2, 8), np.int32)], {}, r"Document '0': expected an array of floating-point numbers, got int32"),
         ([[1.0, 2.0]], {}, r"Document '0': expected an array of floating-point numbers, got list"),
+        (
+            [DOCUMENTS[0], np.eye(3, 8, k=6, dtype=np.float32)],
+            {},
+            r"Document '1' has a token vector of zeros \(token 2\)",
+        ),
+        ([np.full((1, 8), 1e-9)], {}, r"Document '0' has a token vector of zeros"),
         ([np.ones(8, np.float32)], {}, r"expected token vectors of shape \(tokens, dimensions\).* got shape \(8,\)"),
         ([np.ones((0, 8), np.float32)], {}, r"with at least one token, got shape \(0, 8\)"),
         (
@@ -120,12 +126,15 @@ NAN = np.full((2, 8), np.nan, np.float32)
         (DOCUMENTS[:2], {"ids": ["a", "b", "c"]}, r"There are more ids than the 2 documents"),
         (DOCUMENTS[:2], {"texts": ["a"]}, r"There are 1 texts, but more documents"),
         (DOCUMENTS[:2], {"texts": ["a", "b", "c"]}, r"There are more texts than the 2 documents"),
+        (DOCUMENTS[:2], {"texts": ["a", b"b"]}, r"Texts must be strings, got b'b' of type bytes for the id '1'"),
+        (DOCUMENTS[:1], {"codec": "pq", "nbits": 4}, r"Unknown codec 'pq': use 'grid' or 'buckets'"),
         (DOCUMENTS[:1], {"texts": ["\ud83d"]}, r"The passage '0' holds half a surrogate pair"),
     ],
 )
-def test_what_cannot_be_indexed_is_refused_and_nothing_is_left(tmp_path, documents, more, message):
+@pytest.mark.parametrize("nbits", [16, 4])
+def test_what_cannot_be_indexed_is_refused_and_nothing_is_left(tmp_path, documents, more, message, nbits):
     with pytest.raises(InputError, match=message):
-        Index.create(tmp_path / "idx", [documents], **more)
+        Index.create(tmp_path / "idx", [documents], **({"nbits": nbits} | more))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -171,16 +180,6 @@ def test_what_was_put_there_during_the_build_is_kept(path):
         Index.create(path, batches())
     assert (path / "precious").read_text() == "mine"
     assert [p.name for p in path.parent.iterdir()] == ["idx"]
-
-
-def test_of_two_builds_the_second_to_finish_is_refused(path):
-    def batches():
-        yield DOCUMENTS
-        Index.create(path, [DOCUMENTS[:1]])
-
-    with pytest.raises(IndexExistsError, match="exists already"):
-        Index.create(path, batches())
-    assert len(Index.open(path)) == 1
 
 
 def test_overwriting_through_a_symlink_replaces_what_it_points_to(index, path, tmp_path):
@@ -239,7 +238,7 @@ def test_queries_that_cannot_be_searched(index, query, message):
         ({"k": 0}, r"k must be a whole number of at least 1, got 0"),
         ({"k": 2.5}, r"k must be a whole number of at least 1, got 2.5"),
         ({"k": True}, r"got True"),
-        ({"nprobe": 0}, r"nprobe must be a whole number of at least 1, got 0"),
+        ({"nprobe": 0}, r"nprobe must be a whole number of at least 1 or 'all', got 0"),
         ({"k_prime": 0}, r"k' must be a whole number of at least 1, got 0"),
         ({"scoring": "bm25"}, r"Unknown scoring 'bm25': use 'xtr' or 'maxsim'"),
         ({"reduction": "max"}, r"Unknown reduction 'max'"),

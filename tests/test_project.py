@@ -55,7 +55,7 @@ def test_every_command_is_in_the_readme():
     from xtrkit.cli.app import app
 
     for command in app.registered_commands:
-        assert f"xtrkit {command.callback.__name__}" in readme()
+        assert f"xtrkit {command.name or command.callback.__name__}" in readme()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -87,7 +87,11 @@ def test_the_wheel_holds_the_whole_package(tmp_path):
     assert ran.returncode == 0, ran.stderr
     (wheel,) = tmp_path.glob("*.whl")
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("xtrkit/")}
-    there = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src").rglob("*.py")}
+    there = {
+        path.relative_to(ROOT / "src").as_posix()
+        for path in (ROOT / "src").rglob("*.*")
+        if path.suffix in (".py", ".json")
+    }
     assert there <= packed
     assert "xtrkit/py.typed" in packed
 

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from xtrkit.encoding.load import load_encoder
     from xtrkit.errors import XtrkitError
     from xtrkit.index import Index
-    from xtrkit.recipes import COLBERT, XTR, Recipe
+    from xtrkit.recipes import COLBERT, COLBERTV2, COLXTR, XTR, Recipe
     from xtrkit.retriever import Retriever
     from xtrkit.unified.load import load_unified
     from xtrkit.values import Ragged, Ranking
+    from xtrkit.warming import warm_up
 
 _HOMES = {
     "COLBERT": "xtrkit.recipes",
+    "COLBERTV2": "xtrkit.recipes",
+    "COLXTR": "xtrkit.recipes",
     "Index": "xtrkit.index",
     "Ragged": "xtrkit.values",
     "Ranking": "xtrkit.values",
@@ -31,11 +34,14 @@ _HOMES = {
     "XTR": "xtrkit.recipes",
     "XtrkitError": "xtrkit.errors",
     "load_encoder": "xtrkit.encoding.load",
+    "warm_up": "xtrkit.warming",
     "load_unified": "xtrkit.unified.load",
 }
 
 __all__ = [
     "COLBERT",
+    "COLBERTV2",
+    "COLXTR",
     "XTR",
     "Index",
     "Ragged",
@@ -45,6 +51,7 @@ __all__ = [
     "XtrkitError",
     "load_encoder",
     "load_unified",
+    "warm_up",
 ]
 
 

@@ -1,11 +1,13 @@
 """The two engines behind one contract: exact on float16 vectors, approximate on compressed ones.
 
-An engine knows token vectors and document numbers; ids and texts are the index's business. Both are given the same
+An engine knows token vectors and document numbers; ids and texts are the index's business. It reads segments, whose
+documents are numbered through in their order, and finds no document that is dead. Both engines are given the same
 :class:`~xtrkit.recipes.Recipe` and use of it what is theirs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy.typing as npt
 
 from xtrkit import search as exact_search
 from xtrkit import search_compressed
+from xtrkit.indexing.codec import name_of
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.indexing.store import Store
 from xtrkit.recipes import Recipe
@@ -20,8 +23,10 @@ from xtrkit.scoring.estimation import estimate_named
 from xtrkit.scoring.imputation import imputation_named
 from xtrkit.search import Found
 from xtrkit.token_retrieval.centroid import decompressed
+from xtrkit.token_retrieval.corpus import ClusteredCorpus, ExactCorpus
+from xtrkit.token_retrieval.error import similarity_error_bounds
 from xtrkit.token_retrieval.exact import retrieve_tokens
-from xtrkit.values import FloatArray, Ragged, TokenHits, TokenVectors
+from xtrkit.values import FloatArray, Mask, Ragged, Segment, TokenHits, TokenVectors
 
 
 class Evidence(NamedTuple):
@@ -41,7 +46,7 @@ class Engine(Protocol):
 
     @property
     def n_tokens(self) -> int:
-        """Number of token vectors, M."""
+        """Number of token vectors of living documents, M."""
 
     @property
     def dim(self) -> int:
@@ -49,14 +54,14 @@ class Engine(Protocol):
 
     @property
     def storage(self) -> str:
-        """How vectors are kept, such as "float16" or "4 bits"."""
+        """How vectors are kept, such as "float16" or "4 bits, grid"."""
 
     @property
     def document_offsets(self) -> npt.NDArray[np.int64]:
-        """(N + 1,) where each document's token vectors begin and end, counted document after document."""
+        """(N + 1,) where each document's token vectors begin and end, documents one after the other, dead ones too."""
 
-    def search(self, queries: Ragged, k: int, recipe: Recipe, threads: int) -> list[Found]:
-        """The k best documents of each query."""
+    def search(self, queries: Ragged, k: int, recipe: Recipe, subset: Mask | None, threads: int | None) -> list[Found]:
+        """The k best documents of each query: of all that are alive, or of those that (N,) ``subset`` marks."""
 
     def evidence(self, query: FloatArray, found: Found, recipe: Recipe) -> Evidence:
         """What the XTR scores of a search were made of."""
@@ -64,12 +69,15 @@ class Engine(Protocol):
     def vectors(self, document: int) -> FloatArray:
         """A document's (m, d) token vectors, as well as they are known."""
 
+    def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
+        """(n,) how far similarities of each query token can be from those with the vectors that were indexed."""
+
 
 def engine_of(store: Store) -> Engine:
     """The engine that reads what the store holds."""
     if isinstance(store.tokens, TokenVectors):
-        return ExactEngine(store.tokens)
-    return CompressedEngine(store.tokens)
+        return ExactEngine([Segment(store.tokens)])
+    return CompressedEngine([Segment(store.tokens)])
 
 
 class ExactEngine:
@@ -77,85 +85,101 @@ class ExactEngine:
 
     storage = "float16"
 
-    def __init__(self, vectors: TokenVectors) -> None:
-        self._vectors = vectors
+    def __init__(self, segments: Sequence[Segment[TokenVectors]]) -> None:
+        self._corpus = ExactCorpus(segments)
 
     @property
     def n_tokens(self) -> int:
-        """Number of token vectors, M."""
-        return len(self._vectors.halves)
+        """Number of token vectors of living documents, M."""
+        return self._corpus.n_tokens
 
     @property
     def dim(self) -> int:
         """Dimensions of a token vector, d."""
-        return int(self._vectors.halves.shape[1])
+        return int(self._corpus.segments[0].tokens.halves.shape[1])
 
     @property
     def document_offsets(self) -> npt.NDArray[np.int64]:
         """(N + 1,) where each document's token vectors begin and end."""
-        return self._vectors.offsets
+        return self._corpus.document_offsets
 
-    def search(self, queries: Ragged, k: int, recipe: Recipe, threads: int) -> list[Found]:
-        """The k best documents of each query; BLAS uses the threads that it was started with."""
-        return exact_search.search(self._vectors, queries, k, recipe)
+    def search(
+        self, queries: Ragged, k: int, recipe: Recipe, subset: Mask | None = None, threads: int | None = None
+    ) -> list[Found]:
+        """The k best documents of each query; ``threads`` blocks of the corpus are multiplied at a time."""
+        return exact_search.search(self._corpus, queries, k, recipe, subset, threads)
 
     def evidence(self, query: FloatArray, found: Found, recipe: Recipe) -> Evidence:
         """What the XTR scores of a search were made of."""
-        (hits,) = retrieve_tokens(self._vectors, Ragged.from_arrays([query]), found.k_prime or recipe.k_prime)
+        (hits,) = retrieve_tokens(self._corpus, Ragged.from_arrays([query]), found.k_prime or recipe.k_prime)
         return Evidence(hits, imputation_named(recipe.imputation)(hits))
 
     def vectors(self, document: int) -> FloatArray:
         """A document's (m, d) token vectors, float16."""
-        offsets = self._vectors.offsets
-        return np.asarray(self._vectors.halves[offsets[document] : offsets[document + 1]])
+        number, inside = self._corpus.segment_of(document)
+        tokens = self._corpus.segments[number].tokens
+        return np.asarray(tokens.halves[tokens.offsets[inside] : tokens.offsets[inside + 1]])
+
+    def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
+        """(n,) zeros: these are the vectors that were indexed."""
+        return np.zeros(len(query))
 
 
 class CompressedEngine:
     """Opens the clusters nearest to each query token, and scores the codes in them."""
 
-    def __init__(self, index: CompressedTokens) -> None:
-        self._index = index
-        self.storage = f"{index.bits} bits"
+    def __init__(self, segments: Sequence[Segment[CompressedTokens]]) -> None:
+        self._corpus = ClusteredCorpus(segments)
+        codec = self._corpus.clusters.codec
+        self.storage = f"{codec.bits} bits, {name_of(codec)}"
 
     @property
     def n_tokens(self) -> int:
-        """Number of token vectors, M."""
-        return self._index.n_tokens
+        """Number of token vectors of living documents, M."""
+        return self._corpus.n_tokens
 
     @property
     def dim(self) -> int:
         """Dimensions of a token vector, d."""
-        return self._index.dim
+        return self._corpus.clusters.dim
 
     @property
     def document_offsets(self) -> npt.NDArray[np.int64]:
         """(N + 1,) where each document's token vectors begin and end, counted document after document."""
-        return self._index.document_offsets
+        return self._corpus.document_offsets
 
-    def search(self, queries: Ragged, k: int, recipe: Recipe, threads: int) -> list[Found]:
-        """The k best documents of each query, some queries at a time."""
-        effort = _effort(recipe)
-        results = search_compressed.search_batch(self._index, list(queries), k, recipe.scoring, effort, threads=threads)
-        return [
-            Found(documents, scores, effort.k_prime if recipe.scoring == "xtr" else None)
-            for documents, scores in results
-        ]
+    def search(
+        self, queries: Ragged, k: int, recipe: Recipe, subset: Mask | None = None, threads: int | None = None
+    ) -> list[Found]:
+        """The k best documents of each query, ``threads`` queries at a time."""
+        effort = self._effort(recipe)
+        results = search_compressed.search_batch(
+            self._corpus, list(queries), k, recipe.scoring, effort, subset, threads or 1
+        )
+        k_prime = effort.k_prime if recipe.scoring == "xtr" else None
+        return [Found(documents, scores, k_prime, seconds) for documents, scores, seconds in results]
 
     def evidence(self, query: FloatArray, found: Found, recipe: Recipe) -> Evidence:
         """What the XTR scores of a search were made of."""
-        hits, missing = search_compressed.evidence(self._index, query, _effort(recipe))
+        hits, missing = search_compressed.evidence(self._corpus, query, self._effort(recipe))
         return Evidence(hits, None if recipe.imputation == "none" else missing)
 
     def vectors(self, document: int) -> FloatArray:
         """A document's (m, d) token vectors, decompressed."""
-        return decompressed(self._index, document)
+        return decompressed(self._corpus, document)
 
+    def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
+        """(n,) how far similarities of each query token can be from those with the vectors that were indexed."""
+        return similarity_error_bounds(self._corpus, query)
 
-def _effort(recipe: Recipe) -> search_compressed.Effort:
-    return search_compressed.Effort(
-        nprobe=recipe.nprobe,
-        k_prime=recipe.k_prime,
-        imputation=estimate_named(recipe.imputation),
-        candidates=recipe.candidates,
-        reduction=recipe.reduction,
-    )
+    def _effort(self, recipe: Recipe) -> search_compressed.Effort:
+        candidates = self._corpus.n_documents if recipe.nprobe == "all" else recipe.candidates
+        return search_compressed.Effort(
+            nprobe=self._corpus.n_clusters if recipe.nprobe == "all" else int(recipe.nprobe),
+            k_prime=int(recipe.k_prime),
+            imputation=estimate_named(recipe.imputation),
+            candidates=None if candidates is None else int(candidates),
+            reduction=recipe.reduction,
+            shared=recipe.shared,
+            rerank=None if recipe.rerank is None else int(recipe.rerank),
+        )

@@ -6,9 +6,13 @@
     ├── InputError          a value that the caller gave can't be used (also a ValueError)
     │   └── CollectionError a file of passages, queries or judgements can't be read
     ├── ModelError          a model can't be loaded, or isn't the one that an index was made with
+    │   └── ExportError     an exported model doesn't give the vectors of its original
     ├── IndexFormatError    a directory isn't an index, or is damaged, or is of a newer format
+    │   └── IndexDamagedError a file of an index isn't what was written
     ├── IndexExistsError    the place where an index should go is taken
     ├── TrainingError       a training can't go on, or its output directory is in use
+    ├── IndexLockedError    another process is at work on an index
+    ├── StorageError        the operating system could not write or read a file of an index
     └── MissingExtraError   an optional dependency isn't installed (also an ImportError)
 
 Each message is one sentence or two that say what was got, what was expected and what to do. The command line prints
@@ -32,8 +36,16 @@ class ModelError(XtrkitError):
     """A model can't be loaded, or isn't the one that an index was made with."""
 
 
+class ExportError(ModelError):
+    """An exported model doesn't give the vectors of its original; the message names the worst token."""
+
+
 class IndexFormatError(XtrkitError):
     """A directory isn't an index, or is damaged, or was written by a newer version."""
+
+
+class IndexDamagedError(IndexFormatError):
+    """A file of an index isn't what was written; the message names the file."""
 
 
 class IndexExistsError(XtrkitError):
@@ -42,6 +54,14 @@ class IndexExistsError(XtrkitError):
 
 class TrainingError(XtrkitError):
     """A training can't go on, or can't begin where it should write."""
+
+
+class IndexLockedError(XtrkitError):
+    """Another process is at work on an index."""
+
+
+class StorageError(XtrkitError):
+    """The operating system refused to write or read a file of an index: disk full, input/output error, permissions."""
 
 
 class MissingExtraError(XtrkitError, ImportError):

@@ -69,19 +69,26 @@ def matches_from_hits(
 
 
 def matches_from_vectors(
-    query: FloatArray, document: FloatArray, query_tokens: Sequence[Token], document_tokens: Sequence[Token]
+    query: FloatArray,
+    document: FloatArray,
+    query_tokens: Sequence[Token],
+    document_tokens: Sequence[Token],
+    most: npt.NDArray[np.float64] | None = None,
 ) -> list[Match]:
     """The matches behind a MaxSim score, which looks at every token: nothing is imputed.
+
+    So are documents of a subset scored that no retrieved token led to, each similarity bounded by m_i.
 
     Args:
         query: (n, d) token embeddings.
         document: (m, d) token vectors.
         query_tokens: the n query tokens.
         document_tokens: the m document tokens.
+        most: (n,) what the similarity of each query token counts at most; None sets no bounds.
     """
     similarities = query.astype(np.float32) @ document.astype(np.float32).T
     best = similarities.argmax(axis=1)
+    counted = similarities.max(axis=1) if most is None else np.minimum(similarities.max(axis=1), most)
     return [
-        Match(query_token, float(similarities[i, best[i]]), document_tokens[best[i]])
-        for i, query_token in enumerate(query_tokens)
+        Match(query_token, float(counted[i]), document_tokens[best[i]]) for i, query_token in enumerate(query_tokens)
     ]

@@ -11,13 +11,18 @@ import numpy.typing as npt
 
 from xtrkit.engines import Evidence, engine_of
 from xtrkit.errors import InputError
-from xtrkit.indexing.store import EXACT_BITS, Store, write_store
-from xtrkit.progress import Advance
-from xtrkit.recipes import XTR, Recipe, check_k
+from xtrkit.indexing.documents import Batches
+from xtrkit.indexing.stanford import StanfordIndex
+from xtrkit.indexing.store import EXACT_BITS, Store, write_stanford, write_store
+from xtrkit.progress import Advance, Reporter
+from xtrkit.recipes import XTR, Recipe, check_k, check_threads
 from xtrkit.search import Found
-from xtrkit.values import EncoderIdentity, FloatArray, Ragged, Ranking
+from xtrkit.values import EncoderIdentity, FloatArray, IntArray, Mask, Ragged, Ranking
 
 QUERIES_AT_A_TIME = 64
+Subset = Iterable[str] | Mask | IntArray
+"""Some documents: their ids, an (N,) array that marks them, or an array of their numbers."""
+
 LARGEST = float(np.finfo(np.float16).max)
 """The largest number that documents may have, and so queries."""
 
@@ -37,31 +42,40 @@ class Index:
     def create(
         cls,
         path: str | Path,
-        batches: Iterable[Iterable[FloatArray]],
+        batches: Batches,
         *,
         ids: Iterable[str] | None = None,
         texts: Iterable[str] | None = None,
         encoder: EncoderIdentity | None = None,
         nbits: int = EXACT_BITS,
+        codec: str = "grid",
         overwrite: bool = False,
-        advance: Advance = lambda amount: None,
+        progress: bool = False,
+        n_documents: int | None = None,
     ) -> Index:
         """Write an index and open it. One batch is in memory at a time, so the corpus may be of any size.
 
         Args:
             path: directory to make; it appears when the index is complete.
             batches: the documents' token vectors, some documents at a time: an iterator of lists of (m, d) arrays.
-                A :class:`Ragged` is such a list.
+                A :class:`Ragged` is such a list. Or a function that is given the number of a document and returns
+                such an iterator from there on: then a build that was stopped, killed even, goes on where it was when
+                it is called again. What is on disk of it is used as far as ``encoder`` and the first ``ids`` and
+                ``texts`` are the same; it lies in ``.NAME.building`` beside ``path``. With an iterator nothing is
+                left of a build that was stopped.
             ids: the documents' ids, unique strings; "0", "1", … where they are left out.
             texts: the documents' texts, to be shown with results.
             encoder: which encoder made the vectors; a :class:`xtrkit.Retriever` checks it.
             nbits: 16 keeps the vectors as float16 and searches exactly; 1, 2, 4 or 8 compress them to so many bits a
                 dimension, in clusters of which a search opens some.
+            codec: how vectors are compressed: "grid", or "buckets" as ColBERTv2 and PLAID do.
             overwrite: replace an index that is there already, once the new one is complete.
-            advance: called with the number of documents of each batch, to drive a progress bar.
+            progress: show on standard error how each phase goes on.
+            n_documents: how many documents there will be, if that is known, to tell the time left.
 
         Raises:
             IndexExistsError: something is at ``path`` already.
+            IndexLockedError: another process is building an index at ``path``.
             InputError: vectors, ids or texts can't be used; nothing is left behind.
         """
         target = Path(path)
@@ -72,9 +86,43 @@ class Index:
             texts=texts,
             encoder=encoder,
             nbits=nbits,
+            codec=codec,
             overwrite=overwrite,
-            advance=advance,
+            reporter=Reporter(progress),
+            n_documents=n_documents,
         )
+        return cls.open(target)
+
+    @classmethod
+    def from_stanford(
+        cls,
+        path: str | Path,
+        source: str | Path,
+        *,
+        passages: Iterable[tuple[str, str | None]] | None = None,
+        overwrite: bool = False,
+        progress: bool = False,
+    ) -> Index:
+        """Make an index of one that Stanford's ColBERT made (ColBERTv2, PLAID), and open it.
+
+        Centroids, buckets and codes are taken over as they are; torch is not needed, and no code in the files is run.
+
+        Args:
+            path: directory to make.
+            source: directory of the other index, with ``metadata.json`` in it.
+            passages: id and text of each passage, in the order of the other index, ids unique; "0", "1", … and no
+                texts where they are left out.
+            overwrite: replace an index that is there already, once the new one is complete.
+            progress: show on standard error how it goes on.
+
+        Raises:
+            IndexExistsError: something is at ``path`` already.
+            IndexFormatError: there is no such index at ``source``, or it is damaged.
+            InputError: it has more passages than were given, or fewer.
+        """
+        target = Path(path)
+        other = StanfordIndex.open(Path(source))
+        write_stanford(target, other, passages=passages, overwrite=overwrite, reporter=Reporter(progress))
         return cls.open(target)
 
     @classmethod
@@ -112,7 +160,7 @@ class Index:
 
     @property
     def storage(self) -> str:
-        """How the vectors are kept, such as "float16" or "4 bits"."""
+        """How the vectors are kept, such as "float16" or "4 bits, grid"."""
         return self._engine.storage
 
     @property
@@ -155,33 +203,46 @@ class Index:
         """The (m, d) token vectors of the document with a number; decompressed where they are compressed."""
         return self._engine.vectors(number)
 
+    def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
+        """(n,) how far the similarities of each query token can be from those with the vectors that were indexed.
+
+        Zeros for an exact index; see :func:`xtrkit.token_retrieval.error.similarity_error_bounds` for compressed ones.
+        """
+        return self._engine.similarity_error_bounds(self._checked_query(query))
+
     def evidence(self, query: FloatArray, found: Found, *, recipe: Recipe = XTR) -> Evidence:
         """The token hits and imputed similarities behind the XTR scores that a search of ``query`` found."""
         return self._engine.evidence(query, found, recipe)
 
-    def search(self, query: FloatArray, k: int = 10, *, recipe: Recipe = XTR, **choices: Any) -> Ranking:
+    def search(
+        self, query: FloatArray, k: int = 10, *, subset: Subset | None = None, recipe: Recipe = XTR, **choices: Any
+    ) -> Ranking:
         """The k best documents of one query.
 
         Args:
             query: (n, d) token embeddings of the query, floating point.
-            k: how many documents; fewer come back only where the index has fewer.
+            k: how many documents; fewer come back only where the index, or the subset, has fewer.
+            subset: which documents may be found: their ids, an (N,) boolean array that marks them, or an array of
+                their numbers. It is a filter: scores are those that the documents have without it, and documents that
+                the query would not have reached come after those that it would.
             recipe: how to score.
             **choices: fields of :class:`~xtrkit.recipes.Recipe` that shall differ from ``recipe``: ``scoring``,
                 ``k_prime``, ``imputation``, ``reduction``, ``nprobe``, ``candidates``.
 
         Raises:
             InputError: the query has no tokens, another dimension than the index or numbers that are not finite, k
-                is not a positive whole number, or a choice is unknown.
+                is not a positive whole number, a choice is unknown, or the subset names what isn't there.
         """
-        return self.search_batch([query], k, recipe=recipe, **choices)[0]
+        return self.search_batch([query], k, subset=subset, recipe=recipe, **choices)[0]
 
     def search_batch(
         self,
         queries: Sequence[FloatArray] | Ragged,
         k: int = 10,
         *,
+        subset: Subset | None = None,
         recipe: Recipe = XTR,
-        threads: int = 1,
+        threads: int | None = None,
         advance: Advance = lambda amount: None,
         **choices: Any,
     ) -> list[Ranking]:
@@ -190,9 +251,11 @@ class Index:
         Args:
             queries: the queries' (n, d) token embeddings.
             k: as in :meth:`search`.
+            subset: as in :meth:`search`.
             recipe: as in :meth:`search`.
-            threads: how many queries a compressed index answers at a time; an exact one leaves threads to BLAS. The
-                results are the same for every number of threads.
+            threads: how many queries a compressed index answers at a time, 1 unless said otherwise; how many pieces
+                of an exact one are looked at at a time, as many as there are cores. The results are the same for every
+                number of threads.
             advance: called with the number of queries that have been answered.
             **choices: as in :meth:`search`.
 
@@ -200,9 +263,9 @@ class Index:
             InputError: as in :meth:`search`.
         """
         rankings = []
-        for found in self.find(queries, k, recipe=recipe, threads=threads, advance=advance, **choices):
+        for found in self.find(queries, k, subset=subset, recipe=recipe, threads=threads, advance=advance, **choices):
             ids = self._store.passages.ids(found.documents.tolist())
-            rankings.append(Ranking(found.documents, found.scores, ids, found.k_prime))
+            rankings.append(Ranking(found.documents, found.scores, ids, found.k_prime, found.seconds))
         return rankings
 
     def find(
@@ -210,24 +273,68 @@ class Index:
         queries: Sequence[FloatArray] | Ragged,
         k: int = 10,
         *,
+        subset: Subset | None = None,
         recipe: Recipe = XTR,
-        threads: int = 1,
+        threads: int | None = None,
         advance: Advance = lambda amount: None,
         **choices: Any,
     ) -> Iterator[Found]:
         """As :meth:`search_batch`, as document numbers instead of ids."""
         check_k(k)
+        check_threads(threads)
         recipe = recipe.but(**choices)
         checked = [self._checked_query(query) for query in queries]
-        return self._find(checked, k, recipe, threads, advance)
+        mask = None if subset is None else self._mask(subset)
+        return self._find(checked, k, recipe, mask, threads, advance)
 
     def _find(
-        self, queries: list[FloatArray], k: int, recipe: Recipe, threads: int, advance: Advance
+        self,
+        queries: list[FloatArray],
+        k: int,
+        recipe: Recipe,
+        subset: Mask | None,
+        threads: int | None,
+        advance: Advance,
     ) -> Iterator[Found]:
         for first in range(0, len(queries), QUERIES_AT_A_TIME):
             part = Ragged.from_arrays(queries[first : first + QUERIES_AT_A_TIME])
-            yield from self._engine.search(part, k, recipe, threads)
+            yield from self._engine.search(part, k, recipe, subset, threads)
             advance(len(part))
+
+    def _mask(self, subset: Subset) -> Mask:
+        """(N,) which documents a subset names."""
+        n = len(self.document_offsets) - 1
+        if isinstance(subset, np.ndarray) and subset.dtype == np.bool_:
+            if subset.shape != (n,):
+                raise InputError(
+                    f"A subset that marks documents must have one entry for each of the {n}, got shape {subset.shape}."
+                )
+            return np.asarray(subset, dtype=np.bool_)
+        if isinstance(subset, np.ndarray) and np.issubdtype(subset.dtype, np.integer) and subset.ndim == 1:
+            if len(subset) and not 0 <= subset.min() <= subset.max() < n:
+                raise InputError(
+                    f"A subset of document numbers must hold numbers from 0 to {n - 1}, "
+                    f"got {int(subset.min())} to {int(subset.max())}."
+                )
+            numbers: Iterable[int] = subset.tolist()
+        elif isinstance(subset, Iterable) and not isinstance(subset, str | bytes | np.ndarray):
+            numbers = [self._number_of(identifier) for identifier in subset]
+        else:
+            raise InputError(
+                "A subset must be ids, a boolean array with one entry for each document, or an array of document "
+                f"numbers, got {type(subset).__name__}."
+            )
+        mask = np.zeros(n, dtype=np.bool_)
+        mask[list(numbers)] = True
+        return mask
+
+    def _number_of(self, identifier: object) -> int:
+        if not isinstance(identifier, str):
+            raise InputError(
+                f"A subset's ids must be strings, got {identifier!r} of type {type(identifier).__name__}: "
+                "give numbers of documents as a NumPy array."
+            )
+        return self.number(identifier)
 
     def _checked_query(self, query: FloatArray) -> FloatArray:
         query = np.asarray(query)

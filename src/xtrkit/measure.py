@@ -44,6 +44,7 @@ def measure(
     measures: Sequence[str],
     *,
     embeddings: Ragged,
+    threads: int | None = None,
     advance: Callable[[int], None],
 ) -> Iterator[Row]:
     """Search all queries in each way and measure the rankings.
@@ -54,13 +55,14 @@ def measure(
         systems: names and recipes.
         measures: names of measures.
         embeddings: of the queries, in their order.
+        threads: as in :meth:`xtrkit.Index.search_batch`.
         advance: called with the number of queries that have been answered.
     """
     for name, recipe in systems:
         retriever.index.search(embeddings[0], recipe=recipe)  # loads kernels, which is no part of a query's time
         begin = time.perf_counter()
         # One more than needed: the document that bears the query's own id is dropped.
-        rankings = retriever.index.search_batch(embeddings, DEPTH + 1, recipe=recipe, advance=advance)
+        rankings = retriever.index.search_batch(embeddings, DEPTH + 1, recipe=recipe, threads=threads, advance=advance)
         seconds = time.perf_counter() - begin
         run = {query: list(ranking) for query, ranking in zip(test.queries, rankings, strict=True)}
         yield _row(name, run, test, measures, seconds)

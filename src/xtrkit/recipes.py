@@ -1,11 +1,15 @@
 """The systems' ways of searching, side by side, as frozen values.
 
-============  =========  =====  ==========  =========  =======================================================
-recipe        scoring    k'     imputation  reduction  source
-============  =========  =====  ==========  =========  =======================================================
-``XTR``       xtr        1,000  min         mean       Lee et al. 2023, eq. 4; k' of its evaluation notebook
-``COLBERT``   maxsim     –      –           sum        Khattab & Zaharia 2020, eq. 3
-============  =========  =====  ==========  =========  =======================================================
+=============  =======  =====  ==========  =========  ===========================================================
+recipe         scoring  k'     imputation  reduction  source
+=============  =======  =====  ==========  =========  ===========================================================
+``XTR``        xtr      1,000  min         mean       Lee et al. 2023, eq. 4; k' of its evaluation notebook
+``COLXTR``     xtr      1,000  retrieved   sum        Bhat & Sen 2025: all query tokens look into the 10 clusters
+                                                      of each; no rerank, as in its paper
+``COLBERT``    maxsim   –      –           sum        Khattab & Zaharia 2020, eq. 3
+``COLBERTV2``  maxsim   –      –           sum        Santhanam et al. 2022: scores as ``COLBERT``; what differs is
+                                                      how vectors are kept
+=============  =======  =====  ==========  =========  ===========================================================
 
 A recipe with another choice is another value: ``XTR.but(k_prime=100)``.
 """
@@ -32,9 +36,20 @@ def check_k(k: int) -> None:
     _check_count("k", k)
 
 
-def _check_count(name: str, value: Any) -> None:
+def check_threads(threads: int | None) -> None:
+    """Refuse a number of threads that there can't be; None leaves the choice to the engine.
+
+    Raises:
+        InputError: it isn't a whole number of at least 1.
+    """
+    if threads is not None:
+        _check_count("threads", threads)
+
+
+def _check_count(name: str, value: Any, *, or_else: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(f"{name} must be a whole number of at least 1, got {value!r}.")
+        alternative = f" or {or_else}" if or_else else ""
+        raise InputError(f"{name} must be a whole number of at least 1{alternative}, got {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -47,30 +62,43 @@ class Recipe:
         k_prime: k', how many document tokens are retrieved for each query token; XTR only.
         imputation: m_i, what stands in for a similarity that was not retrieved; XTR only. "min" is the lowest
             similarity that the query token did retrieve (the paper's top-k' score; a compressed index, which does not
-            look at all tokens, takes what that score must be expected to be), "none" leaves the query token out of
+            look at all tokens, takes what that score must be expected to be), "retrieved" is the lowest that was
+            retrieved in the clusters that were opened, "none" leaves the query token out of
             the mean, a number such as "0.2" is that constant.
         reduction: "mean" divides the sum over query tokens by their number, "sum" doesn't; None is the system's own,
             mean for XTR and sum for MaxSim. With every imputation but "none" it changes no ranking.
-        nprobe: compressed indexes only: clusters that are opened for each query token.
+        nprobe: compressed indexes only: clusters that are opened for each query token; "all" looks at every token, with
+            MaxSim of every document.
         candidates: compressed indexes and "maxsim" only: documents whose sum-of-max is computed; None is three for
             each that is asked for, and 64 at least.
+        shared: compressed indexes and "xtr" only: every query token looks into the clusters of all query tokens, as in
+            ColXTR, instead of its own. "min" is then estimated as "found".
+        rerank: "xtr" only: so many of the best documents, and k at least, are scored anew by all their tokens, as
+            MaxSim; None is none. On a compressed index their vectors are decompressed.
     """
 
     scoring: Scoring = "xtr"
     k_prime: int = 1000
     imputation: str = "min"
     reduction: Reduction | None = None
-    nprobe: int = 32
+    nprobe: int | Literal["all"] = 32
     candidates: int | None = None
+    shared: bool = False
+    rerank: int | None = None
 
     def __post_init__(self) -> None:
         if self.scoring not in get_args(Scoring):
             raise InputError(f"Unknown scoring {self.scoring!r}: use 'xtr' or 'maxsim'.")
         if self.reduction not in (None, *get_args(Reduction)):
             raise InputError(f"Unknown reduction {self.reduction!r}: use 'mean' or 'sum'.")
-        for name, value in (("k'", self.k_prime), ("nprobe", self.nprobe), ("candidates", self.candidates)):
-            if value is not None:
-                _check_count(name, value)
+        _check_count("k'", self.k_prime)
+        if self.nprobe != "all":
+            _check_count("nprobe", self.nprobe, or_else="'all'")
+        for name in ("candidates", "rerank"):
+            if getattr(self, name) is not None:
+                _check_count(name, getattr(self, name))
+        if self.rerank is not None and self.scoring == "maxsim":
+            raise InputError("rerank is XTR's: MaxSim scores by all tokens anyway; give candidates instead.")
 
     @property
     def own_reduction(self) -> Reduction:
@@ -92,4 +120,6 @@ class Recipe:
 
 
 XTR = Recipe()
+COLXTR = Recipe(imputation="retrieved", reduction="sum", nprobe=10, shared=True)
 COLBERT = Recipe(scoring="maxsim")
+COLBERTV2 = COLBERT

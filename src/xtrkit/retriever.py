@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import tee
+from itertools import islice, tee
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,14 +16,19 @@ from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.load import load_encoder
 from xtrkit.errors import InputError, ModelError
 from xtrkit.explain import Match, matches_from_hits, matches_from_vectors
-from xtrkit.index import Index
+from xtrkit.index import Index, Subset
+from xtrkit.indexing.estimate import estimated, told
 from xtrkit.indexing.store import EXACT_BITS, check_free
-from xtrkit.progress import progress_bar
+from xtrkit.progress import Reporter, progress_bar
 from xtrkit.recipes import XTR, Recipe, check_k
 from xtrkit.reranking.base import DEPTH, Reranker, check_depth, rerank
 from xtrkit.reranking.load import load_reranker
 from xtrkit.search import Found
+from xtrkit.stopwatch import Stopwatch
 from xtrkit.values import FloatArray, Ragged, Ranking
+
+SURVEYED = 256
+"""Passages whose tokens are counted, to tell how large an index will be."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +122,11 @@ class Retriever:
         query: str,
         k: int = 10,
         *,
+        subset: Subset | None = None,
         recipe: Recipe = XTR,
         explain: bool = False,
+        threads: int | None = None,
+        seconds: dict[str, float] | None = None,
         rerank_depth: int = DEPTH,
         **choices: Any,
     ) -> list[Hit]:
@@ -125,29 +134,42 @@ class Retriever:
 
         Args:
             query: any text but an empty one.
-            k: how many passages; fewer come back only where the index has fewer.
+            k: how many passages; fewer come back only where the index, or the subset, has fewer.
+            subset: which passages may be found, as in :meth:`xtrkit.Index.search`.
             recipe: how to score.
             explain: also tell for each passage which of its tokens matched in the retrieval.
+            threads: as in :meth:`xtrkit.Index.search_batch`.
+            seconds: receives what each stage took: "encode", the stages of the search (:mod:`xtrkit.stopwatch`),
+                "rerank_texts" where there is a reranker, and "passages" for texts and explanations.
             rerank_depth: with a reranker, how many of the retrieved passages it scores; k at least.
             **choices: fields of :class:`~xtrkit.recipes.Recipe` that shall differ: ``scoring``, ``k_prime``,
-                ``imputation``, ``reduction``.
+                ``imputation``, ``reduction``, ``nprobe``, ``candidates``.
 
         Raises:
             InputError: the query is empty, or k or a choice can't be used.
         """
         recipe = recipe.but(**choices)
         check_k(k)
+        watch = Stopwatch()
         embeddings = self.encode_queries([query])
-        (found,) = self.index.find(embeddings, self._depth(k, rerank_depth), recipe=recipe)
+        watch.lap("encode")
+        depth = self._depth(k, rerank_depth)
+        (found,) = self.index.find(embeddings, depth, subset=subset, recipe=recipe, threads=threads)
+        watch.skip(found.seconds)
         passages = [(number, *self.index.passage(number)) for number in found.documents.tolist()]
+        watch.lap("passages")
         best = list(enumerate(found.scores.tolist()))
         if self.reranker is not None:
             best = rerank(self.reranker, query, _texts([text for _, _, text in passages]))
+            watch.lap("rerank_texts")
         hits = []
         for rank, (place, score) in enumerate(best[:k], 1):
             number, identifier, text = passages[place]
             matches = self._matches(query, embeddings[0], number, text, found, recipe) if explain else None
             hits.append(Hit(identifier, score, text, rank, matches))
+        watch.lap("passages")
+        if seconds is not None:
+            seconds |= watch.seconds
         return hits
 
     def search_batch(
@@ -155,7 +177,9 @@ class Retriever:
         queries: Sequence[str],
         k: int = 10,
         *,
+        subset: Subset | None = None,
         recipe: Recipe = XTR,
+        threads: int | None = None,
         progress: bool = False,
         rerank_depth: int = DEPTH,
         **choices: Any,
@@ -165,14 +189,18 @@ class Retriever:
         Args:
             queries: texts, none empty.
             k: as in :meth:`search`.
+            subset: as in :meth:`search`.
             recipe: as in :meth:`search`.
+            threads: as in :meth:`xtrkit.Index.search_batch`.
             progress: show progress bars.
             rerank_depth: as in :meth:`search`.
             **choices: as in :meth:`search`.
         """
         embeddings, depth = self.encode_queries(queries, progress=progress), self._depth(k, rerank_depth)
         with progress_bar("Searching", len(queries), shown=progress, unit="queries") as advance:
-            rankings = self.index.search_batch(embeddings, depth, recipe=recipe, advance=advance, **choices)
+            rankings = self.index.search_batch(
+                embeddings, depth, subset=subset, recipe=recipe, threads=threads, advance=advance, **choices
+            )
         if self.reranker is None:
             return rankings
         with progress_bar("Reranking", len(queries), shown=progress, unit="queries") as advance:
@@ -214,9 +242,12 @@ class Retriever:
         if text is None:
             raise InputError("This index has no texts, so there is nothing to explain with: build it with texts.")
         query_tokens, document_tokens = self.encoder.query_tokens(query), self.encoder.document_tokens(text)
-        if recipe.scoring == "maxsim":
+        if recipe.scoring == "maxsim" or recipe.rerank is not None:
             return matches_from_vectors(embeddings, self.index.vectors(number), query_tokens, document_tokens)
         hits, missing = self.index.evidence(embeddings, found, recipe=recipe)
+        if not (hits.documents == number).any():
+            most = np.zeros(len(query_tokens)) if missing is None else missing
+            return matches_from_vectors(embeddings, self.index.vectors(number), query_tokens, document_tokens, most)
         first_row = int(self.index.document_offsets[number])
         return matches_from_hits(hits, missing, number, first_row, query_tokens, document_tokens)
 
@@ -248,7 +279,13 @@ def check_query(query: str) -> None:
 
 @dataclass(frozen=True)
 class IndexingSummary:
-    """What :func:`index_collection` did: how many passages there were, and how many did not fit into the model."""
+    """What :func:`index_collection` did.
+
+    Attributes:
+        passages: how many passages the index has.
+        tokens: how many token vectors.
+        truncated: how many of the passages that were encoded in this run did not fit into the model.
+    """
 
     passages: int
     tokens: int
@@ -262,10 +299,13 @@ def index_collection(
     *,
     batch_size: int = 32,
     nbits: int = EXACT_BITS,
+    codec: str = "grid",
     overwrite: bool = False,
     progress: bool = False,
 ) -> IndexingSummary:
     """Encode a collection and index it, some hundred passages at a time: memory does not grow with the collection.
+
+    A run that is stopped or killed leaves what it has encoded beside ``path``, and the same call goes on from there.
 
     Args:
         passages: the collection, such as :func:`~xtrkit.collection.open_collection` gives, or a list; read twice.
@@ -273,8 +313,9 @@ def index_collection(
         encoder: what turns texts into token vectors.
         batch_size: texts encoded together.
         nbits: as in :meth:`xtrkit.Index.create`.
+        codec: as in :meth:`xtrkit.Index.create`.
         overwrite: replace an index that is there already, once the new one is complete.
-        progress: show a progress bar.
+        progress: show on standard error what the index will take, and how each phase goes on.
 
     Raises:
         CollectionError: a passage can't be read; found before anything is encoded.
@@ -283,28 +324,68 @@ def index_collection(
     if isinstance(passages, Iterator):
         raise InputError("Passages are read twice, which an iterator can't be: give a collection or a list.")
     check_free(Path(path), overwrite=overwrite)
-    n_passages, truncated = check_passages(passages), 0
-    to_encode, to_name, to_store = tee(passages, 3)  # the latter two lag behind the first by one chunk
+    survey = _surveyed(passages)
+    if progress:
+        Reporter(shown=True).note(_expectation(survey, encoder, nbits, Path(path)))
+    truncated = 0
 
-    def embeddings() -> Iterator[Ragged]:
+    def embeddings(first: int) -> Iterator[Ragged]:
         nonlocal truncated
-        for chunk in encoder.stream_documents((passage.text for passage in to_encode), batch_size=batch_size):
+        texts = (passage.text for passage in islice(passages, first, None))
+        for chunk in encoder.stream_documents(texts, batch_size=batch_size):
             truncated += chunk.truncated
             yield chunk.embeddings
 
-    with progress_bar("Encoding", n_passages, shown=progress, unit="passages") as advance:
-        index = Index.create(
-            path,
-            embeddings(),
-            ids=(passage.id for passage in to_name),
-            texts=(passage.text for passage in to_store),
-            encoder=encoder.identity,
-            nbits=nbits,
-            overwrite=overwrite,
-            advance=advance,
-        )
+    to_name, to_store = tee(passages, 2)
+    index = Index.create(
+        path,
+        embeddings,
+        ids=(passage.id for passage in to_name),
+        texts=(passage.text for passage in to_store),
+        encoder=encoder.identity,
+        nbits=nbits,
+        codec=codec,
+        overwrite=overwrite,
+        progress=progress,
+        n_documents=survey.n_passages,
+    )
     with index:
-        return IndexingSummary(n_passages, index.n_tokens, truncated)
+        return IndexingSummary(survey.n_passages, index.n_tokens, truncated)
+
+
+class _Survey(NamedTuple):
+    """What a collection is like: its passages, the bytes of their ids and texts, and some of the texts."""
+
+    n_passages: int
+    text_bytes: int
+    sample: list[str]
+
+
+def _surveyed(passages: Iterable[Passage]) -> _Survey:
+    """Check all passages, and draw ``SURVEYED`` texts of them by chance."""
+    random, text_bytes = Random(0), 0
+    sample: list[str] = []
+
+    def passing() -> Iterator[Passage]:
+        nonlocal text_bytes
+        for seen, passage in enumerate(passages, start=1):
+            text_bytes += len(passage.id) + len(passage.text.encode())
+            if len(sample) < SURVEYED:
+                sample.append(passage.text)
+            elif (place := random.randrange(seen)) < SURVEYED:
+                sample[place] = passage.text
+            yield passage
+
+    return _Survey(check_passages(passing()), text_bytes, sample)
+
+
+def _expectation(survey: _Survey, encoder: Encoder, nbits: int, path: Path) -> str:
+    """A sentence about the index that is to be."""
+    per_text = sum(len(encoder.document_tokens(text)) for text in survey.sample) / len(survey.sample)
+    n_tokens = round(per_text * survey.n_passages)
+    bits = None if nbits == EXACT_BITS else nbits
+    expected = estimated(n_tokens, survey.n_passages, survey.text_bytes, encoder.identity.dim, bits)
+    return told(expected, n_tokens, survey.n_passages, path)
 
 
 def _check_same_encoder(index: Index, encoder: Encoder) -> None:

@@ -14,9 +14,9 @@ k   ranked documents
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,11 @@ from xtrkit.errors import InputError
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
+Mask = npt.NDArray[np.bool_]
+Tokens = TypeVar("Tokens")
+
+EVERYONE: Mask = np.zeros(0, dtype=np.bool_)
+"""The mask that leaves nobody out, without an entry for each."""
 
 
 def offsets_of(lengths: IntArray) -> npt.NDArray[np.int64]:
@@ -100,6 +105,20 @@ class TokenVectors(NamedTuple):
     offsets: npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True, eq=False)
+class Segment(Generic[Tokens]):
+    """Some consecutive documents of a corpus, as they were written together; deleted ones stay in it, dead.
+
+    Attributes:
+        tokens: their tokens, documents numbered from 0: :class:`TokenVectors` or
+            :class:`~xtrkit.indexing.compressed_format.CompressedTokens`.
+        live: (N,) which of the N documents are alive; empty where all are.
+    """
+
+    tokens: Tokens
+    live: Mask = field(default_factory=lambda: EVERYONE)
+
+
 @dataclass(frozen=True)
 class EncoderIdentity:
     """Which model made the vectors of an index, so that no other model is asked to search it.
@@ -159,12 +178,15 @@ class Ranking:
         scores: (k,) float64, sums of float32 similarities.
         ids: the caller's ids of the documents, in the same order.
         k_prime: how many tokens were retrieved for each query token to get here; None where that is not how it was.
+        seconds: what each stage of the search took (:mod:`xtrkit.stopwatch`); of an exact index, which is read once
+            for several queries, an even share.
     """
 
     documents: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float64]
     ids: Sequence[str]
     k_prime: int | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.documents)

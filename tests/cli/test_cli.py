@@ -73,6 +73,21 @@ def test_search_as_json(index):
     assert [match["query_token"]["piece"] for match in hit["matches"]][1] == "mice"
 
 
+def test_timings_and_threads_and_exact(beir, tmp_path):
+    answer("index", beir, tmp_path / "idx", "--nbits", 4)
+    shown = answer("search", tmp_path / "idx", "mice", "--timings", "--exact", "--threads", 2)
+    assert "1. " in shown
+    for stage in ("encode", "centroids", "codes", "imputation", "documents", "together"):
+        assert f"{stage} " in shown
+    found = json.loads(answer("search", tmp_path / "idx", "mice", "--timings", "--json", "--scoring", "maxsim"))
+    assert list(found["seconds"]) == ["encode", "quantise", "rerank", "passages"]  # few documents: all are candidates
+    rows = [
+        json.loads(answer("evaluate", tmp_path / "idx", beir, "--exact", "--threads", threads, "--json"))["systems"]
+        for threads in (1, 2)
+    ]
+    assert [row["measures"] for row in rows[0]] == [row["measures"] for row in rows[1]]
+
+
 def test_info(index):
     facts = json.loads(answer("info", index, "--json"))
     assert facts["documents"] == 3
@@ -153,6 +168,7 @@ def bad(tmp_path, index):
         "not an index": (("search", tmp_path / "empty", "q"), "There is no index at"),
         "k of zero": (("search", index, "q", "-k", 0), "k must be a whole number of at least 1, got 0"),
         "k' of zero": (("search", index, "q", "--k-prime", 0), "k' must be a whole number of at least 1"),
+        "threads of zero": (("search", index, "q", "--threads", 0), "threads must be a whole number of at least 1"),
         "empty query": (("search", index, ""), "A query must be a text with something in it"),
         "unknown scoring": (("search", index, "q", "--scoring", "bm25"), "Unknown scoring 'bm25'"),
         "unknown imputation": (("search", index, "q", "--imputation", "max"), "Unknown imputation 'max'"),

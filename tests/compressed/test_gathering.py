@@ -4,16 +4,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xtrkit.indexing.codec import BITS
+from xtrkit.indexing.codec import BITS, BucketCodec
 from xtrkit.kernels import reference_codes as twin
 from xtrkit.kernels.codes import QUERY_LIMIT
 from xtrkit.kernels.gathering import ROWS_PER_MARK, decompress_row, sums_of_max
+from xtrkit.kernels.tables import NO_TABLE
 
 seeds = st.integers(0, 2**32 - 1)
 dims = st.integers(1, 40).map(lambda eighths: 8 * eighths)
 
 
-def clusters_of(random, sizes, dim, bits):
+def clusters_of(random, sizes, dim, bits, codec=None):
     """Codes, scales, offsets, marks, centroids with their scales, and the (M, d) vectors that they stand for."""
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     codes = random.integers(0, 256, (offsets[-1], dim * bits // 8), dtype=np.uint8)
@@ -22,7 +23,12 @@ def clusters_of(random, sizes, dim, bits):
     centroid_scales = np.float32(random.random(len(sizes)) / 127)
     marks = np.searchsorted(offsets, np.arange(0, offsets[-1], ROWS_PER_MARK), side="right") - 1
     of_rows = (centroids * centroid_scales[:, np.newaxis]).repeat(sizes, axis=0)
-    vectors = of_rows + twin.decode(codes, scales, bits)
+    if codec is None:
+        vectors = of_rows + twin.decode(codes, scales, bits)
+    else:
+        table = codec.table(dim)
+        values = np.rint(codec.weights / table.step) * table.step
+        vectors = scales[:, np.newaxis] * (of_rows + twin.decode_buckets(codes, bits, values))
     return codes, scales, offsets, marks.astype(np.int32), centroids, centroid_scales, vectors
 
 
@@ -39,24 +45,29 @@ def test_a_row_is_its_centroid_and_residual(seed, dim, bits):
     np.testing.assert_allclose(levels[1] * step, vectors[2], atol=0.51 * step)
 
 
-@given(seeds, dims, st.sampled_from(BITS), st.lists(st.integers(1, 5), min_size=1, max_size=6), st.integers(0, 20))
-def test_sums_of_max_equal_their_twin(seed, dim, bits, lengths, n):
+@given(
+    seeds, dims, st.sampled_from(BITS), st.lists(st.integers(1, 5), min_size=1, max_size=6), st.integers(0, 20),
+    st.booleans(),
+)  # fmt: skip
+def test_sums_of_max_equal_their_twin(seed, dim, bits, lengths, n, by_table):
     random = np.random.default_rng(seed)
     sizes = random.multinomial(sum(lengths) + 200, [0.2] * 5)
-    codes, scales, offsets, marks, centroids, centroid_scales, vectors = clusters_of(random, sizes, dim, bits)
+    codec = BucketCodec(bits).fitted(random.normal(size=(40, dim)).astype(np.float32)) if by_table else None
+    table = codec.table(dim) if codec else NO_TABLE
+    codes, scales, offsets, marks, centroids, centroid_scales, vectors = clusters_of(random, sizes, dim, bits, codec)
     positions = random.permutation(offsets[-1])[: sum(lengths)].astype(np.uint32)
     documents = np.concatenate([[0], np.cumsum(lengths)])
     query = random.integers(-QUERY_LIMIT, QUERY_LIMIT + 1, (n, dim)).astype(np.int16)
     query_scales = np.float32(random.random(n) / QUERY_LIMIT / dim)
     candidates = random.permutation(len(lengths)).astype(np.int32)
-    sums = np.empty(len(lengths))
+    sums, most = np.empty(len(lengths)), random.choice([0.0, np.inf], n)
     sums_of_max(
-        codes, scales.view(np.uint16), offsets, marks, bits, centroids, centroid_scales, positions, documents,
-        candidates, query, query_scales, sums,
+        codes, scales.view(np.uint16), offsets, marks, bits, table, centroids, centroid_scales, positions, documents,
+        candidates, query, query_scales, most, sums,
     )  # fmt: skip
     for document, total in zip(candidates, sums, strict=True):
         tokens = vectors[positions[documents[document] : documents[document + 1]]]
-        expected = twin.sum_of_max(tokens, query * query_scales.astype(np.float64)[:, np.newaxis])
+        expected = twin.sum_of_max(tokens, query * query_scales.astype(np.float64)[:, np.newaxis], most)
         np.testing.assert_allclose(total, expected, atol=1e-3 * max(1, n))
 
 
@@ -66,7 +77,7 @@ def test_the_widest_vectors_do_not_overflow():
     sums = np.empty(1)
     sums_of_max(
         np.full((1, dim), 255, dtype=np.uint8), np.float16([1]).view(np.uint16), np.array([0, 1]), np.int32([0]), 8,
-        centroids, scales, np.uint32([0]), np.array([0, 1]), np.int32([0]),
-        np.full((1, dim), QUERY_LIMIT, dtype=np.int16), np.float32([1]), sums,
+        NO_TABLE, centroids, scales, np.uint32([0]), np.array([0, 1]), np.int32([0]),
+        np.full((1, dim), QUERY_LIMIT, dtype=np.int16), np.float32([1]), np.array([np.inf]), sums,
     )  # fmt: skip
     np.testing.assert_allclose(sums, (127 + 127.5) * QUERY_LIMIT * dim, rtol=1e-2)

@@ -17,7 +17,7 @@ from tests.encoding import checkpoint_factory as factory
 from tests.encoding.checkpoint_factory import LAYOUTS
 from xtrkit.encoding import Encoder, load_encoder
 from xtrkit.encoding.checkpoints import T5_COLBERT
-from xtrkit.encoding.default import default_directory
+from xtrkit.encoding.default import ORIGINAL, original_directory
 from xtrkit.encoding.torch_encoder import TorchEncoder
 from xtrkit.errors import InputError, ModelError
 
@@ -111,17 +111,17 @@ def test_t5_colbert_has_its_lengths_its_case_and_no_mask_tokens(checkpoints):
     assert encoder.model.similarity_fn_name == "maxsim"
 
 
-def test_default_is_the_normalised_last_hidden_state(encoders):
-    model = AutoModel.from_pretrained(default_directory()).eval()
-    tokenizer = Tokenizer.from_file(str(default_directory() / "tokenizer.json"))
+def test_all_minilm_is_the_normalised_last_hidden_state(encoders):
+    model = AutoModel.from_pretrained(original_directory()).eval()
+    tokenizer = Tokenizer.from_file(str(original_directory() / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    for text, rows in zip(TEXTS, encoders["default"].encode_documents(TEXTS), strict=True):
+    for text, rows in zip(TEXTS, encoders[ORIGINAL].encode_documents(TEXTS), strict=True):
         with torch.no_grad():
             expected = normalised(model(input_ids=torch.tensor([tokenizer.encode(text).ids])).last_hidden_state[0])
         assert rows.shape[1] == 384
         np.testing.assert_allclose(rows, expected, atol=1e-5)
-    assert encoders["default"].document_length == 256
+    assert encoders[ORIGINAL].document_length == 256
 
 
 @pytest.mark.parametrize("layout", [*(layout for layout in LAYOUTS if layout != "colxtr"), "default"])

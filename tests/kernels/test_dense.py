@@ -62,7 +62,7 @@ def test_sum_of_max_is_the_one_of_each_pair(seed, documents, queries):
     query_rows = random.normal(size=(sum(queries), 4)).astype(np.float32)
     document_offsets, query_offsets = np.cumsum([0, *documents]), np.cumsum([0, *queries])
     sums = np.empty((len(queries), len(documents)))
-    dense.sum_of_max(query_rows @ rows.T, document_offsets, query_offsets, sums)
+    dense.sum_of_max(query_rows @ rows.T, document_offsets, query_offsets, np.full(len(query_rows), np.inf), sums)
     for q in range(len(queries)):
         for d in range(len(documents)):
             query = query_rows[query_offsets[q] : query_offsets[q + 1]]
@@ -72,5 +72,5 @@ def test_sum_of_max_is_the_one_of_each_pair(seed, documents, queries):
 
 def test_negative_maxima_stay_negative():
     sums = np.empty((1, 1))
-    dense.sum_of_max(np.float32([[-0.5, -0.25]]), np.array([0, 2]), np.array([0, 1]), sums)
+    dense.sum_of_max(np.float32([[-0.5, -0.25]]), np.array([0, 2]), np.array([0, 1]), np.array([np.inf]), sums)
     assert sums[0, 0] == -0.25

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import one, searches
+from tests.conftest import one, searches, whole
 from xtrkit.kernels import reference
 from xtrkit.scoring import xtr
 from xtrkit.scoring.imputation import constant, lowest_retrieved, none
@@ -65,7 +65,7 @@ def test_a_query_token_without_hits_counts_alike_for_all():
 @given(searches(), st.integers(1, 30))
 def test_best_hits_are_those_of_the_twin(search, k_prime):
     corpus, query = search
-    (hits,) = retrieve_tokens(corpus, one(query), k_prime)
+    (hits,) = retrieve_tokens(whole(corpus), one(query), k_prime)
     candidates = xtr.candidates_of(hits, len(corpus.offsets) - 1)
     expected = reference.best_hit_per_document(hits)
     assert candidates.documents.tolist() == sorted(expected)

@@ -16,7 +16,7 @@ from xtrkit.training.top_layers import LowerLayers, UpperLayers, freeze_below
 TEXTS = [sentence(i, 2 + i) for i in range(6)] + ["!?"]
 
 
-@pytest.fixture(params=["xtr", "stanford", "native", "default"])
+@pytest.fixture(params=["xtr", "stanford", "native", "all-MiniLM-L6-v2"])
 def model(request, checkpoints):
     where = checkpoints.get(request.param, request.param)
     return load_encoder(where).model

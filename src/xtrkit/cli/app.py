@@ -6,12 +6,12 @@ import json
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
-from xtrkit.cli import models, render
+from xtrkit.cli import encoders, models, render
 from xtrkit.cli.training import training
 from xtrkit.errors import InputError
 
@@ -50,6 +50,20 @@ Imputation = Annotated[
     ),
 ]
 NProbe = Annotated[int, typer.Option(help="Compressed indexes: clusters opened for each query token.")]
+Exact = Annotated[
+    bool,
+    typer.Option(
+        "--exact", help="Compressed indexes: look at every token, as if --nprobe were the number of clusters."
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        help="Queries that a compressed index answers at a time; pieces of an exact one looked at at a time. The "
+        "results are the same. [dim]\\[default: 1; all cores][/]",
+        show_default=False,
+    ),
+]
 Rerank = Annotated[
     str | None,
     typer.Option(
@@ -77,8 +91,8 @@ def index(
     model: Annotated[
         str,
         typer.Option(
-            help="The encoder: [bold]default[/], or a directory or hub name of an XTR, ColBERT, PyLate or "
-            "sentence-transformers multi-vector model."
+            help="The encoder: [bold]default[/], a directory that [bold]xtrkit export[/] wrote, or a directory or hub "
+            "name of an XTR, ColBERT, PyLate or sentence-transformers multi-vector model."
         ),
     ] = "default",
     batch_size: Annotated[int, typer.Option(help="Texts encoded together.", min=1)] = 32,
@@ -89,18 +103,23 @@ def index(
             "dimension: a smaller index, searched some fifty times faster."
         ),
     ] = 16,
+    codec: Annotated[
+        str,
+        typer.Option(help="How vectors are compressed: [bold]grid[/], or [bold]buckets[/] as ColBERTv2 and PLAID do."),
+    ] = "grid",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there already.")] = False,
     as_json: Json = False,
 ) -> None:
     """Encode a collection of passages and index it.
 
-    A title is put before its text. The directory appears when the index is complete; a run that is stopped leaves
-    nothing behind.
+    A title is put before its text. The directory appears when the index is complete. After a run that was stopped, or
+    killed, the same command goes on where it was; what it had done lies in .NAME.building beside the index.
 
     Examples: [bold]xtrkit index scifact/ idx[/]   [bold]xtrkit index notes/ idx --model path/to/xtr-base-en[/]
     """
     from xtrkit.collection import open_collection
     from xtrkit.encoding import load_encoder
+    from xtrkit.indexing.spool import workplace_of
     from xtrkit.indexing.store import check_free
     from xtrkit.retriever import index_collection
 
@@ -108,9 +127,23 @@ def index(
     check_free(index, overwrite=overwrite)
     begin = time.perf_counter()
     encoder = load_encoder(model)
-    summary = index_collection(
-        passages, index, encoder, batch_size=batch_size, nbits=nbits, overwrite=overwrite, progress=not as_json
-    )
+    try:
+        summary = index_collection(
+            passages,
+            index,
+            encoder,
+            batch_size=batch_size,
+            nbits=nbits,
+            codec=codec,
+            overwrite=overwrite,
+            progress=not as_json,
+        )
+    except KeyboardInterrupt:
+        if (workplace := workplace_of(index.resolve())).exists():
+            typer.echo(
+                f"Stopped. The same command goes on where this one was; if you will not, remove {workplace}.", err=True
+            )
+        raise typer.Exit(130) from None
     seconds = time.perf_counter() - begin
     if as_json:
         _print_json({"index": str(index), "seconds": seconds, **vars(summary)})
@@ -120,7 +153,46 @@ def index(
         f'Ask it something: xtrkit search {shlex.quote(str(index))} "…" --explain'
     )
     if summary.truncated:
-        out.print(f"{summary.truncated:,} passages were longer than the model's window and were cut off at its end.")
+        out.print(
+            f"{summary.truncated:,} of the passages encoded in this run were longer than the model's window and were "
+            "cut off at its end."
+        )
+
+
+@app.command(name="import")
+def import_index(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="STANFORD_DIR", help="Index directory with metadata.json in it.", show_default=False),
+    ],
+    index: Annotated[Path, typer.Argument(metavar="INDEX", help="Directory to make.", show_default=False)],
+    collection: Annotated[
+        Path | None,
+        typer.Option(
+            help="The collection that it was made of, for ids and texts: as for [bold]xtrkit index[/]. Without it "
+            "passages are numbered.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there already.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make an index of one that Stanford's ColBERT made (ColBERTv2, PLAID), codes and all.
+
+    Example: [bold]xtrkit import experiments/msmarco/indexes/msmarco.nbits=2 idx --collection collection.tsv[/]
+    """
+    from xtrkit.collection import check_passages, open_collection
+    from xtrkit.index import Index
+
+    passages = None if collection is None else open_collection(collection)
+    if passages is not None:
+        check_passages(passages)
+    with Index.from_stanford(index, source, passages=passages, overwrite=overwrite, progress=not as_json) as made:
+        facts = {"index": str(index), "passages": len(made), "tokens": made.n_tokens, "storage": made.storage}
+    if as_json:
+        _print_json(facts)
+    else:
+        out.print(f"Imported {facts['passages']:,} passages ({facts['tokens']:,} tokens, {facts['storage']}).")
 
 
 @app.command()
@@ -135,7 +207,10 @@ def search(
         typer.Option(help="[bold]xtr[/] scores from the retrieved tokens alone, [bold]maxsim[/] is exact ColBERT."),
     ] = "xtr",
     nprobe: NProbe = 32,
+    exact: Exact = False,
+    threads: Threads = None,
     explain: Explain = False,
+    timings: Annotated[bool, typer.Option("--timings", help="Show what each stage of the search took.")] = False,
     rerank: Rerank = None,
     rerank_depth: RerankDepth = 100,
     as_json: Json = False,
@@ -145,18 +220,26 @@ def search(
 
     Examples: [bold]xtrkit search idx "who wrote it?"[/]   [bold]xtrkit search idx "…" -k 3 --explain[/]
     """
-    recipe = _recipe(scoring, k_prime, imputation, nprobe)
-    from xtrkit.recipes import check_k
+    recipe = _recipe(scoring, k_prime, imputation, "all" if exact else nprobe)
+    from xtrkit.recipes import check_k, check_threads
     from xtrkit.retriever import Retriever, check_query
 
     check_k(k)
+    check_threads(threads)
     check_query(query)
-    retriever = Retriever.open(index, model=model, reranker=rerank)
-    hits = retriever.search(query, k, recipe=recipe, explain=explain, rerank_depth=rerank_depth)
+    retriever, seconds = Retriever.open(index, model=model, reranker=rerank), dict[str, float]()
+    if timings:
+        retriever.search(query, k, recipe=recipe, rerank_depth=rerank_depth)  # loads kernels, found loaded afterwards
+    hits = retriever.search(
+        query, k, recipe=recipe, explain=explain, threads=threads, seconds=seconds, rerank_depth=rerank_depth
+    )
     if as_json:
-        _print_json({"query": query, "index": str(index), "recipe": vars(recipe), "hits": render.hits_as_json(hits)})
-    else:
-        render.print_hits(out, query, hits)
+        shown = {"query": query, "index": str(index), "recipe": vars(recipe), "reranker": rerank}
+        _print_json(shown | {"hits": render.hits_as_json(hits)} | ({"seconds": seconds} if timings else {}))
+        return
+    render.print_hits(out, query, hits)
+    if timings:
+        render.print_seconds(out, seconds)
 
 
 @app.command()
@@ -176,6 +259,8 @@ def evaluate(
     ] = None,
     imputation: Imputation = "min",
     nprobe: NProbe = 32,
+    exact: Exact = False,
+    threads: Threads = None,
     maxsim: Annotated[bool, typer.Option(help="Also measure ColBERT scoring.")] = True,
     baseline: Annotated[str, typer.Option(help="[bold]bm25[/] or [bold]none[/].")] = "bm25",
     run: Annotated[
@@ -196,18 +281,20 @@ def evaluate(
     if baseline not in ("bm25", "none"):
         raise InputError(f"Unknown baseline {baseline!r}: use bm25 or none.")
     recipes = [
-        (f"XTR k'={depth}", _recipe("xtr", depth, imputation, nprobe))
+        (f"XTR k'={depth}", _recipe("xtr", depth, imputation, "all" if exact else nprobe))
         for depth in dict.fromkeys(k_prime or (100, 1000, 10000))
     ]
     if maxsim:
-        recipes.append(("MaxSim", _recipe("maxsim", 1000, imputation, nprobe)))
+        recipes.append(("MaxSim", _recipe("maxsim", 1000, imputation, "all" if exact else nprobe)))
     from xtrkit.evaluation.beir import read_test_collection
     from xtrkit.evaluation.measures import parse_measures
     from xtrkit.evaluation.runs import check_run_ids
     from xtrkit.measure import build_bm25, check_same_documents, measure, measure_bm25
     from xtrkit.progress import progress_bar
+    from xtrkit.recipes import check_threads
     from xtrkit.retriever import Retriever
 
+    check_threads(threads)
     names, test = parse_measures(measures), read_test_collection(dataset, split)
     bm25 = build_bm25(test) if baseline == "bm25" else None
     retriever = Retriever.open(index, model=model)
@@ -220,7 +307,7 @@ def evaluate(
     encoding = (time.perf_counter() - begin) / len(test.queries)
     total = len(recipes) * len(test.queries)
     with progress_bar("Searching", total, shown=not as_json, unit="queries") as advance:
-        rows = list(measure(retriever, test, recipes, names, embeddings=embeddings, advance=advance))
+        rows = list(measure(retriever, test, recipes, names, embeddings=embeddings, threads=threads, advance=advance))
     if bm25:
         rows.append(measure_bm25(bm25, test, names))
     if as_json:
@@ -253,6 +340,18 @@ def info(index: IndexPath, as_json: Json = False) -> None:
         render.print_facts(out, facts)
 
 
+@app.command(name="warm-up")
+def warm_up(as_json: Json = False) -> None:
+    """Compile the kernels ahead of the first search; the machine code is kept on disk."""
+    from xtrkit.warming import warm_up
+
+    seconds = warm_up()
+    if as_json:
+        _print_json({"seconds": seconds})
+    else:
+        out.print(f"Kernels are compiled ({seconds:.1f} s).")
+
+
 @app.command()
 def demo(
     index: Annotated[Path, typer.Option(help="Where the demo's index is made, and found the next time.")] = Path(
@@ -280,7 +379,7 @@ def demo(
     out.print(f'Ask another: xtrkit search {shlex.quote(str(index))} "your question" --explain')
 
 
-def _recipe(scoring: str, k_prime: int, imputation: str, nprobe: int) -> Recipe:
+def _recipe(scoring: str, k_prime: int, imputation: str, nprobe: int | Literal["all"]) -> Recipe:
     """A recipe whose every part was checked, before a model is loaded for it."""
     from xtrkit.recipes import Recipe
     from xtrkit.scoring.imputation import imputation_named
@@ -294,4 +393,7 @@ def _print_json(value: Any) -> None:
 
 
 app.command()(models.rerank)
+app.command()(models.convert)
 app.add_typer(models.ur2n, name="ur2n")
+app.command()(encoders.export)
+app.command()(encoders.models)

@@ -82,6 +82,40 @@ def _check_all_known(run: Path, dataset: Path, what: str, unknown: set[str]) -> 
         )
 
 
+def convert(
+    model: Annotated[
+        str,
+        typer.Argument(help="Directory or hub name of a checkpoint, or a ColBERT v1 .dnn file.", show_default=False),
+    ],
+    out_path: Annotated[Path, typer.Argument(metavar="OUT", help="Directory to make.", show_default=False)],
+    kind: Annotated[
+        str,
+        typer.Option("--from", help="[bold]tf-savedmodel[/] for XTR's SavedModel of Kaggle (needs TensorFlow)."),
+    ] = "checkpoint",
+    layout: Annotated[
+        str | None,
+        typer.Option(help="[bold]t5-colbert[/] for a T5-ColBERT, whose files are those of XTR.", show_default=False),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="What has the tokenizer: of a .dnn file the BERT, of a SavedModel a T5.", show_default=False),
+    ] = None,
+) -> None:
+    """Write a model anew: pickles as safetensors, encoders in the format of sentence-transformers.
+
+    Rerankers, ColXTR and UR²N, which that format can't say, keep their own layout.
+
+    Examples: [bold]xtrkit convert colbert.dnn out --base google-bert/bert-base-uncased[/]
+    [bold]xtrkit convert --from tf-savedmodel xtr/base-en/2 out --base google/xtr-base-en[/]
+    """
+    from xtrkit.encoding.load import torch_needed
+
+    with torch_needed("Converting a model"):
+        from xtrkit.encoding.convert import convert
+    written = convert(model, out_path, kind=kind, layout=layout, base=base)
+    out.print(f"Wrote {out_path} in the layout {written}.")
+
+
 @ur2n.command()
 def init(
     monot5: Annotated[str, typer.Argument(help="Directory or hub name of a monoT5.", show_default=False)],

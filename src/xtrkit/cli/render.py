@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,14 @@ def print_facts(console: Console, facts: dict[str, Any]) -> None:
         else:
             shown = f"{value:,}" if isinstance(value, int) else str(value)
         table.add_row(name, Text(shown))
+    console.print(table)
+
+
+def print_seconds(console: Console, seconds: Mapping[str, float]) -> None:
+    """Print what each stage of a search took, and all together."""
+    table = Table(box=None, show_header=False)
+    for stage, taken in {**seconds, "together": sum(seconds.values())}.items():
+        table.add_row(stage, Text(f"{1000 * taken:.2f} ms", justify="right"))
     console.print(table)
 
 

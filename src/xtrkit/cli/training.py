@@ -44,10 +44,10 @@ def train(
     model: Annotated[
         str,
         typer.Option(
-            help="What to start from: [bold]default[/] (all-MiniLM-L6-v2), a directory or a hub name, of a plain "
+            help="What to start from: [bold]all-MiniLM-L6-v2[/], a directory or a hub name, of a plain "
             "encoder, which gets a projection, or of a late-interaction checkpoint."
         ),
-    ] = "default",
+    ] = "all-MiniLM-L6-v2",
     dev: Annotated[
         str,
         typer.Option(

@@ -232,14 +232,19 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
-def fingerprint(directory: Path, in_force: str) -> str:
-    """sha256 over everything that decides the embeddings, wherever the directory lies.
+def identified(content: str, in_force: str) -> str:
+    """The fingerprint of a model.
 
     Args:
-        directory: the checkpoint.
+        content: hash of its files.
         in_force: what was chosen beside the files, such as the lengths.
     """
-    digest = hashlib.sha256(in_force.encode())
+    return hashlib.sha256(f"{content}\0{in_force}".encode()).hexdigest()
+
+
+def content_hash(directory: Path) -> str:
+    """sha256 over the files of a checkpoint that decide its embeddings, wherever the directory lies."""
+    digest = hashlib.sha256()
     for path in decisive_files(directory):
         digest.update(f"\0{path.relative_to(directory).as_posix()}\0{path.stat().st_size}\0".encode())
         with path.open("rb") as file:
@@ -256,6 +261,11 @@ def decisive_files(directory: Path) -> list[Path]:
     # Parts beside the encoder lie in numbered folders, such as 2_Dense.
     folders = [directory, *sorted(directory.glob("[0-9]*_*/"))]
     return [path for folder in folders for path in _decisive_in(folder)]
+
+
+def tokenizer_files(directory: Path) -> list[Path]:
+    """The files of a tokenizer, in a fixed order."""
+    return [path for pattern in _TOKENIZER for path in sorted(directory.glob(pattern))]
 
 
 def _decisive_in(folder: Path) -> Iterator[Path]:

@@ -1,4 +1,4 @@
-"""Open a checkpoint by name or path."""
+"""Open an encoder by name or path: an exported model, which needs no torch, or a checkpoint, which does."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.checkpoints import UNPROJECTED, recognise_encoder
-from xtrkit.encoding.default import DEFAULT, default_directory
+from xtrkit.encoding.default import DEFAULT, ORIGINAL, SETTINGS_DIRECTORY, default_graph, original_directory
+from xtrkit.encoding.runtime_settings import SETTINGS
 from xtrkit.errors import MissingExtraError, ModelError
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -21,31 +22,47 @@ def load_encoder(
     name_or_path: str | Path = DEFAULT,
     *,
     device: str | None = None,
+    threads: int | None = None,
     query_length: int | None = None,
     document_length: int | None = None,
 ) -> Encoder:
     """Load an encoder.
 
     Args:
-        name_or_path: "default" (token embeddings of all-MiniLM-L6-v2, installed with the torch extra), the directory
-            of a checkpoint in one of the layouts that ``checkpoints.LAYOUTS`` lists, or a name on the Hugging Face
-            hub such as "google/xtr-base-en".
-        device: "cpu", "cuda", …; by default what torch finds.
+        name_or_path: "default" (token embeddings of all-MiniLM-L6-v2 in int8, without torch), "all-MiniLM-L6-v2" (the
+            same in full precision, installed with the torch extra), a directory that ``xtrkit export`` wrote, that of
+            a checkpoint in one of the layouts that ``checkpoints.LAYOUTS`` lists, or a name on the Hugging Face hub
+            such as "google/xtr-base-en".
+        device: "cpu", "cuda", …; by default what torch finds. Exported models run on the CPU alone.
+        threads: how many threads an exported model computes on; by default all that this process may use. For torch
+            it is torch.set_num_threads that says it.
         query_length: most tokens of a query, markers included; by default the checkpoint's own.
         document_length: most tokens of a document, markers included; by default the checkpoint's own.
 
     Raises:
         ModelError: no such checkpoint, or one that lacks something. Nothing is ever filled in at random.
-        MissingExtraError: torch or sentence-transformers isn't installed.
+        MissingExtraError: torch or sentence-transformers isn't installed, and the model needs it.
         InputError: a length that the model can't have.
     """
     name = str(name_or_path)
-    if isinstance(name_or_path, Path) or (name != DEFAULT and Path(name).is_dir()):
+    if isinstance(name_or_path, Path) or (name not in (DEFAULT, ORIGINAL) and Path(name).is_dir()):
         name = str(Path(name_or_path).resolve())  # an index keeps the name, and may be opened from another folder
+    if name == DEFAULT or (Path(name) / SETTINGS).is_file():
+        from xtrkit.encoding.runtime_encoder import open_exported
+
+        return open_exported(
+            name,
+            SETTINGS_DIRECTORY if name == DEFAULT else Path(name),
+            graph_directory=default_graph() if name == DEFAULT else None,
+            device=device,
+            threads=threads,
+            query_length=query_length,
+            document_length=document_length,
+        )
     with torch_needed("Encoding text"):
         from xtrkit.encoding.torch_encoder import TorchEncoder
-    if name == DEFAULT:
-        directory, layout = default_directory(), UNPROJECTED
+    if name == ORIGINAL:
+        directory, layout = original_directory(), UNPROJECTED
     else:
         directory = find_checkpoint(name)
         layout = recognise_encoder(directory)
@@ -78,20 +95,19 @@ def find_checkpoint(name: str) -> Path:
     """
     if Path(name).is_dir():
         return Path(name)
-    reason = "it doesn't look like an owner/model name"
-    if _HUB_NAME.fullmatch(name):
-        from huggingface_hub import snapshot_download
+    if not _HUB_NAME.fullmatch(name):
+        raise ModelError(
+            f"{name!r} is neither a directory nor a model's name (owner/model on the Hugging Face hub, or one that "
+            "xtrkit models lists): check the spelling."
+        )
+    from huggingface_hub import snapshot_download
 
-        try:
-            return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
-        except Exception as error:  # the hub's client raises errors of half a dozen libraries
-            reason = str(error).split("\n", maxsplit=1)[0].rstrip(".") or type(error).__name__
-            raise _not_found(name, reason) from error
-    raise _not_found(name, reason)
-
-
-def _not_found(name: str, reason: str) -> ModelError:
-    return ModelError(
-        f"{name!r} is neither a directory nor a model that the Hugging Face hub or its local cache could give "
-        f"({reason}): check the spelling or, offline, pass the directory of a checkpoint that you have."
-    )
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
+    except Exception as error:  # the hub's client raises errors of half a dozen libraries
+        reason = str(error).split("\n", maxsplit=1)[0].rstrip(".") or type(error).__name__
+        raise ModelError(
+            f"{name!r} is neither on this machine nor to be had from the Hugging Face hub ({reason}): check the "
+            f"spelling or, offline, run hf download {name} --local-dir DIRECTORY where there is a network and pass a "
+            "copy of that directory."
+        ) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+from xtrkit.encoding.base import Token
 
 
 def cleaned(text: str) -> str:
@@ -16,6 +18,25 @@ def origins(text: str) -> Sequence[int]:
         return range(len(text) + 1)
     # 'İ' becomes two characters. Case depends on the neighbours ('Σ' at the end of a word), but lengths do not.
     return [place for place, character in enumerate(text) for _ in character.lower()] + [len(text)]
+
+
+def located(
+    text: str, tokens: Iterable[tuple[str, tuple[int, int]]], *, prompt: str, lower_case: bool
+) -> Iterator[Token]:
+    """Tokens with the characters of the caller's text that they stand for.
+
+    Args:
+        text: as the caller gave it.
+        tokens: each token's piece, and its ``start, end`` in ``prompt`` + the text as the tokenizer got it.
+        prompt: what was put before the text.
+        lower_case: whether the text was lower-cased before.
+    """
+    origin = origins(text) if lower_case else range(len(text) + 1)
+    for piece, span in tokens:
+        start, end = (max(place - len(prompt), 0) for place in span)
+        # One character may have become two: a token of either stands for the whole of it.
+        end = origin[end - 1] + 1 if end > start else origin[start]
+        yield Token(piece, *span_in(text, origin[start], end))
 
 
 def span_in(text: str, start: int, end: int) -> tuple[int, int]:

@@ -15,10 +15,11 @@ from sentence_transformers.base.modules import Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
 from xtrkit.encoding.base import EncodedChunk, Token
-from xtrkit.encoding.checkpoints import Layout, fingerprint
+from xtrkit.encoding.batching import batches_of, check_chunk_size, check_texts
+from xtrkit.encoding.checkpoints import Layout, content_hash, identified
 from xtrkit.encoding.modules import build_model, quiet
 from xtrkit.encoding.saving import new_directory
-from xtrkit.encoding.spans import cleaned, origins, span_in
+from xtrkit.encoding.spans import cleaned, located
 from xtrkit.errors import InputError
 from xtrkit.progress import progress_bar
 from xtrkit.values import EncoderIdentity, FloatArray, Ragged
@@ -29,10 +30,6 @@ Features = dict[str, Any]
 # Tokenizers without a limit say so with an astronomic number; attention over that many tokens would not fit.
 _UNLIMITED = 100_000
 _LENGTH_WHERE_UNLIMITED = 512
-
-# A batch holds as many tokens as ``batch_size`` texts of this length: a batch of long texts falls out of the caches of
-# a CPU (32 texts of 256 tokens took a fifth longer than 16 and 16), one of short texts keeps its cores idle.
-_TYPICAL_LENGTH = 128
 
 
 class TorchEncoder:
@@ -63,13 +60,17 @@ class TorchEncoder:
         self.document_length = self._set_document_length(document_length)
 
     @cached_property
+    def content(self) -> str:
+        """sha256 over the checkpoint's files that decide its embeddings."""
+        return content_hash(self._directory)
+
+    @cached_property
     def identity(self) -> EncoderIdentity:
         """Which model this is; hashes the checkpoint's files at the first call."""
-        in_force = f"{self._layout.name} {self.query_length} {self.document_length}"
         return EncoderIdentity(
             name=self._name,
             layout=self._layout.name,
-            fingerprint=fingerprint(self._directory, in_force),
+            fingerprint=identified(self.content, f"{self._layout.name} {self.query_length} {self.document_length}"),
             dim=self.model.get_embedding_dimension(),
             query_length=self.query_length,
             document_length=self.document_length,
@@ -87,9 +88,8 @@ class TorchEncoder:
         self, texts: Iterable[str], *, batch_size: int = 32, chunk_size: int = 256
     ) -> Iterator[EncodedChunk]:
         """Encode a stream of any length, ``chunk_size`` texts at a time, holding no more than that in memory."""
-        if chunk_size < 1:
-            raise InputError(f"chunk_size must be at least 1, got {chunk_size}.")
-        _refuse_bare_string(texts)
+        check_chunk_size(chunk_size)
+        check_texts(texts)
         stream = iter(texts)
         while chunk := list(islice(stream, chunk_size)):
             yield self._encode(chunk, "document", batch_size, progress=False)
@@ -113,9 +113,7 @@ class TorchEncoder:
             self.model.save_pretrained(str(building), create_model_card=False)
 
     def _encode(self, texts: Sequence[str], task: Task, batch_size: int, progress: bool) -> EncodedChunk:
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, got {batch_size}.")
-        _refuse_bare_string(texts)
+        check_texts(texts, batch_size)
         prepared, lengths = self._prepare(texts, task)
         found: list[FloatArray] = [np.empty(0)] * len(prepared)
         bar = progress_bar(f"Encoding {'queries' if task == 'query' else 'documents'}", len(prepared), shown=progress)
@@ -132,12 +130,7 @@ class TorchEncoder:
         padded = np.clip(lengths, 1, self._limit(task))
         if task == "query" and self._transformer.query_expansion is not None:
             padded = np.maximum(padded, self._transformer.query_expansion["length"])
-        order = np.argsort(-padded, kind="stable")
-        start = 0
-        while start < len(order):
-            stop = start + max(1, batch_size * _TYPICAL_LENGTH // int(padded[order[start]]))
-            yield order[start:stop]
-            start = stop
+        return batches_of(padded, batch_size)
 
     def _forward(self, prepared: list[str], task: Task) -> list[FloatArray]:
         """One batch through the model: a (tokens, d) array a text."""
@@ -158,16 +151,8 @@ class TorchEncoder:
         spans = features["offset_mapping"][0].tolist() if lengths[0] else []
         # [MASK]s may follow the tokens that the tokenizer knows of; they stand for no characters.
         spans += [(0, 0)] * (len(pieces) - len(spans))
-        origin = origins(text) if self._transformer.do_lower_case else range(len(text) + 1)
-        marker = len(self._prompt(task))
-
-        def token(piece: str, start: int, end: int) -> Token:
-            start, end = max(start - marker, 0), max(end - marker, 0)
-            # One character may have become two: a token of either stands for the whole of it.
-            end = origin[end - 1] + 1 if end > start else origin[start]
-            return Token(piece, *span_in(text, origin[start], end))
-
-        return [token(piece, *span) for piece, span, keep in zip(pieces, spans, kept, strict=True) if keep]
+        kept_tokens = ((piece, span) for piece, span, keep in zip(pieces, spans, kept, strict=True) if keep)
+        return list(located(text, kept_tokens, prompt=self._prompt(task), lower_case=self._transformer.do_lower_case))
 
     def _prepare(self, texts: Sequence[str], task: Task) -> tuple[list[str], npt.NDArray[np.int64]]:
         """Texts as the tokenizer should get them, and (N,) how many tokens each has before anything is cut off."""
@@ -249,11 +234,6 @@ class TorchEncoder:
                 f"{what} must be from {markers + 1} ({markers} markers and a token of text) to {most} for this model, "
                 f"got {length}."
             )
-
-
-def _refuse_bare_string(texts: Iterable[str]) -> None:
-    if isinstance(texts, str):
-        raise InputError("Expected several texts, got one string: pass a list, such as [text].")
 
 
 def _to(value: Any, device: torch.device) -> Any:

@@ -1,6 +1,7 @@
 """Embeddings -> an index on disk.
 
-``store.py`` is the only module that knows the files of an index, ``compressed_format.py`` those of a compressed one;
-``documents.py`` checks what goes into either, and ``passages.py`` keeps ids and texts in SQLite. A compressed index is
-built in ``postings.py``, of ``centroids.py`` and a ``codec.py``.
+``documents.py`` checks what comes in, and ``spool.py`` keeps it on disk until all is there, so that a build that was
+killed goes on. ``store.py`` is the only module that knows the files of an index, ``compressed_format.py`` those of a
+compressed one; ``passages.py`` keeps ids and texts in SQLite. A compressed index is built in ``postings.py``, of
+``centroids.py`` and a ``codec.py``.
 """

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.indexing.codec import renormalised
+from xtrkit.progress import Advance
 from xtrkit.values import offsets_of
 
 Floats = npt.NDArray[np.float32]
@@ -88,13 +89,14 @@ class CentroidTree:
         return assigned
 
 
-def train(sample: Floats, n_centroids: int, seed: int) -> CentroidTree:
+def train(sample: Floats, n_centroids: int, seed: int, advance: Advance = lambda amount: None) -> CentroidTree:
     """Spherical k-means in two levels, then ``ROUNDS`` rounds over all centroids together.
 
     Args:
         sample: (S, d) token vectors, of any length.
         n_centroids: C; fewer come back where there are fewer different vectors, or clusters that stay empty.
         seed: the same sample and seed give the same centroids.
+        advance: told how much was done, of ``(1 + ROUNDS) * S``.
     """
     random = np.random.default_rng(seed)
     rows = renormalised(sample)
@@ -103,7 +105,8 @@ def train(sample: Floats, n_centroids: int, seed: int) -> CentroidTree:
     parts = []
     for members, share in _shares(group_of, len(groups), n_centroids):
         parts.append(_kmeans(rows[members], share, 4, random))
-    return _refined(rows, grouped(np.concatenate(parts), seed), ROUNDS, seed)
+        advance(len(members))
+    return _refined(rows, grouped(np.concatenate(parts), seed), ROUNDS, seed, advance)
 
 
 def train_by_type(sample: Floats, types: npt.NDArray[np.int32], n_centroids: int, seed: int) -> CentroidTree:
@@ -127,22 +130,28 @@ def train_by_type(sample: Floats, types: npt.NDArray[np.int32], n_centroids: int
     parts = [
         _kmeans(rows[members], share, 4, random) for members, share in _shares(part_of, len(counts) + 1, n_centroids)
     ]
-    return _refined(rows, grouped(np.concatenate(parts), seed), ROUNDS_BY_TYPE, seed)
+    return _refined(rows, grouped(np.concatenate(parts), seed), ROUNDS_BY_TYPE, seed, lambda amount: None)
 
 
-def _refined(rows: Floats, tree: CentroidTree, rounds: int, seed: int) -> CentroidTree:
+def _refined(rows: Floats, tree: CentroidTree, rounds: int, seed: int, advance: Advance) -> CentroidTree:
     for _ in range(rounds):
         tree = grouped(_directions(rows, tree.assign(rows), tree.centroids), seed)
+        advance(len(rows))
     return tree
 
 
 def grouped(centroids: Floats, seed: int) -> CentroidTree:
     """Put (C, d) centroids into about √C groups of their likes."""
+    return grouped_in_order(centroids, seed)[0]
+
+
+def grouped_in_order(centroids: Floats, seed: int) -> tuple[CentroidTree, npt.NDArray[np.int64]]:
+    """:func:`grouped`, and (C,) the number that each centroid of the tree had before."""
     groups = _kmeans(centroids, _group_count(len(centroids)), 6, np.random.default_rng(seed))
     group_of = _nearest(centroids, groups)
     order = np.argsort(group_of, kind="stable")
     sizes = np.bincount(group_of, minlength=len(groups))
-    return CentroidTree(groups, offsets_of(sizes), np.ascontiguousarray(centroids[order]))
+    return CentroidTree(groups, offsets_of(sizes), np.ascontiguousarray(centroids[order])), order
 
 
 def _group_count(n_centroids: int) -> int:

@@ -3,10 +3,10 @@
 ::
 
     DIRECTORY/
-      compressed.json     counts, dimension, bits, and dtype and shape of every array
+      compressed.json     codec and bits, and dtype and shape of every array
       NAME.bin            one array, raw and little-endian, C order; mapped, never loaded
 
-The names and shapes are those of :class:`CompressedTokens`.
+The names and shapes are those of :class:`CompressedTokens`, and those of the codec's parameters.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.errors import IndexFormatError
+from xtrkit.errors import IndexFormatError, InputError
+from xtrkit.indexing.codec import Codec, codec_named, name_of
 from xtrkit.kernels.gathering import ROWS_PER_MARK
+from xtrkit.kernels.tables import Table
 from xtrkit.values import offsets_of
 
 HEADER = "compressed.json"
@@ -42,10 +45,8 @@ DTYPES = {
     "positions": "<u4",
     "lengths": "<i4",
 }
-SPOOLS = {"rows": "<f2", "unordered": "|u1"}
-"""Temporary arrays of the build: token vectors as they came, and codes in that order."""
-BLOCK = 1 << 15
-"""Rows of a temporary array that are read at a time."""
+PARAMETER = "codec_"
+"""What the names of a codec's parameters begin with; they are float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ class CompressedTokens:
     token's place there is its row.
 
     Attributes:
-        bits: bits a dimension of a code.
+        codec: what the codes mean.
         rotation: (d, d); rotated rows are ``rows @ rotation``.
         group_vectors, group_scales: (G, d) int8 and (G,) float32; their product is a group's direction.
         group_offsets: (G + 1,) which centroids belong to each group.
@@ -71,7 +72,7 @@ class CompressedTokens:
         size: bytes on disk.
     """
 
-    bits: int
+    codec: Codec
     rotation: npt.NDArray[np.float32]
     group_vectors: npt.NDArray[np.int8]
     group_scales: npt.NDArray[np.float32]
@@ -86,6 +87,16 @@ class CompressedTokens:
     document_offsets: npt.NDArray[np.int64]
     marks: npt.NDArray[np.int32]
     size: int
+
+    @property
+    def bits(self) -> int:
+        """Bits a dimension of a code."""
+        return self.codec.bits
+
+    @cached_property
+    def table(self) -> Table:
+        """What bytes of codes stand for; empty where codes are numbers on a grid."""
+        return self.codec.table(self.dim)
 
     @property
     def n_tokens(self) -> int:
@@ -110,35 +121,26 @@ class CompressedTokens:
 
 @contextmanager
 def appending(directory: Path, name: str) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
-    """Write an array, or a temporary one, block after block: yields the function that appends one."""
-    dtype = (DTYPES | SPOOLS)[name]
+    """Write an array block after block: yields the function that appends one."""
     with (directory / f"{name}.bin").open("wb") as file:
-        yield lambda values: np.ascontiguousarray(values, dtype=dtype).tofile(file)
+        yield lambda values: np.ascontiguousarray(values, dtype=_dtype(name)).tofile(file)
         file.flush()
         os.fsync(file.fileno())
 
 
-def spooled(directory: Path, name: str, width: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-    """Read a temporary array of the build, block after block: which rows, and the (B, width) rows.
-
-    It is read and not mapped: mapped pages would count as memory of the process, and it is as large as the corpus.
-    """
-    itemsize = np.dtype(SPOOLS[name]).itemsize
-    first = 0
-    with (directory / f"{name}.bin").open("rb") as file:
-        while buffer := file.read(BLOCK * width * itemsize):
-            rows = np.frombuffer(buffer, dtype=SPOOLS[name]).reshape(-1, width)
-            yield slice(first, first + len(rows)), rows
-            first += len(rows)
+def finish(directory: Path, codec: Codec, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Write the codec's parameters, and what says how the arrays are read: only now a directory is an index."""
+    for name, values in codec.parameters().items():
+        with appending(directory, PARAMETER + name) as append:
+            append(values)
+        shapes = shapes | {PARAMETER + name: values.shape}
+    arrays = {name: {"dtype": _dtype(name), "shape": list(shape)} for name, shape in shapes.items()}
+    header = {"codec": name_of(codec), "bits": codec.bits, "arrays": arrays}
+    (directory / HEADER).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
 
 
-def finish(directory: Path, *, bits: int, shapes: dict[str, tuple[int, ...]]) -> None:
-    """Remove temporary arrays and write what says how the others are read: only now a directory is an index."""
-    for name in SPOOLS:
-        (directory / f"{name}.bin").unlink()
-    arrays = {name: {"dtype": DTYPES[name], "shape": list(shape)} for name, shape in shapes.items()}
-    text = json.dumps({"bits": bits, "arrays": arrays}, indent=1)
-    (directory / HEADER).write_text(text + "\n", encoding="utf-8")
+def _dtype(name: str) -> str:
+    return "<f4" if name.startswith(PARAMETER) else DTYPES[name]
 
 
 def open_compressed(directory: Path) -> CompressedTokens:
@@ -149,20 +151,23 @@ def open_compressed(directory: Path) -> CompressedTokens:
     """
     try:
         header = json.loads((directory / HEADER).read_text(encoding="utf-8"))
-        bits = int(header["bits"])
-        shapes = {name: tuple(map(int, header["arrays"][name]["shape"])) for name in DTYPES}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        shapes = {str(name): tuple(map(int, facts["shape"])) for name, facts in header["arrays"].items()}
+        if lacking := DTYPES.keys() - shapes.keys():
+            raise KeyError(min(lacking))
+        arrays = {name: _map(directory / f"{name}.bin", name, shape) for name, shape in shapes.items()}
+        parameters = {n.removeprefix(PARAMETER): arrays.pop(n) for n in shapes if n.startswith(PARAMETER)}
+        codec = codec_named(header["codec"], int(header["bits"]), parameters)
+        offsets = {name: offsets_of(arrays.pop(name)) for name in ("group_sizes", "cluster_sizes", "lengths")}
+        (n_tokens,) = shapes["documents"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
         raise IndexFormatError(f"There is no compressed index at {directory} ({error}): build one.") from error
-    arrays = {name: _map(directory / f"{name}.bin", name, shape) for name, shape in shapes.items()}
-    n_tokens = shapes["documents"][0]
-    offsets = {name: offsets_of(arrays.pop(name)) for name in ("group_sizes", "cluster_sizes", "lengths")}
     expected = {"group_sizes": shapes["centroid_scales"][0], "cluster_sizes": n_tokens, "lengths": n_tokens}
     for name, total in expected.items():
         if offsets[name][-1] != total or (np.diff(offsets[name]) < 0).any():
             raise IndexFormatError(f"{directory / name}.bin is damaged (sizes do not add up): build the index anew.")
     size = sum(file.stat().st_size for file in directory.iterdir())
     return CompressedTokens(
-        bits=bits,
+        codec=codec,
         group_offsets=offsets["group_sizes"],
         offsets=offsets["cluster_sizes"],
         document_offsets=offsets["lengths"],
@@ -178,12 +183,12 @@ def _marks(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
 
 
 def _map(path: Path, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    expected = int(np.prod(shape)) * np.dtype(DTYPES[name]).itemsize
+    expected = int(np.prod(shape)) * np.dtype(_dtype(name)).itemsize
     actual = path.stat().st_size if path.is_file() else None
     if actual != expected:
         raise IndexFormatError(f"{path} is damaged ({actual} bytes instead of {expected}): build the index anew.")
     if not expected:
-        empty = np.zeros(shape, dtype=DTYPES[name])
+        empty = np.zeros(shape, dtype=_dtype(name))
         empty.flags.writeable = False
         return empty
-    return np.asarray(np.memmap(path, dtype=DTYPES[name], mode="r", shape=shape))
+    return np.asarray(np.memmap(path, dtype=_dtype(name), mode="r", shape=shape))

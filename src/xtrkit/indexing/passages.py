@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from xtrkit.errors import IndexFormatError, InputError
@@ -13,40 +13,20 @@ from xtrkit.errors import IndexFormatError, InputError
 SCHEMA = "CREATE TABLE passages (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, text TEXT)"
 
 
-class PassageWriter:
-    """Writes passages in order of number, from 0."""
-
-    def __init__(self, path: Path) -> None:
+def write_passages(path: Path, passages: Iterable[tuple[str, str | None]]) -> None:
+    """Write ids and texts in order of number, from 0. Ids are unique strings: that was checked before."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
         # No journal: the file is thrown away with its directory if anything fails before the index is complete.
-        self._connection = sqlite3.connect(path, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode = OFF")
-        self._connection.execute("PRAGMA synchronous = OFF")
-        self._connection.execute(SCHEMA)
-        self._connection.execute("BEGIN")
-        self.count = 0
-
-    def add(self, ids: Sequence[str], texts: Sequence[str | None]) -> None:
-        """Append passages.
-
-        Raises:
-            InputError: an id isn't a text, can't be stored, or was there before.
-        """
-        for identifier, text in zip(ids, texts, strict=True):
-            if not isinstance(identifier, str):
-                raise InputError(f"Ids must be strings, got {identifier!r} of type {type(identifier).__name__}.")
-            try:
-                self._connection.execute("INSERT INTO passages VALUES (?, ?, ?)", (self.count, identifier, text))
-            except sqlite3.IntegrityError as error:
-                raise InputError(f"The id {identifier!r} comes twice: ids must be unique.") from error
-            except UnicodeEncodeError as error:
-                raise InputError(f"The passage {identifier!r} holds half a surrogate pair; UTF-8 can't.") from error
-            self.count += 1
-
-    def close(self) -> None:
-        """Write what is pending and close the file."""
-        if self._connection.in_transaction:
-            self._connection.execute("COMMIT")
-        self._connection.close()
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute(SCHEMA)
+        connection.execute("BEGIN")
+        rows = ((number, *passage) for number, passage in enumerate(passages))
+        connection.executemany("INSERT INTO passages VALUES (?, ?, ?)", rows)
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
 
 
 class Passages:

@@ -12,9 +12,9 @@
 
 Arrays are mapped, never loaded.
 
-An index is written into a sibling directory that is renamed when everything is on disk: what bears the name of an
-index is complete, and a build that fails or is killed leaves the old state. Paths inside are relative, so an index
-can be moved and copied.
+An index is written below a hidden sibling directory (``spool.py``) and renamed when everything is on disk: what bears
+the name of an index is complete, and a build that fails or is killed leaves the old state. Paths inside are relative,
+so an index can be moved and copied.
 """
 
 from __future__ import annotations
@@ -22,28 +22,34 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xtrkit.errors import IndexExistsError, IndexFormatError, InputError
-from xtrkit.indexing.codec import BITS
+from xtrkit.indexing.codec import BITS, check_bits, codec_named
 from xtrkit.indexing.compressed_format import HEADER, CompressedTokens, open_compressed
-from xtrkit.indexing.documents import DocumentStream
-from xtrkit.indexing.passages import Passages
-from xtrkit.indexing.postings import build
-from xtrkit.values import EncoderIdentity, FloatArray, TokenVectors, offsets_of
+from xtrkit.indexing.documents import Batches, spool_documents
+from xtrkit.indexing.passages import Passages, write_passages
+from xtrkit.indexing.postings import UNORDERED, build, write_chunks
+from xtrkit.indexing.spool import Spool, claimed, cleared, discarded, workplace_of
+from xtrkit.indexing.stanford import StanfordIndex
+from xtrkit.progress import Reporter
+from xtrkit.values import EncoderIdentity, TokenVectors, offsets_of
 
 FORMAT = "xtrkit-index"
 FORMAT_VERSION = 1
 VECTORS, LENGTHS, PASSAGES, MANIFEST = "vectors.f16", "lengths.i32", "passages.sqlite", "manifest.json"
 EXACT_BITS = 16
+BUILDING = "index"
+"""Directory in the workplace that becomes the index."""
+REPLACED = "replaced"
+"""Directory in the workplace where an index that is overwritten goes before it is removed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,52 +112,134 @@ def _open_exact(path: Path, m: int, dim: int) -> TokenVectors:
 
 def write_store(
     path: Path,
-    batches: Iterable[Iterable[FloatArray]],
+    batches: Batches,
     *,
     ids: Iterable[str] | None,
     texts: Iterable[str] | None,
     encoder: EncoderIdentity | None,
     nbits: int,
+    codec: str,
     overwrite: bool,
-    advance: Callable[[int], None],
+    reporter: Reporter,
+    n_documents: int | None,
 ) -> None:
     """Write an index, holding one batch in memory at a time.
 
     Args:
         path: directory to make.
-        batches: the documents' (m, d) token vectors, some documents at a time, in order.
+        batches: the documents' (m, d) token vectors, some documents at a time, in order; or what gives them from a
+            document's number on: then an attempt that is stopped leaves what it has, and the next goes on with it.
         ids: the documents' ids, unique; None numbers them "0", "1", ….
         texts: their texts; None where there are none.
         encoder: which encoder made the vectors.
         nbits: 16 keeps vectors as float16; 1, 2, 4 or 8 compress them to so many bits a dimension.
+        codec: how they are compressed.
         overwrite: replace an index that is there already, once the new one is complete.
-        advance: told how many documents each batch had.
+        reporter: told about the progress.
+        n_documents: how many documents there will be, if that is known.
 
     Raises:
         IndexExistsError: something is at ``path`` and may not be overwritten.
+        IndexLockedError: another process is building the same index.
         InputError: a document has no vectors, vectors of another dimension, or numbers that are not finite; ids are
             not unique strings, or there are fewer ids or texts than documents, or more.
     """
     if nbits not in (*BITS, EXACT_BITS):
         raise InputError(f"nbits must be 1, 2, 4 or 8, or 16 for an exact index, got {nbits!r}.")
+    compression = None if nbits == EXACT_BITS else codec_named(codec, nbits)
     path = path.resolve()  # a symlink's target is replaced, not the link; "." has a name
     check_free(path, overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{path.name}.building-", dir=path.parent))
-    try:
-        documents = DocumentStream(batches, ids, texts, building / PASSAGES, advance)
-        with documents:
-            if nbits == EXACT_BITS:
-                _write_exact(building, documents)
-            else:
-                build(documents, building, nbits)
-        manifest = _manifest(building, documents, nbits)
-        manifest["encoder"] = None if encoder is None else asdict(encoder)
-        (building / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        building.chmod(0o777 & ~_umask())
-        _put_in_place(building, path, overwrite=overwrite)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    resumable, workplace = callable(batches), workplace_of(path)
+    identity = None if encoder is None else asdict(encoder)
+    with claimed(workplace):
+        if (workplace / REPLACED).exists() and not os.path.lexists(path):
+            (workplace / REPLACED).rename(path)  # a kill came between the two renames that replace an index
+            check_free(path, overwrite=overwrite)
+        spool = Spool(workplace, json.dumps(identity, sort_keys=True), durable=resumable)
+        try:
+            with spool:
+                spool_documents(
+                    spool,
+                    batches,
+                    ids,
+                    texts,
+                    check_dim=lambda dim: None if compression is None else check_bits(nbits, dim),
+                    reporter=reporter,
+                    n_documents=n_documents,
+                )
+                building = _fresh(workplace)
+                write_passages(building / PASSAGES, spool.documents())
+                if compression is None:
+                    _write_exact(building, spool, reporter)
+                else:
+                    build(spool, building, workplace, compression, reporter=reporter)
+                _write_manifest(building, spool.count, spool.n_tokens, spool.dim, nbits, identity)
+            _put_in_place(building, path, overwrite=overwrite)
+        except BaseException:
+            if not (resumable and spool.committed):
+                cleared(workplace)
+            raise
+        cleared(workplace)
+
+
+def write_stanford(
+    path: Path,
+    source: StanfordIndex,
+    *,
+    passages: Iterable[tuple[str, str | None]] | None,
+    overwrite: bool,
+    reporter: Reporter,
+) -> None:
+    """Write an index of the centroids, buckets and codes of a Stanford index; nothing is compressed anew.
+
+    Args:
+        path: directory to make.
+        source: the other index.
+        passages: id and text of each passage, in the other index's order; None numbers them.
+        overwrite: replace an index that is there already, once the new one is complete.
+        reporter: told about the progress.
+
+    Raises:
+        IndexExistsError: something is at ``path`` and may not be overwritten.
+        IndexLockedError: another process is building the same index.
+        IndexFormatError: the other index is damaged.
+        InputError: there are fewer passages in it than were given, or more.
+    """
+    path = path.resolve()
+    check_free(path, overwrite=overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    workplace = workplace_of(path)
+    with claimed(workplace):
+        try:
+            building = _fresh(workplace)
+            lengths = write_chunks(source, building, workplace / UNORDERED, reporter)
+            write_passages(building / PASSAGES, _exactly(passages, len(lengths)))
+            _write_manifest(building, len(lengths), int(lengths.sum()), source.dim, source.codec.bits, None)
+            _put_in_place(building, path, overwrite=overwrite)
+        finally:
+            cleared(workplace)
+
+
+def _exactly(passages: Iterable[tuple[str, str | None]] | None, count: int) -> Iterator[tuple[str, str | None]]:
+    """So many passages and no more; numbered ones where there are none."""
+    given = ((str(number), None) for number in range(count)) if passages is None else iter(passages)
+    taken = 0
+    for taken, passage in enumerate(islice(given, count), start=1):  # noqa: B007
+        yield passage
+    if taken < count or next(given, None) is not None:
+        raise InputError(
+            f"The collection has {'fewer' if taken < count else 'more'} passages than the {count:,} of the index: "
+            "give the one that it was made of."
+        )
+
+
+def _fresh(workplace: Path) -> Path:
+    """An empty directory that becomes the index."""
+    building = workplace / BUILDING
+    discarded(building)
+    building.mkdir()
+    return building
 
 
 def check_free(path: Path, *, overwrite: bool) -> None:
@@ -172,27 +260,34 @@ def check_free(path: Path, *, overwrite: bool) -> None:
         raise IndexExistsError(f"{path} exists and is not an index, so it is not overwritten: choose another place.")
 
 
-def _write_exact(directory: Path, documents: DocumentStream) -> None:
-    with (directory / VECTORS).open("wb") as vectors:
-        for batch in documents:
-            vectors.write(batch.rows.data)
-    (directory / LENGTHS).write_bytes(documents.lengths().astype("<i4").tobytes())
+def _write_exact(directory: Path, spool: Spool, reporter: Reporter) -> None:
+    with (
+        (directory / VECTORS).open("wb") as vectors,
+        reporter.phase("Writing the index", spool.n_tokens, "tokens") as advance,
+    ):
+        for _, rows in spool.blocks():
+            vectors.write(rows.data)
+            advance(len(rows))
+    (directory / LENGTHS).write_bytes(spool.lengths().astype("<i4").tobytes())
 
 
-def _manifest(directory: Path, documents: DocumentStream, nbits: int) -> dict[str, Any]:
-    lengths = documents.lengths()
-    return {
+def _write_manifest(
+    directory: Path, documents: int, tokens: int, dim: int, nbits: int, encoder: dict[str, Any] | None
+) -> None:
+    manifest = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "created_by": f"xtrkit {version('xtrkit')}",
-        "documents": len(lengths),
-        "tokens": int(lengths.sum()),
-        "dim": documents.dim,
+        "documents": documents,
+        "tokens": tokens,
+        "dim": dim,
         "bits": nbits,
         "files": {
             file.name: {"size": file.stat().st_size, "sha256": _sha256(file)} for file in sorted(directory.iterdir())
         },
+        "encoder": encoder,
     }
+    (directory / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
 def _put_in_place(building: Path, path: Path, *, overwrite: bool) -> None:
@@ -201,15 +296,14 @@ def _put_in_place(building: Path, path: Path, *, overwrite: bool) -> None:
         _flush(written)
     check_free(path, overwrite=overwrite)  # again: somebody may have put something there in the meantime
     if os.path.lexists(path):
-        replaced = Path(tempfile.mkdtemp(prefix=f".{path.name}.replaced-", dir=path.parent))
-        path.rename(replaced / path.name)
+        replaced = building.parent / REPLACED
+        path.rename(replaced)
         try:
             building.rename(path)
         except OSError:
-            (replaced / path.name).rename(path)
-            replaced.rmdir()
+            replaced.rename(path)
             raise
-        shutil.rmtree(replaced)
+        discarded(replaced)
     else:
         try:
             building.rename(path)  # fails where another index or anything else got there first
@@ -222,13 +316,6 @@ def _taken(path: Path) -> IndexExistsError:
     return IndexExistsError(
         f"{path} exists already: choose another place, or replace it with --overwrite (overwrite=True)."
     )
-
-
-def _umask() -> int:
-    """The process's umask, which temporary directories ignore; it can be read only by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _flush(path: Path) -> None:

@@ -191,9 +191,9 @@ def scores_of_products(
     count: int,
     halves: npt.NDArray[np.uint16],
     first: int,
-    centroid_score: float,
-    query_scale: float,
-    query_offset: float,
+    centroid_score: float | np.float32,
+    query_scale: float | np.float32,
+    query_offset: float | np.float32,
     bits: npt.NDArray[np.uint32],
     scores: npt.NDArray[np.float32],
 ) -> None:

@@ -116,14 +116,18 @@ def sum_of_max(
     similarities: npt.NDArray[np.float32],
     document_offsets: npt.NDArray[np.int64],
     query_offsets: npt.NDArray[np.int64],
+    most: npt.NDArray[np.float64],
     sums: npt.NDArray[np.float64],
 ) -> None:
-    """ColBERT's Σ_i max_j P_ij (XTR paper, eq. 1 without its 1/n) for each of some queries and documents.
+    """Σ_i min(most_i, max_j P_ij) for some queries and documents: ColBERT's sum where most_i is infinite.
+
+    That is eq. 1 of the XTR paper without its 1/n.
 
     Args:
         similarities: (n, B) of the query tokens of all queries with the tokens of the documents.
         document_offsets: (D + 1,) where each document's columns begin and end; no document is empty.
         query_offsets: (Q + 1,) where each query's rows begin and end.
+        most: (n,) what the similarity of a query token counts at most.
         sums: (Q, D) receives the sums, added in order of query token.
     """
     for query in range(len(query_offsets) - 1):
@@ -133,5 +137,5 @@ def sum_of_max(
                 best = similarities[i, document_offsets[document]]
                 for j in range(document_offsets[document] + 1, document_offsets[document + 1]):
                     best = max(best, similarities[i, j])
-                total += best
+                total += min(np.float64(best), most[i])
             sums[query, document] = total

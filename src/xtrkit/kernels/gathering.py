@@ -14,6 +14,7 @@ from xtrkit.kernels.codes import CACHE_LINE, QUERY_LIMIT
 from xtrkit.kernels.dense import HALF_BIAS
 from xtrkit.kernels.jit import kernel
 from xtrkit.kernels.prefetch import prefetch
+from xtrkit.kernels.tables import Table, decode_row
 
 ROWS_PER_MARK = 64
 """Every 64th row knows its cluster (``marks``); the clusters of the others are found from there in a step or two."""
@@ -28,6 +29,7 @@ def sums_of_max(
     offsets: npt.NDArray[np.int64],
     marks: npt.NDArray[np.int32],
     bits: int,
+    table: Table,
     centroid_vectors: npt.NDArray[np.int8],
     centroid_scales: npt.NDArray[np.float32],
     positions: npt.NDArray[np.uint32],
@@ -35,9 +37,10 @@ def sums_of_max(
     candidates: npt.NDArray[np.int32],
     query: npt.NDArray[np.int16],
     query_scales: npt.NDArray[np.float32],
+    most: npt.NDArray[np.float64],
     sums: npt.NDArray[np.float64],
 ) -> None:
-    """Σ_i max_j q_i · d_j (ColBERT, eq. 3) of some documents with one query.
+    """Σ_i min(most_i, max_j q_i · d_j) of some documents with one query: ColBERT's eq. 3 where most_i is infinite.
 
     Args:
         codes: (M, w), with float16 scales (M,) as bit patterns.
@@ -45,6 +48,7 @@ def sums_of_max(
         offsets: (C + 1,) rows of each cluster.
         marks: (⌈M / 64⌉,) cluster of every 64th row.
         bits: bits a dimension.
+        table: what bytes of codes stand for; empty where codes are affine.
         centroid_vectors: (C, d), with scales (C,).
         centroid_scales: see above.
         positions: (M,) row of each token, by document.
@@ -52,6 +56,7 @@ def sums_of_max(
         candidates: (K,) documents, none without tokens.
         query: (n, d) quantised query, with scales (n,).
         query_scales: see above.
+        most: (n,) what the similarity of a query token counts at most.
         sums: (K,) receives the sums, added in order of query token.
     """
     longest, n, d = 0, query.shape[0], query.shape[1]
@@ -62,6 +67,8 @@ def sums_of_max(
     levels, steps = np.empty((longest, d), dtype=np.int16), np.empty(longest, dtype=np.float32)
     scale_bits, best = np.empty(longest, dtype=np.uint32), np.empty(n, dtype=np.float32)
     scales, products = scale_bits.view(np.float32), np.empty((longest, n), dtype=np.int32)
+    units = np.empty(codes.shape[1], dtype=table.units.dtype)
+    of_codes = units.view(table.levels.dtype)
     for candidate in range(len(candidates)):
         first, last = document_offsets[candidates[candidate]], document_offsets[candidates[candidate] + 1]
         count = last - first
@@ -74,11 +81,17 @@ def sums_of_max(
             cluster = marks[row // ROWS_PER_MARK]
             while offsets[cluster + 1] <= row:
                 cluster += 1
-            steps[token] = decompress_row(
-                codes, row, bits, centroid_vectors, centroid_scales, cluster, scales[token] * HALF_BIAS, limit,
-                levels, token,
-            )  # fmt: skip
-        sums[candidate] = _sum_of_best(levels, steps, count, query, query_scales, products, best)
+            scale = scales[token] * HALF_BIAS
+            if len(table.units):
+                decode_row(codes, row, table, units)
+                steps[token] = scale * decompress_levels(
+                    of_codes, table, centroid_vectors[cluster], centroid_scales[cluster], limit, levels[token]
+                )
+            else:
+                steps[token] = decompress_row(
+                    codes, row, bits, centroid_vectors, centroid_scales, cluster, scale, limit, levels, token
+                )
+        sums[candidate] = _sum_of_best(levels, steps, count, query, query_scales, most, products, best)
 
 
 @kernel
@@ -88,10 +101,11 @@ def _sum_of_best(
     count: int,
     query: npt.NDArray[np.int16],
     query_scales: npt.NDArray[np.float32],
+    most: npt.NDArray[np.float64],
     products: npt.NDArray[np.int32],
     best: npt.NDArray[np.float32],
 ) -> float:
-    """Σ_i max_j of the first ``count`` of (m, d) levels with their steps; (m, n) products, (n,) best are scratch."""
+    """Σ_i min(most_i, max_j) of the first ``count`` of (m, d) levels; (m, n) products and (n,) best are scratch."""
     for token in range(count):
         vector = levels[token]
         for i in range(len(query)):
@@ -107,7 +121,7 @@ def _sum_of_best(
             best[i] = similarity if similarity > best[i] else best[i]
     score = 0.0
     for i in range(len(query)):
-        score += np.float64(best[i] * query_scales[i])
+        score += min(np.float64(best[i] * query_scales[i]), most[i])
     return score
 
 
@@ -152,6 +166,36 @@ def decompress_row(
         for j in range(w):
             level = np.float32((packed[j] >> shift) & mask) - zero_point
             part[j] = np.int16(np.floor(np.float32(centroid_part[j]) * of_centroid + level * of_code + np.float32(0.5)))
+    return step
+
+
+@kernel
+def decompress_levels(
+    of_codes: npt.NDArray[np.signedinteger],
+    table: Table,
+    centroid: npt.NDArray[np.int8],
+    centroid_scale: np.float32,
+    limit: np.float32,
+    levels: npt.NDArray[np.int16],
+) -> np.float32:
+    """The vector centroid + step · levels of codes, as integers, as :func:`decompress_row` does for affine codes.
+
+    Args:
+        of_codes: (d,) what a table made of one row of codes.
+        table: that table.
+        centroid: (d,) the cluster's centroid.
+        centroid_scale: its scale.
+        limit: the largest integer to use.
+        levels: (d,) receives the integers.
+
+    Returns:
+        step: the vector is about step · levels.
+    """
+    step = np.float32(max((np.float32(127) * centroid_scale + table.largest * table.step) / limit, SMALLEST_STEP))
+    of_centroid, of_code = centroid_scale / step, table.step / step
+    for j in range(len(levels)):
+        level = np.float32(centroid[j]) * of_centroid + np.float32(of_codes[j]) * of_code
+        levels[j] = np.int16(np.floor(level + np.float32(0.5)))
     return step
 
 

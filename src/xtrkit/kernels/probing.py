@@ -10,8 +10,12 @@ import numpy.typing as npt
 from xtrkit.kernels.codes import CACHE_LINE, products, scores_of_products, vector_products
 from xtrkit.kernels.jit import kernel
 from xtrkit.kernels.prefetch import prefetch
+from xtrkit.kernels.tables import Table, table_products
 
 BINS = 512
+SLOT_WORDS = 4
+HITS_AHEAD = 8
+"""How many hits before it is needed a document's slot is fetched."""
 SMALLEST_RANGE = np.float32(1e-30)
 
 
@@ -201,52 +205,108 @@ def _take_largest(
 def score_clusters(
     codes: npt.NDArray[np.uint8],
     halves: npt.NDArray[np.uint16],
+    documents: npt.NDArray[np.int32],
     offsets: npt.NDArray[np.int64],
     bits: int,
+    table: Table,
+    live: npt.NDArray[np.bool_],
+    first_document: int,
     clusters: npt.NDArray[np.int32],
     cluster_scores: npt.NDArray[np.float32],
     counts: npt.NDArray[np.int64],
     query: npt.NDArray[np.int16],
     query_scales: npt.NDArray[np.float32],
     query_offsets: npt.NDArray[np.float32],
-    starts: npt.NDArray[np.int64],
+    places: npt.NDArray[np.int64],
     score_bits: npt.NDArray[np.uint32],
     scores: npt.NDArray[np.float32],
+    hit_documents: npt.NDArray[np.int32],
 ) -> None:
-    """Similarities of each query token with all tokens of its clusters, cluster after cluster.
+    """Similarities of each query token with the living tokens of its clusters in one segment.
 
     Args:
-        codes: (M, w), with float16 scales (M,) as bit patterns.
+        codes: (M, w), with float16 scales (M,) as bit patterns, and the document of each row (M,).
         halves: see above.
+        documents: see above.
         offsets: (C + 1,) rows of each cluster.
         bits: bits a dimension.
+        table: what bytes of codes stand for; empty where codes are affine.
+        live: (N,) documents that are alive; empty where all are.
+        first_document: what is added to the documents' numbers.
         clusters: (n, nprobe) of :func:`nearest_clusters`, with scores and counts.
         cluster_scores: see above.
         counts: see above.
         query: (n, d), with scales (n,) and offset · Σ_j p_j (n,).
         query_scales: see above.
         query_offsets: see above.
-        starts: (n + 1,) where each query token's similarities begin and end.
+        places: (n, nprobe) where the similarities with each cluster go; moved on past them, to where those of the next
+            segment go.
         score_bits: (H,) scratch, the same memory as ``scores``.
         scores: (H,) receives the similarities.
+        hit_documents: (H,) receives the documents.
     """
-    largest = 0
-    for cluster in range(len(offsets) - 1):
-        largest = max(largest, offsets[cluster + 1] - offsets[cluster])
-    sums = np.empty(largest, dtype=np.int32)
+    largest = _largest(offsets, clusters, counts)
+    sums, inside = np.empty(largest, dtype=np.int32), np.empty(largest, dtype=np.uint32)
+    of_all = inside.view(np.float32)
+    units = np.empty(codes.shape[1], dtype=table.units.dtype)
+    levels = units.view(table.levels.dtype)
     for i in range(len(query)):
-        at = starts[i]
         for probe in range(counts[i]):
             first, last = offsets[clusters[i, probe]], offsets[clusters[i, probe] + 1]
-            following = offsets[clusters[i, min(probe + 1, counts[i] - 1)]]
-            products(codes, first, last, following, query[i], bits, sums)
-            for row in range(following, following + last - first, CACHE_LINE // 2):
+            following, at, size = offsets[clusters[i, min(probe + 1, counts[i] - 1)]], places[i, probe], last - first
+            score, scale, offset = np.float32(cluster_scores[i, probe]), query_scales[i], query_offsets[i]
+            if len(table.units):
+                # scale_t · (centroid + step · levels): the centroid's score goes where an affine code's offset is.
+                table_products(codes, first, last, following, query[i], table, units, levels, sums)
+                scale *= table.step
+                score, offset = np.float32(0), -score / scale
+            else:
+                products(codes, first, last, following, query[i], bits, sums)
+            for row in range(following, following + size, CACHE_LINE // 2):
                 prefetch(halves, row)
-            scores_of_products(
-                sums, last - first, halves, first, cluster_scores[i, probe], query_scales[i], query_offsets[i],
-                score_bits[at:], scores[at:],
-            )  # fmt: skip
-            at += last - first
+            for row in range(following, following + size, CACHE_LINE // 4):
+                prefetch(documents, row)
+            if len(live):
+                scores_of_products(sums, size, halves, first, score, scale, offset, inside, of_all)
+                places[i, probe] += _keep_living(
+                    of_all[:size], documents[first:last], live, first_document, scores[at:], hit_documents[at:]
+                )
+                continue
+            scores_of_products(sums, size, halves, first, score, scale, offset, score_bits[at:], scores[at:])
+            number = np.int32(first_document)
+            for j in range(size):
+                hit_documents[at + j] = documents[first + j] + number
+            places[i, probe] += size
+
+
+@kernel
+def _largest(
+    offsets: npt.NDArray[np.int64], clusters: npt.NDArray[np.int32], counts: npt.NDArray[np.int64]
+) -> np.int64:
+    """Tokens of the largest of some clusters."""
+    largest = np.int64(0)
+    for i in range(len(counts)):
+        for probe in range(counts[i]):
+            largest = max(largest, offsets[clusters[i, probe] + 1] - offsets[clusters[i, probe]])
+    return largest
+
+
+@kernel
+def _keep_living(
+    scores: npt.NDArray[np.float32],
+    documents: npt.NDArray[np.int32],
+    live: npt.NDArray[np.bool_],
+    first_document: int,
+    kept_scores: npt.NDArray[np.float32],
+    kept_documents: npt.NDArray[np.int32],
+) -> int:
+    """Copy scores and documents of those that are alive; return how many there are."""
+    kept = 0
+    for j in range(len(scores)):
+        if live[documents[j]]:
+            kept_scores[kept], kept_documents[kept] = scores[j], documents[j] + np.int32(first_document)
+            kept += 1
+    return kept
 
 
 @kernel
@@ -263,89 +323,84 @@ def kth_scores(
 @kernel
 def sum_best(
     documents: npt.NDArray[np.int32],
-    offsets: npt.NDArray[np.int64],
-    clusters: npt.NDArray[np.int32],
-    counts: npt.NDArray[np.int64],
     starts: npt.NDArray[np.int64],
     scores: npt.NDArray[np.float32],
     lowest: npt.NDArray[np.float32],
     missing: npt.NDArray[np.float64],
     allowed: npt.NDArray[np.bool_],
+    slots: npt.NDArray[np.int32],
+    floats: npt.NDArray[np.float32],
+    doubles: npt.NDArray[np.float64],
+    found: npt.NDArray[np.int32],
     totals: npt.NDArray[np.float64],
     matched: npt.NDArray[np.int32],
-    found: npt.NDArray[np.int32],
 ) -> int:
     """XTR's eq. 4 as a sum over what was retrieved: Σ_i (max_j q_i · d_j − m_i) for each document.
 
-    A document's best similarity for query token i waits in ``current`` until a hit of another query token comes, so
-    the terms are added in order of query token, whatever the order of clusters.
+    A document's best similarity for query token i waits in its slot until a hit of another query token comes, so the
+    terms are added in order of query token, whatever the order of clusters. A slot is 16 bytes, so that a hit touches
+    one cache line: the sum so far, the waiting similarity, and the query token that it is of, counted from 1.
 
     Args:
-        documents: (M,) document of each row.
-        offsets: (C + 1,) rows of each cluster.
-        clusters: (n, nprobe) opened for each query token, (n,) of them.
-        counts: see above.
-        starts: (n + 1,) where each query token's similarities begin and end in (H,) ``scores``.
+        documents: (H,) document of each hit.
+        starts: (n + 1,) where each query token's hits begin and end, similarities in (H,) ``scores``.
         scores: see above.
         lowest: (n,) similarities below this do not count as retrieved.
         missing: (n,) m_i.
         allowed: (N,) the documents that may be found; empty where all may.
-        totals: (N,) zeros; receives the sums.
-        matched: (N,) zeros; receives how many query tokens each document has hits of.
-        found: (N,) receives the documents that have hits, in no particular order.
+        slots: (N, 4) zeros, and zeros again afterwards.
+        floats: (N, 4), the same memory.
+        doubles: (N, 2), the same memory.
+        found: (min(N, H) or more,) receives the documents that have hits, in no particular order.
+        totals: (min(N, H) or more,) receives their sums.
+        matched: (N,) zeros; receives how many query tokens each document has hits of. Empty: nobody wants to know.
 
     Returns:
         how many documents have hits.
     """
-    n_found, current, seen_by = 0, np.zeros(len(totals), dtype=np.float32), np.zeros(len(totals), dtype=np.int32)
-    most = 0
-    for i in range(len(counts)):
+    n_found, most = 0, 0
+    for i in range(len(lowest)):
         most = max(most, starts[i + 1] - starts[i])
     kept_documents, kept_scores = np.empty(most + 1, dtype=np.int32), np.empty(most + 1, dtype=np.float32)
-    for i in range(len(counts)):
-        kept = _keep(
-            documents, offsets, clusters[i], counts[i], scores[starts[i] :], lowest[i], kept_documents, kept_scores
-        )
+    for i in range(len(lowest)):
+        first, last = starts[i], starts[i + 1]
+        kept = _keep(documents[first:last], scores[first:last], lowest[i], kept_documents, kept_scores)
         for hit in range(kept):
             document, score = kept_documents[hit], kept_scores[hit]
-            before = seen_by[document]
+            prefetch(slots, SLOT_WORDS * np.int64(kept_documents[min(hit + HITS_AHEAD, kept - 1)]))
+            before = slots[document, 3]
             if before == i + 1:
-                current[document] = max(current[document], score)
+                floats[document, 2] = max(floats[document, 2], score)
                 continue
             if len(allowed) and not allowed[document]:
                 continue
             if before:
-                totals[document] += current[document] - missing[before - 1]
+                doubles[document, 0] += floats[document, 2] - missing[before - 1]
             else:
                 found[n_found] = document
                 n_found += 1
-            seen_by[document], current[document] = i + 1, score
-            matched[document] += 1
+            slots[document, 3], floats[document, 2] = i + 1, score
+            if len(matched):
+                matched[document] += 1
     for j in range(n_found):
         document = found[j]
-        totals[document] += current[document] - missing[seen_by[document] - 1]
+        totals[j] = doubles[document, 0] + (floats[document, 2] - missing[slots[document, 3] - 1])
+        doubles[document, 0] = 0.0
+        slots[document, 2] = slots[document, 3] = 0
     return n_found
 
 
 @kernel
 def _keep(
     documents: npt.NDArray[np.int32],
-    offsets: npt.NDArray[np.int64],
-    clusters: npt.NDArray[np.int32],
-    count: int,
     scores: npt.NDArray[np.float32],
     lowest: float,
     kept_documents: npt.NDArray[np.int32],
     kept_scores: npt.NDArray[np.float32],
 ) -> int:
     """Copy the hits from ``lowest`` up, without a branch that the processor would guess wrong; how many there are."""
-    kept, hit = 0, 0
-    for probe in range(count):
-        following = clusters[min(probe + 1, count - 1)]
-        for row in range(offsets[following], offsets[following + 1], CACHE_LINE // 4):
-            prefetch(documents, row)
-        for row in range(offsets[clusters[probe]], offsets[clusters[probe] + 1]):
-            kept_documents[kept], kept_scores[kept] = documents[row], scores[hit]
-            kept += scores[hit] >= lowest
-            hit += 1
+    kept = 0
+    for hit in range(len(documents)):
+        kept_documents[kept], kept_scores[kept] = documents[hit], scores[hit]
+        kept += scores[hit] >= lowest
     return kept

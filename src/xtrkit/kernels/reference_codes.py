@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,23 @@ def decode(codes: npt.NDArray[np.uint8], scales: npt.NDArray[np.float16], bits: 
     return np.asarray(scales.astype(np.float64)[:, np.newaxis] * levels)
 
 
+def stanford_buckets(codes: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.int64]:
+    """(B, w) packed codes -> (B, d) bucket numbers: dimensions from the high bits down, each field reversed."""
+    n, w = codes.shape
+    per_byte = 8 // bits
+    buckets = np.zeros((n, w * per_byte), dtype=np.int64)
+    for dimension in range(w * per_byte):
+        for bit in range(bits):
+            place = 7 - (dimension % per_byte * bits + bit)
+            buckets[:, dimension] |= (codes[:, dimension // per_byte].astype(np.int64) >> place & 1) << bit
+    return buckets
+
+
+def decode_buckets(codes: npt.NDArray[np.uint8], bits: int, weights: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """The weight of each dimension's bucket: (B, w) -> (B, d)."""
+    return np.asarray(weights, dtype=np.float64)[stanford_buckets(codes, bits)]
+
+
 def nearest_clusters(
     groups: Floats, group_offsets: npt.NDArray[np.int64], centroids: Floats, token: Floats, probed: int, nprobe: int
 ) -> list[int]:
@@ -76,9 +94,9 @@ def xtr_sums(
     return sums
 
 
-def sum_of_max(tokens: npt.NDArray[np.float64], query: npt.NDArray[np.float64]) -> float:
+def sum_of_max(tokens: npt.NDArray[np.float64], query: npt.NDArray[np.float64], most: npt.ArrayLike = np.inf) -> float:
     """Twin of :func:`xtrkit.kernels.gathering.sums_of_max` for one document's decoded tokens."""
-    return float((query @ tokens.T).max(axis=1).sum())
+    return float(np.minimum((query @ tokens.T).max(axis=1), most).sum())
 
 
 def expected_kth(

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from xtrkit.errors import InputError
 
-Kind = Literal["min", "found", "centroid", "cumulated", "constant", "none"]
+Kind = Literal["min", "found", "retrieved", "centroid", "cumulated", "constant", "none"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ class Estimate:
                 The k'-th best similarity found, but at least the score of the last centroid whose cluster was
                 opened: where few clusters were opened there may be fewer than k' tokens in them, and the lowest of
                 those says nothing. Only similarities from m_i up count as retrieved.
+            "retrieved"
+                The k'-th best similarity found, and the lowest where there are fewer: ColXTR's. Only similarities from
+                m_i up count as retrieved.
             "centroid"
                 The score of the last centroid whose cluster was opened; all tokens in opened clusters count.
             "cumulated"
@@ -55,12 +58,12 @@ MIN = Estimate()
 
 
 def estimate_named(name: str) -> Estimate:
-    """The policy for a name: "min", "found", "centroid", "none", "t5000" for t' = 5,000, or a finite number.
+    """The policy for a name: that of its kind, "t5000" for t' = 5,000, or a finite number.
 
     Raises:
         InputError: the name is none of these.
     """
-    if name in ("min", "found", "centroid", "none"):
+    if name in ("min", "found", "retrieved", "centroid", "none"):
         return Estimate(name)  # type: ignore[arg-type]
     kind: Kind = "cumulated" if name[:1] == "t" else "constant"
     try:
@@ -69,8 +72,8 @@ def estimate_named(name: str) -> Estimate:
         value = math.nan
     if not math.isfinite(value) or (kind == "cumulated" and value < 1):
         raise InputError(
-            f"Unknown imputation {name!r}: use 'min', 'found', 'centroid', 'none', 't5000' (the score at 5,000 "
-            "cumulated tokens), or a number such as 0.2."
+            f"Unknown imputation {name!r}: use 'min', 'found', 'retrieved', 'centroid', 'none', 't5000' (the score "
+            "at 5,000 cumulated tokens), or a number such as 0.2."
         )
     return Estimate(kind, value)
 

@@ -38,12 +38,12 @@ def none(hits: TokenHits) -> None:
 
 
 def imputation_named(name: str) -> Imputation:
-    """The policy for a name: ``"min"``, ``"none"``, or a finite number such as ``"0.2"``.
+    """The policy for a name: ``"min"`` or ``"retrieved"``, ``"none"``, or a finite number such as ``"0.2"``.
 
     Raises:
         InputError: the name is none of these.
     """
-    if name == "min":
+    if name in ("min", "retrieved"):  # which differ where only some clusters were opened
         return lowest_retrieved
     if name == "none":
         return none
@@ -52,7 +52,9 @@ def imputation_named(name: str) -> Imputation:
     except (TypeError, ValueError):
         value = math.nan
     if not math.isfinite(value):
-        raise InputError(f"Unknown imputation {name!r}: use 'min' (the top-k' score), 'none', or a number such as 0.2.")
+        raise InputError(
+            f"Unknown imputation {name!r}: use 'min' (the top-k' score), 'retrieved', 'none', or a number such as 0.2."
+        )
     return partial(constant, value=value)
 
 

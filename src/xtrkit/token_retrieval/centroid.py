@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.indexing.codec import GridCodec
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.codes import QUERY_LIMIT
+from xtrkit.kernels.gathering import sums_of_max
 from xtrkit.kernels.probing import nearest_clusters, score_clusters
+from xtrkit.token_retrieval.corpus import ClusteredCorpus
 from xtrkit.values import FloatArray, TokenHits, offsets_of
 
 LEAST_GROUPS = 8
@@ -30,7 +31,7 @@ class QuantisedQuery:
     Attributes:
         tokens: (n, d) int16, p.
         scales: (n,) float32.
-        offsets: (n,) float32, (2^b − 1) / 2 · Σ_j p_ij: what the codes' zero point adds to every product.
+        offsets: (n,) float32, zero point · Σ_j p_ij: what the codes' zero point adds to every product.
     """
 
     tokens: npt.NDArray[np.int16]
@@ -59,17 +60,20 @@ class ChosenClusters:
 
 @dataclass(frozen=True, eq=False)
 class Probes:
-    """Opened clusters with the similarities of all tokens in them.
+    """Opened clusters with the similarities of all living tokens in them.
 
     Attributes:
         chosen: the clusters.
         starts: (n + 1,) where each query token's similarities begin and end.
-        scores: (H,) similarities with all tokens of the clusters, cluster after cluster.
+        scores: (H,) similarities with the tokens of the clusters, cluster after cluster, in a cluster segment after
+            segment, and there in order of document: as if there were one segment.
+        documents: (H,) which documents the tokens are of.
     """
 
     chosen: ChosenClusters
     starts: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float32]
+    documents: npt.NDArray[np.int32]
 
 
 def quantised(query: FloatArray, index: CompressedTokens) -> QuantisedQuery:
@@ -77,7 +81,7 @@ def quantised(query: FloatArray, index: CompressedTokens) -> QuantisedQuery:
     rotated = np.asarray(query, dtype=np.float32) @ index.rotation
     scales = np.maximum(np.abs(rotated).max(axis=1, initial=0) / np.float32(QUERY_LIMIT), np.float32(1e-30))
     tokens = np.rint(rotated / scales[:, np.newaxis]).astype(np.int16)
-    offset = np.float32((2**index.bits - 1) / 2)
+    offset = np.float32(index.codec.zero_point)
     return QuantisedQuery(tokens, scales.astype(np.float32), offset * tokens.sum(axis=1, dtype=np.float32))
 
 
@@ -90,8 +94,9 @@ def groups_probed(index: CompressedTokens, nprobe: int) -> int:
     return int(min(n_groups, max(LEAST_GROUPS, np.ceil(np.sqrt(wanted * n_groups) / 2))))
 
 
-def choose_clusters(index: CompressedTokens, query: QuantisedQuery, nprobe: int) -> ChosenClusters:
+def choose_clusters(corpus: ClusteredCorpus, query: QuantisedQuery, nprobe: int) -> ChosenClusters:
     """The ``nprobe`` clusters most alike to each query token, all where there are fewer."""
+    index = corpus.clusters
     n, nprobe = len(query.scales), min(nprobe, index.n_clusters)
     clusters, counts = np.zeros((n, nprobe), dtype=np.int32), np.zeros(n, dtype=np.int64)
     scores = np.zeros((n, nprobe), dtype=np.float32)
@@ -99,32 +104,83 @@ def choose_clusters(index: CompressedTokens, query: QuantisedQuery, nprobe: int)
     closed_range = np.empty((n, 2), dtype=np.float32)
     nearest_clusters(
         index.group_vectors, index.group_scales, index.group_offsets, index.centroid_vectors, index.centroid_scales,
-        index.offsets, query.tokens, query.scales, groups_probed(index, nprobe),
+        corpus.offsets, query.tokens, query.scales, groups_probed(index, nprobe),
         clusters, scores, counts, closed_tokens, closed_range,
     )  # fmt: skip
     return ChosenClusters(clusters, scores, counts, closed_tokens, closed_range)
 
 
-def probe(index: CompressedTokens, query: QuantisedQuery, nprobe: int) -> Probes:
-    """Open the ``nprobe`` clusters most alike to each query token and score what is in them."""
-    chosen = choose_clusters(index, query, nprobe)
-    sizes = index.offsets[chosen.clusters + 1] - index.offsets[chosen.clusters]
+def shared_by_all(corpus: ClusteredCorpus, query: QuantisedQuery, chosen: ChosenClusters) -> ChosenClusters:
+    """The clusters of all query tokens, for each of them: ColXTR's way. Of other clusters it tells nothing."""
+    index, n = corpus.clusters, len(query.scales)
+    some = [row[:count] for row, count in zip(chosen.clusters, chosen.counts, strict=True)]
+    clusters = np.unique(np.concatenate(some)).astype(np.int32)
+    sums = index.centroid_vectors[clusters].astype(np.float64) @ query.tokens.T.astype(np.float64)  # exact
+    scales = index.centroid_scales[clusters, np.newaxis] * query.scales
+    scores = np.ascontiguousarray((sums.astype(np.float32) * scales).T)
+    return ChosenClusters(
+        np.tile(clusters, (n, 1)),
+        scores,
+        np.full(n, len(clusters), dtype=np.int64),
+        np.zeros((n, CLOSED_STEPS), dtype=np.float32),
+        np.repeat(scores.min(axis=1, keepdims=True), 2, axis=1),
+    )
+
+
+def open_clusters(corpus: ClusteredCorpus, query: QuantisedQuery, chosen: ChosenClusters) -> Probes:
+    """Score the living tokens of some clusters, in one segment after the other."""
+    sizes = corpus.offsets[chosen.clusters + 1] - corpus.offsets[chosen.clusters]
     sizes[np.arange(chosen.clusters.shape[1]) >= chosen.counts[:, np.newaxis]] = 0
-    starts = offsets_of(sizes.sum(axis=1))
-    scores = np.empty(starts[-1], dtype=np.float32)
-    score_clusters(
-        index.codes, index.scales.view(np.uint16), index.offsets, index.bits,
-        chosen.clusters, chosen.scores, chosen.counts,
-        query.tokens, query.scales, query.offsets, starts, scores.view(np.uint32), scores,
-    )  # fmt: skip
-    return Probes(chosen, starts, scores)
+    ends = offsets_of(sizes.ravel())
+    starts, places = ends[:: sizes.shape[1]].copy(), ends[:-1].reshape(sizes.shape).copy()
+    scores, documents = np.empty(starts[-1], dtype=np.float32), np.empty(starts[-1], dtype=np.int32)
+    for first_document, segment in zip(corpus.first_documents, corpus.segments, strict=True):
+        tokens = segment.tokens
+        score_clusters(
+            tokens.codes, tokens.scales.view(np.uint16), tokens.documents, tokens.offsets, tokens.bits, tokens.table,
+            segment.live, first_document, chosen.clusters, chosen.scores, chosen.counts,
+            query.tokens, query.scales, query.offsets, places, scores.view(np.uint32), scores, documents,
+        )  # fmt: skip
+    return Probes(chosen, starts, scores, documents)
 
 
-def token_hits(index: CompressedTokens, probes: Probes, lowest: npt.NDArray[np.float32]) -> TokenHits:
+def probe(corpus: ClusteredCorpus, query: QuantisedQuery, nprobe: int) -> Probes:
+    """Open the ``nprobe`` clusters most alike to each query token and score what is in them."""
+    return open_clusters(corpus, query, choose_clusters(corpus, query, nprobe))
+
+
+def sums_over_all_tokens(
+    corpus: ClusteredCorpus,
+    query: QuantisedQuery,
+    documents: npt.NDArray[np.int64],
+    most: npt.NDArray[np.float64] | None = None,
+) -> npt.NDArray[np.float64]:
+    """Σ_i min(most_i, max_j q_i · d_j) over all tokens of some documents, decompressed.
+
+    Args:
+        corpus: the corpus.
+        query: the query.
+        documents: (K,) documents with tokens.
+        most: (n,) what the similarity of a query token counts at most; None sets no bounds.
+    """
+    most = np.full(len(query.scales), np.inf) if most is None else most
+    sums = np.empty(len(documents), dtype=np.float64)
+    for first, segment, here in zip(corpus.first_documents, corpus.segments, corpus.by_segment(documents), strict=True):
+        tokens, of_segment = segment.tokens, np.empty(len(here), dtype=np.float64)
+        sums_of_max(
+            tokens.codes, tokens.scales.view(np.uint16), tokens.offsets, tokens.marks, tokens.bits, tokens.table,
+            tokens.centroid_vectors, tokens.centroid_scales, tokens.positions, tokens.document_offsets,
+            (documents[here] - first).astype(np.int32), query.tokens, query.scales, most, of_segment,
+        )  # fmt: skip
+        sums[here] = of_segment
+    return sums
+
+
+def token_hits(corpus: ClusteredCorpus, probes: Probes, lowest: npt.NDArray[np.float32]) -> TokenHits:
     """What was retrieved, token by token, to be shown or scored elsewhere; search itself does without.
 
     Args:
-        index: the index.
+        corpus: the corpus.
         probes: opened clusters.
         lowest: (n,) similarities below this do not count as retrieved.
 
@@ -133,33 +189,45 @@ def token_hits(index: CompressedTokens, probes: Probes, lowest: npt.NDArray[np.f
     """
     rows, documents, scores, counts = [], [], [], []
     for i, count in enumerate(probes.chosen.counts):
-        opened = probes.chosen.clusters[i, :count]
-        spans = [np.arange(index.offsets[c], index.offsets[c + 1]) for c in opened]
-        similarities = probes.scores[probes.starts[i] : probes.starts[i + 1]]
-        retrieved = np.flatnonzero(similarities >= lowest[i])
-        posting = np.concatenate([*spans, np.zeros(0, dtype=np.int64)])[retrieved]
-        places = np.array([_place(index, int(row)) for row in posting], dtype=np.int64)
+        of = slice(probes.starts[i], probes.starts[i + 1])
+        retrieved = np.flatnonzero(probes.scores[of] >= lowest[i])
+        posting = _rows(corpus, probes.chosen.clusters[i, :count])[retrieved]
+        owners = probes.documents[of][retrieved]
+        places = np.array([_place(corpus, int(d), int(row)) for d, row in zip(owners, posting, strict=True)], np.int64)
         order = np.argsort(places)
         rows.append(places[order])
-        documents.append(index.documents[posting][order])
-        scores.append(similarities[retrieved][order])
+        documents.append(owners[order])
+        scores.append(probes.scores[of][retrieved][order])
         counts.append(len(order))
     return TokenHits(
         np.concatenate(rows), np.concatenate(documents), np.concatenate(scores), offsets_of(np.array(counts))
     )
 
 
-def _place(index: CompressedTokens, row: int) -> int:
-    """Which token, counted document after document, stands in a row."""
-    document = index.documents[row]
-    first, last = index.document_offsets[document], index.document_offsets[document + 1]
-    return int(first + np.flatnonzero(index.positions[first:last] == row)[0])
+def _rows(corpus: ClusteredCorpus, clusters: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """The rows, each in its segment, of the living tokens of some clusters, in the order of :class:`Probes`."""
+    rows = [np.zeros(0, dtype=np.int64)]
+    for cluster in clusters:
+        for segment in corpus.segments:
+            of = np.arange(segment.tokens.offsets[cluster], segment.tokens.offsets[cluster + 1])
+            rows.append(of[segment.live[segment.tokens.documents[of]]] if len(segment.live) else of)
+    return np.concatenate(rows)
 
 
-def decompressed(index: CompressedTokens, document: int) -> npt.NDArray[np.float32]:
+def _place(corpus: ClusteredCorpus, document: int, row: int) -> int:
+    """Which token, counted document after document, stands in a row of a document's segment."""
+    number, inside = corpus.segment_of(document)
+    tokens = corpus.segments[number].tokens
+    first, last = tokens.document_offsets[inside], tokens.document_offsets[inside + 1]
+    return int(corpus.document_offsets[document] + np.flatnonzero(tokens.positions[first:last] == row)[0])
+
+
+def decompressed(corpus: ClusteredCorpus, document: int) -> npt.NDArray[np.float32]:
     """What the index knows of a document's (m, d) token vectors: centroid and decoded residual, rotated back."""
+    segment, document = corpus.segment_of(document)
+    index = corpus.segments[segment].tokens
     rows = index.positions[index.document_offsets[document] : index.document_offsets[document + 1]].astype(np.int64)
     clusters = np.searchsorted(index.offsets, rows, side="right") - 1
     centroids = index.centroid_vectors[clusters] * index.centroid_scales[clusters, np.newaxis]
-    residuals = GridCodec(index.bits).decode(index.codes[rows], index.scales[rows], index.dim)
-    return np.asarray((centroids + residuals) @ index.rotation.T, dtype=np.float32)
+    vectors = index.codec.decode(index.codes[rows], index.scales[rows], centroids)
+    return np.asarray(vectors @ index.rotation.T, dtype=np.float32)

@@ -20,7 +20,8 @@ from threadpoolctl import ThreadpoolController
 
 from xtrkit.errors import IndexFormatError
 from xtrkit.kernels.dense import cut_back, halves_to_floats, keep_best, sum_of_max
-from xtrkit.values import Ragged, TokenHits, TokenVectors
+from xtrkit.token_retrieval.corpus import ExactCorpus
+from xtrkit.values import Mask, Ragged, TokenHits, TokenVectors
 
 BLOCK_TOKENS = 4096
 """Tokens multiplied at a time: 128 dimensions of them as float32 fill the second-level cache of a core twice."""
@@ -40,58 +41,85 @@ class Block(NamedTuple):
     similarities: npt.NDArray[np.float32]
 
 
-def retrieve_tokens(vectors: TokenVectors, queries: Ragged, k_prime: int) -> list[TokenHits]:
+def retrieve_tokens(
+    corpus: ExactCorpus, queries: Ragged, k_prime: int, *, threads: int | None = None
+) -> list[TokenHits]:
     """The k' most similar document tokens of each query token, eq. 3; of equals those that come first in the index.
 
     Args:
-        vectors: the corpus.
+        corpus: what is searched; the tokens of dead documents are not retrieved.
         queries: token embeddings of Q queries.
         k_prime: k'; where the corpus has fewer tokens, all of them are retrieved.
+        threads: blocks multiplied at a time; None: as many as there are cores.
 
     Returns:
         the hits of each query.
     """
-    k = min(k_prime, len(vectors.halves))
-    capacity = min(2 * k, len(vectors.halves))
+    k = min(k_prime, corpus.n_tokens)
+    capacity = min(2 * k, corpus.n_tokens)
     if k == 0:
         return [_no_hits(len(query)) for query in queries]
     hits: list[TokenHits] = []
     for part in _split(queries, BUFFER_ENTRIES // capacity):
-        hits += _retrieve_part(vectors, part, k, capacity)
+        hits += _retrieve_part(corpus, part, k, capacity, threads)
     return hits
 
 
-def sum_of_max_scores(vectors: TokenVectors, queries: Ragged) -> npt.NDArray[np.float64]:
-    """ColBERT's Σ_i max_j q_i · d_j of every document with every query: (Q, N)."""
-    sums = np.zeros((len(queries), len(vectors.offsets) - 1), dtype=np.float64)
-    for block in _products(vectors, queries):
-        offsets = vectors.offsets[block.documents.start : block.documents.stop + 1] - block.first_row
+def sum_of_max_scores(
+    corpus: ExactCorpus,
+    queries: Ragged,
+    wanted: Mask | None = None,
+    *,
+    most: npt.NDArray[np.float64] | None = None,
+    threads: int | None = None,
+) -> npt.NDArray[np.float64]:
+    """ColBERT's Σ_i max_j q_i · d_j of every document with every query.
+
+    Args:
+        corpus: what is searched.
+        queries: token embeddings of Q queries.
+        wanted: (N,) documents whose sums are wanted; None: all that can be found. Blocks without any are not read.
+        most: (n of all queries,) what the similarity of each query token counts at most; None sets no bounds.
+        threads: as in :func:`retrieve_tokens`.
+
+    Returns:
+        (Q, N) sums; what stands at documents that are not wanted means nothing.
+    """
+    wanted = corpus.findable if wanted is None else wanted
+    most = np.full(len(queries.rows), np.inf) if most is None else most
+    sums = np.full((len(queries), corpus.n_documents), -np.inf, dtype=np.float64)
+    for block in _products(corpus, queries, wanted, threads):
+        offsets = corpus.document_offsets[block.documents.start : block.documents.stop + 1] - block.first_row
         part = np.empty((len(queries), len(offsets) - 1), dtype=np.float64)
-        sum_of_max(block.similarities, offsets, queries.offsets, part)
+        sum_of_max(block.similarities, offsets, queries.offsets, most, part)
         sums[:, block.documents] = part
     return sums
 
 
-def _retrieve_part(vectors: TokenVectors, queries: Ragged, k: int, capacity: int) -> list[TokenHits]:
+def _retrieve_part(corpus: ExactCorpus, queries: Ragged, k: int, capacity: int, threads: int | None) -> list[TokenHits]:
     n = len(queries.rows)
     scores = np.empty((n, capacity), dtype=np.float32)
     rows = np.empty((n, capacity), dtype=np.int64)
     counts = np.zeros(n, dtype=np.int64)
     thresholds = np.full(n, -np.inf, dtype=np.float32)
-    for block in _products(vectors, queries):
+    for block in _products(corpus, queries, corpus.findable, threads):
+        alive = corpus.findable[block.documents]
+        if not alive.all():
+            lengths = np.diff(corpus.document_offsets[block.documents.start : block.documents.stop + 1])
+            block.similarities[:, np.repeat(~alive, lengths)] = -np.inf  # exceeds no threshold
         keep_best(block.similarities, block.first_row, k, scores, rows, counts, thresholds)
     for i in np.flatnonzero(counts > k):
         cut_back(scores[i], rows[i], counts[i], k)
     return [
-        _hits(vectors, scores[first:last, :k], rows[first:last, :k])
+        _hits(corpus, scores[first:last, :k], rows[first:last, :k])
         for first, last in zip(queries.offsets[:-1], queries.offsets[1:], strict=True)
     ]
 
 
-def _hits(vectors: TokenVectors, scores: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> TokenHits:
+def _hits(corpus: ExactCorpus, scores: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]) -> TokenHits:
     """Make the hits of one query of (n, k) buffers that are full."""
     flat_rows = rows.ravel()
-    documents = (np.searchsorted(vectors.offsets, flat_rows, side="right") - 1).astype(np.int32)
+    documents = (np.searchsorted(corpus.document_offsets, flat_rows, side="right") - 1).astype(np.int32)
     offsets = np.arange(len(rows) + 1, dtype=np.int64) * rows.shape[1]
     return TokenHits(flat_rows.copy(), documents, scores.ravel().copy(), offsets)
 
@@ -115,19 +143,24 @@ def _split(queries: Ragged, most_rows: int) -> Iterator[Ragged]:
             first = last
 
 
-def _products(vectors: TokenVectors, queries: Ragged) -> Iterator[Block]:
+def _products(corpus: ExactCorpus, queries: Ragged, wanted: Mask, threads: int | None) -> Iterator[Block]:
     """Multiply the corpus with all query tokens, some whole documents at a time, in order.
 
-    Blocks are computed side by side, each by one thread: BLAS's own threads wait for one another at the end of each
+    Blocks are the same whoever is wanted, so that products are, too; those without a wanted document are left out. They
+    are computed side by side, each by one thread: BLAS's own threads wait for one another at the end of each
     small product, which costs ten times the product where the machine has other work.
     """
-    query_rows = np.ascontiguousarray(queries.rows, dtype=np.float32)
-    with _BLAS.limit(limits=1, user_api="blas"), ThreadPoolExecutor(CORES) as pool:
+    query_rows, threads = np.ascontiguousarray(queries.rows, dtype=np.float32), threads or CORES
+    with _BLAS.limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         ahead: deque[Future[Block]] = deque()
-        for documents in _blocks(vectors.offsets):
-            ahead.append(pool.submit(_product, vectors, documents, query_rows))
-            if len(ahead) > CORES:  # no further, or a large corpus would fill the memory with products
-                yield ahead.popleft().result()
+        for first, segment in zip(corpus.first_documents.tolist(), corpus.segments, strict=True):
+            first_row = int(corpus.document_offsets[first])
+            for documents in _blocks(segment.tokens.offsets):
+                if not wanted[first + documents.start : first + documents.stop].any():
+                    continue
+                ahead.append(pool.submit(_product, segment.tokens, documents, query_rows, first, first_row))
+                if len(ahead) > threads:  # no further, or a large corpus would fill the memory with products
+                    yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
 
@@ -142,10 +175,13 @@ def _blocks(offsets: npt.NDArray[np.int64]) -> Iterator[slice]:
         first = last
 
 
-def _product(vectors: TokenVectors, documents: slice, query_rows: npt.NDArray[np.float32]) -> Block:
-    first_row, end = vectors.offsets[documents.start], vectors.offsets[documents.stop]
-    rows = vectors.halves[first_row:end]
+def _product(
+    vectors: TokenVectors, documents: slice, query_rows: npt.NDArray[np.float32], first_document: int, first_row: int
+) -> Block:
+    first, end = int(vectors.offsets[documents.start]), int(vectors.offsets[documents.stop])
+    rows = vectors.halves[first:end]
     floats = np.empty(rows.shape, dtype=np.float32)
     if not halves_to_floats(rows.view(np.uint16).ravel(), floats.view(np.uint32).ravel(), floats.ravel()):
         raise IndexFormatError("Some token vectors of the index are no numbers: it is damaged, build it anew.")
-    return Block(documents, int(first_row), query_rows @ floats.T)
+    numbers = slice(first_document + documents.start, first_document + documents.stop)
+    return Block(numbers, first_row + first, query_rows @ floats.T)

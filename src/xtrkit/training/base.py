@@ -26,7 +26,7 @@ from xtrkit.encoding.checkpoints import (
     XTR,
     Layout,
 )
-from xtrkit.encoding.default import DEFAULT, default_directory
+from xtrkit.encoding.default import DEFAULT, ORIGINAL, original_directory
 from xtrkit.encoding.load import find_checkpoint
 from xtrkit.encoding.modules import build_model, quiet
 from xtrkit.errors import ModelError
@@ -40,8 +40,8 @@ def load_base(name: str, recipe: TrainingRecipe, device: str | None = None) -> t
     """The model to train.
 
     Args:
-        name: "default", a directory or a hub name: of a late-interaction checkpoint in one of xtrkit's layouts, whose
-            treatment of texts and projection stay; or of a plain encoder (BERT, T5, a single-vector model of
+        name: "all-MiniLM-L6-v2" (or "default"), a directory or a hub name: of a late-interaction checkpoint in one of
+            xtrkit's layouts, whose treatment of texts and projection stay; or of a plain encoder (BERT, T5, a single-vector model of
             sentence-transformers), which gets a projection and what the recipe says of markers, casing and lengths.
         recipe: as above; its seed decides a random projection.
         device: "cpu", "cuda", …; by default what torch finds.
@@ -99,7 +99,7 @@ def base_directory(name: str) -> Path:
     Raises:
         ModelError: there is no such model.
     """
-    return default_directory() if name == DEFAULT else find_checkpoint(name)
+    return original_directory() if name in (DEFAULT, ORIGINAL) else find_checkpoint(name)
 
 
 def _projected_layout(directory: Path) -> Layout | None:

@@ -71,8 +71,8 @@ def train(
 
     Args:
         recipe: "xtr", "colbert", "colbertv2" or "ur2n", or a :class:`~xtrkit.training.recipes.TrainingRecipe`.
-        model: what to start from: "default", a directory or a hub name, of a late-interaction checkpoint or of a plain
-            encoder, which gets a projection.
+        model: what to start from: "all-MiniLM-L6-v2", a directory or a hub name, of a late-interaction checkpoint or of
+            a plain encoder, which gets a projection.
         data: what :func:`~xtrkit.training.formats.read_training_data` reads: a BEIR folder, a file, a list of them.
         out: directory to make. It can be loaded once training is complete; until then it holds checkpoints.
         dev: a BEIR folder (its ``qrels/dev.tsv``, or ``FOLDER:SPLIT``); "auto" takes that of the first data set, or

@@ -1,0 +1,51 @@
+"""Which texts share a batch: of like length, so that little of it is padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from xtrkit.errors import InputError
+
+# A batch holds as many tokens as ``batch_size`` texts of this length: a batch of long texts falls out of the caches of
+# a CPU (32 texts of 256 tokens took a fifth longer than 16 and 16), one of short texts keeps its cores idle.
+_TYPICAL_LENGTH = 128
+
+
+def batches_of(lengths: npt.NDArray[np.int64], batch_size: int) -> Iterator[npt.NDArray[np.intp]]:
+    """The places of the texts of each batch; the longest come first, so that memory runs out at once or never.
+
+    Args:
+        lengths: (N,) how many tokens each text takes up in a batch, at least 1.
+        batch_size: how many texts of 128 tokens share a batch: of longer ones fewer do, of shorter ones more.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        stop = start + max(1, batch_size * _TYPICAL_LENGTH // int(lengths[order[start]]))
+        yield order[start:stop]
+        start = stop
+
+
+def check_texts(texts: Iterable[str], batch_size: int = 1) -> None:
+    """Refuse what can't be encoded, before anything is.
+
+    Raises:
+        InputError: one string instead of several, or no room for a text in a batch.
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1, got {batch_size}.")
+    if isinstance(texts, str):
+        raise InputError("Expected several texts, got one string: pass a list, such as [text].")
+
+
+def check_chunk_size(chunk_size: int) -> None:
+    """Refuse chunks without texts.
+
+    Raises:
+        InputError: ``chunk_size`` is below 1.
+    """
+    if chunk_size < 1:
+        raise InputError(f"chunk_size must be at least 1, got {chunk_size}.")

@@ -1,0 +1,179 @@
+"""``xtrkit export``: a checkpoint -> a directory that is encoded with without torch, or nothing.
+
+Exporters are known to be silently wrong (T5's relative positions, padding), so each export is encoded with beside its
+torch original before it gets its name.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xtrkit.encoding.base import Encoder
+from xtrkit.encoding.export_samples import SAMPLES
+from xtrkit.encoding.load import load_encoder
+from xtrkit.encoding.runtime_encoder import open_exported
+from xtrkit.encoding.runtime_openvino import convert
+from xtrkit.encoding.runtime_settings import GRAPHS, PRECISIONS, file_hash
+from xtrkit.errors import ExportError, InputError, MissingExtraError
+from xtrkit.values import FloatArray, Ragged
+
+if TYPE_CHECKING:
+    from xtrkit.encoding.torch_encoder import TorchEncoder
+
+# The lowest cosine that any token may have to its torch original.
+LOWEST_COSINE = {"fp32": 0.999, "bf16": 0.99, "int8": 0.99}
+_NEEDED = {"onnx": {"onnx": "export"}, "openvino": {"onnx": "export", "openvino": "openvino"}}
+
+
+@dataclass(frozen=True)
+class Export:
+    """What :func:`export` did.
+
+    Attributes:
+        path: the directory.
+        size: bytes in it.
+        tokens: how many tokens were compared with torch.
+        lowest_cosine: of the worst of them.
+    """
+
+    path: Path
+    size: int
+    tokens: int
+    lowest_cosine: float
+
+
+def export(
+    model: str | Path,
+    path: str | Path,
+    *,
+    runtime: str = "onnx",
+    precision: str = "fp32",
+    query_length: int | None = None,
+    document_length: int | None = None,
+) -> Export:
+    """Export a model, so that it can be encoded with without torch.
+
+    Args:
+        model: as :func:`~xtrkit.encoding.load.load_encoder` takes it.
+        path: the directory to make; it appears when the export was compared with torch and found right.
+        runtime: "onnx" or "openvino".
+        precision: "fp32"; "int8" is about a quarter of the size and up to twice as fast; "bf16" (openvino only)
+            computes in bfloat16 where the CPU can.
+        query_length: as in ``load_encoder``.
+        document_length: as in ``load_encoder``.
+
+    Raises:
+        ExportError: the exporter failed, or a token's vector is not what torch gives.
+        ModelError: the model can't be loaded.
+        MissingExtraError: a package that exporting needs isn't installed.
+        InputError: a choice that doesn't exist, or ``path`` is there already.
+    """
+    path = Path(path)
+    _check(path, runtime, precision)
+    encoder = load_encoder(model, device="cpu", query_length=query_length, document_length=document_length)
+    try:
+        from xtrkit.encoding.torch_encoder import TorchEncoder
+    except ModuleNotFoundError as error:
+        raise MissingExtraError('Exporting needs torch: run pip install "xtrkit[export]".') from error
+    if not isinstance(encoder, TorchEncoder):
+        raise InputError(f"{model} is an export already: export the checkpoint that it was made from.")
+    expected = {task: _encode(encoder, task) for task in ("query", "document")}
+    with _appearing(path) as directory:
+        _write(encoder, directory, runtime, precision)
+        tokens, lowest = _compare(expected, open_exported(str(path), directory), LOWEST_COSINE[precision])
+    return Export(path, sum(file.stat().st_size for file in path.iterdir()), tokens, lowest)
+
+
+def _check(path: Path, runtime: str, precision: str) -> None:
+    if runtime not in GRAPHS:
+        raise InputError(f"Unknown runtime {runtime!r}: use {' or '.join(GRAPHS)}.")
+    if precision not in PRECISIONS:
+        raise InputError(f"Unknown precision {precision!r}: use {', '.join(PRECISIONS)}.")
+    if (runtime, precision) == ("onnx", "bf16"):
+        raise InputError("ONNX Runtime doesn't compute in bf16 on a CPU: use int8, or openvino.")
+    if path.exists():
+        raise InputError(f"{path} is there already: remove it, or export to another directory.")
+    for package, extra in _NEEDED[runtime].items():
+        if find_spec(package) is None:
+            raise MissingExtraError(f'Exporting to {runtime} needs {package}: run pip install "xtrkit[{extra}]".')
+
+
+def _write(encoder: TorchEncoder, directory: Path, runtime: str, precision: str) -> None:
+    from xtrkit.encoding.export_graph import settings_of, write_graph
+
+    settings = settings_of(encoder, runtime=runtime, precision=precision, source=encoder.content)
+    write_graph(encoder, directory)
+    if precision == "int8":
+        from xtrkit.encoding.export_int8 import quantise
+
+        quantise(directory / "model.onnx", directory / "quantised.onnx")
+        (directory / "quantised.onnx").replace(directory / "model.onnx")
+    if runtime == "openvino":
+        convert(directory / "model.onnx", directory / "model.xml")
+        (directory / "model.onnx").unlink()
+    files = {file.name: file_hash(file) for file in sorted(directory.iterdir())}
+    replace(settings, files=files).write(directory)
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[Path]:
+    """A hidden directory that becomes ``path`` at the end of the block, or disappears if that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield hidden
+        hidden.chmod(0o755)
+        hidden.rename(path)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _encode(encoder: Encoder, task: str) -> Ragged:
+    return encoder.encode_queries(SAMPLES) if task == "query" else encoder.encode_documents(SAMPLES)
+
+
+def _compare(expected: dict[str, Ragged], exported: Encoder, threshold: float) -> tuple[int, float]:
+    """How many tokens were compared, and the lowest cosine among them.
+
+    Raises:
+        ExportError: it is below ``threshold``, or texts have other numbers of tokens.
+    """
+    lowest, tokens = 1.0, 0
+    for task, right in expected.items():
+        found = _encode(exported, task)
+        for number, text in enumerate(SAMPLES):
+            if len(found[number]) != len(right[number]):
+                raise ExportError(
+                    f"The export gives {len(found[number])} vectors for the {task} {_shown(text)}, torch gives "
+                    f"{len(right[number])}: this model's texts are prepared in a way that exports can't keep."
+                )
+            cosines = agreement(found[number], right[number])
+            worst = int(cosines.argmin())
+            if not cosines[worst] >= threshold:
+                token = (exported.query_tokens if task == "query" else exported.document_tokens)(text)[worst]
+                raise ExportError(
+                    f"The export is not the model: token {worst} ({token.piece!r}) of the {task} {_shown(text)} has a "
+                    f"cosine of {cosines[worst]:.4f} to torch's vector, {threshold} is the least. Nothing was written."
+                )
+            lowest, tokens = min(lowest, float(cosines[worst])), tokens + len(cosines)
+    return tokens, lowest
+
+
+def agreement(found: FloatArray, right: FloatArray) -> FloatArray:
+    """(n,) how well vectors agree: the cosine of unit vectors, and less where lengths differ, as dot products do."""
+    difference = ((found - right).astype(np.float64) ** 2).sum(axis=1)
+    cosines: FloatArray = 1 - difference / (2 * np.maximum((right.astype(np.float64) ** 2).sum(axis=1), 1e-24))
+    return cosines
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) < 40 else text[:39] + "…")

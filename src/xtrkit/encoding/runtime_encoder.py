@@ -1,0 +1,180 @@
+"""The encoder that needs no torch: an exported graph, a tokenizer, and NumPy between them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from xtrkit.encoding.base import EncodedChunk, Token
+from xtrkit.encoding.batching import batches_of, check_chunk_size, check_texts
+from xtrkit.encoding.checkpoints import identified
+from xtrkit.encoding.runtime_settings import TOKENIZER, RuntimeSettings, Task, file_hash, read_settings
+from xtrkit.encoding.runtime_text import TextPreparation, marker_counts
+from xtrkit.errors import InputError, ModelError
+from xtrkit.progress import progress_bar
+from xtrkit.values import EncoderIdentity, FloatArray, Ragged
+
+
+class Graph(Protocol):
+    """Something that runs an exported graph; several threads may call it."""
+
+    def run(self, ids: npt.NDArray[np.int64], attended: npt.NDArray[np.int64]) -> FloatArray:
+        """(texts, tokens) ids and attention mask -> (texts, tokens, d) float32 vectors."""
+
+
+class RuntimeEncoder:
+    """An :class:`~xtrkit.encoding.base.Encoder` over a directory that ``xtrkit export`` wrote.
+
+    Attributes:
+        settings: the layout's values, with the lengths in force.
+        query_length: most tokens of a query, markers and [MASK]s included.
+        document_length: most tokens of a document, markers included.
+
+    Everywhere, ``batch_size`` counts texts of 128 tokens: of longer ones fewer share a batch, of shorter ones more.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        files: dict[str, Path],
+        settings: RuntimeSettings,
+        graph: Graph,
+        *,
+        query_length: int | None = None,
+        document_length: int | None = None,
+    ) -> None:
+        self._name, self._files, self._graph = name, files, graph
+        if query_length is not None or document_length is not None:
+            markers = marker_counts(files[TOKENIZER], settings)
+            settings = settings.with_lengths(query_length, document_length, markers)
+        self.settings = settings
+        self.query_length, self.document_length = settings.query_length, settings.document_length
+        self._texts = TextPreparation(files[TOKENIZER], settings)
+
+    @cached_property
+    def identity(self) -> EncoderIdentity:
+        """Which model this is; hashes the exported files at the first call.
+
+        In fp32 the identity is the source's: the export was compared with it, token by token, so either may search
+        an index that the other made. In fewer bits it is one of its own, which the graph decides.
+
+        Raises:
+            ModelError: a file has changed since the export.
+        """
+        settings = self.settings
+        for name, recorded in settings.files.items():
+            if file_hash(self._files[name]) != recorded:
+                raise ModelError(f"{self._files[name]} has changed since it was exported: export the model again.")
+        content = settings.source
+        if settings.precision != "fp32":
+            parts = [settings.source, settings.precision, *(f"{key} {settings.files[key]}" for key in settings.files)]
+            content = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+        return EncoderIdentity(
+            name=self._name,
+            layout=settings.layout,
+            fingerprint=identified(content, f"{settings.layout} {self.query_length} {self.document_length}"),
+            dim=settings.dim,
+            query_length=self.query_length,
+            document_length=self.document_length,
+        )
+
+    def encode_queries(self, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False) -> Ragged:
+        """Token embeddings of queries, in the order given: one (n, d) float32 run a query."""
+        return self._encode(texts, "query", batch_size, progress).embeddings
+
+    def encode_documents(self, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False) -> Ragged:
+        """Token embeddings of documents, in the order given: one (m, d) float32 run a document."""
+        return self._encode(texts, "document", batch_size, progress).embeddings
+
+    def stream_documents(
+        self, texts: Iterable[str], *, batch_size: int = 32, chunk_size: int = 256
+    ) -> Iterator[EncodedChunk]:
+        """Encode a stream of any length, ``chunk_size`` texts at a time, holding no more than that in memory."""
+        check_chunk_size(chunk_size)
+        check_texts(texts)
+        stream = iter(texts)
+        while chunk := list(islice(stream, chunk_size)):
+            yield self._encode(chunk, "document", batch_size, progress=False)
+
+    def query_tokens(self, text: str) -> list[Token]:
+        """The tokens behind the rows of ``encode_queries([text])``, one for each row, in order."""
+        return self._texts.tokens(text, "query")
+
+    def document_tokens(self, text: str) -> list[Token]:
+        """The tokens behind the rows of ``encode_documents([text])``, one for each row, in order."""
+        return self._texts.tokens(text, "document")
+
+    def _encode(self, texts: Sequence[str], task: Task, batch_size: int, progress: bool) -> EncodedChunk:
+        check_texts(texts, batch_size)
+        encoded = self._texts.tokenise(texts, task)
+        found: list[FloatArray] = [np.empty(0)] * len(encoded)
+        bar = progress_bar(f"Encoding {'queries' if task == 'query' else 'documents'}", len(encoded), shown=progress)
+        with bar as advance:
+            for places in batches_of(self._texts.widths(encoded, task), batch_size):
+                batch = self._texts.batch([encoded[place] for place in places], task)
+                vectors = self._graph.run(batch.ids, batch.attended)
+                for place, rows, kept in zip(places, vectors, batch.kept, strict=True):
+                    found[place] = _normalised(rows[kept]) if self.settings.normalise else rows[kept]
+                advance(len(places))
+        truncated = sum(bool(encoding.overflowing) for encoding in encoded)
+        return EncodedChunk(Ragged.from_arrays(found, self.settings.dim), truncated)
+
+
+def open_exported(
+    name: str,
+    directory: Path,
+    *,
+    graph_directory: Path | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    query_length: int | None = None,
+    document_length: int | None = None,
+) -> RuntimeEncoder:
+    """The encoder in a directory that ``xtrkit export`` wrote.
+
+    Args:
+        name: what the user called it.
+        directory: where ``xtrkit.json`` and the tokenizer lie.
+        graph_directory: where the graph lies, if elsewhere.
+        device: only "cpu" will do.
+        threads: how many threads compute; by default as many as the machine lets this process use.
+        query_length: as in :func:`~xtrkit.encoding.load.load_encoder`.
+        document_length: as in :func:`~xtrkit.encoding.load.load_encoder`.
+
+    Raises:
+        ModelError: something is missing or damaged.
+        MissingExtraError: the runtime isn't installed.
+        InputError: a device or a length that the model can't have.
+    """
+    if device not in (None, "cpu"):
+        raise InputError(f"An exported model runs on the CPU, got device {device!r}: load its torch original instead.")
+    settings = read_settings(directory)
+    files = {key: (directory if key == TOKENIZER else graph_directory or directory) / key for key in settings.files}
+    for file in files.values():
+        if not file.is_file():
+            raise ModelError(f"{file} is missing: export the model again.")
+    graph = _open_graph(files, settings, threads)
+    return RuntimeEncoder(name, files, settings, graph, query_length=query_length, document_length=document_length)
+
+
+def _open_graph(files: dict[str, Path], settings: RuntimeSettings, threads: int | None) -> Graph:
+    if settings.runtime == "onnx":
+        from xtrkit.encoding.runtime_onnx import OnnxGraph
+
+        return OnnxGraph(files["model.onnx"], threads)
+    from xtrkit.encoding.runtime_openvino import OpenVinoGraph
+
+    return OpenVinoGraph(files["model.xml"], threads, settings.precision)
+
+
+def _normalised(rows: npt.NDArray[Any]) -> FloatArray:
+    lengths = np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)  # the smallest that torch divides by
+    unit: FloatArray = rows / lengths
+    return unit

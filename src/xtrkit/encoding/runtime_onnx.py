@@ -1,0 +1,56 @@
+"""Running an exported graph on ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from xtrkit.errors import InputError, MissingExtraError, ModelError
+from xtrkit.values import FloatArray
+
+
+class OnnxGraph:
+    """A graph in an ``.onnx`` file, on the CPU; several threads may call it."""
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        try:
+            import onnxruntime
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("Encoding text needs onnxruntime: run pip install onnxruntime.") from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = thread_count(threads)
+        options.inter_op_num_threads = 1
+        # Threads that spin between two small operations take the cores from the search.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # A plan of memory is kept for each shape of a batch, and there is no end of shapes.
+        options.enable_mem_pattern = False
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's own errors have no base that it exports
+            reason = str(error).strip().split("\n", maxsplit=1)[0]
+            raise ModelError(f"{path} can't be run by onnxruntime ({reason}): export the model again.") from error
+        self._inputs = [entry.name for entry in self._session.get_inputs()]
+
+    def run(self, ids: npt.NDArray[np.int64], attended: npt.NDArray[np.int64]) -> FloatArray:
+        """(texts, tokens) ids and attention mask -> (texts, tokens, d) float32 vectors."""
+        # Graphs exported elsewhere may want to be told that all tokens are of one segment.
+        given = {"input_ids": ids, "attention_mask": attended, "token_type_ids": np.zeros_like(ids)}
+        (vectors,) = self._session.run(None, {name: given[name] for name in self._inputs})
+        return vectors  # type: ignore[no-any-return]
+
+
+def thread_count(threads: int | None) -> int:
+    """How many threads to compute on: those asked for, or all that this process may use.
+
+    Raises:
+        InputError: fewer than one.
+    """
+    if threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads < 1:
+        raise InputError(f"threads must be at least 1, got {threads}.")
+    return threads

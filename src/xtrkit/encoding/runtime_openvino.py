@@ -1,0 +1,54 @@
+"""Running an exported graph on OpenVINO."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import local
+
+import numpy as np
+import numpy.typing as npt
+
+from xtrkit.encoding.runtime_onnx import thread_count
+from xtrkit.errors import MissingExtraError, ModelError
+from xtrkit.values import FloatArray
+
+
+class OpenVinoGraph:
+    """A graph in an ``.xml`` file with its ``.bin``, on the CPU; several threads may call it."""
+
+    def __init__(self, path: Path, threads: int | None = None, precision: str = "fp32") -> None:
+        try:
+            import openvino
+        except ModuleNotFoundError as error:
+            raise MissingExtraError(
+                'This model was exported for OpenVINO: run pip install "xtrkit[openvino]".'
+            ) from error
+        # Left alone, OpenVINO computes in bfloat16 wherever the CPU can, and vectors differ from machine to machine.
+        options = {
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "INFERENCE_NUM_THREADS": thread_count(threads),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        try:
+            self._compiled = openvino.Core().compile_model(path, "CPU", options)
+        except RuntimeError as error:
+            reason = str(error).strip().split("\n", maxsplit=1)[0]
+            raise ModelError(f"{path} can't be run by OpenVINO ({reason}): export the model again.") from error
+        self._request = local()  # one request serves one thread at a time
+
+    def run(self, ids: npt.NDArray[np.int64], attended: npt.NDArray[np.int64]) -> FloatArray:
+        """(texts, tokens) ids and attention mask -> (texts, tokens, d) float32 vectors."""
+        if not hasattr(self._request, "own"):
+            self._request.own = self._compiled.create_infer_request()
+        result = self._request.own.infer({"input_ids": ids, "attention_mask": attended})
+        return np.array(result[0])  # the request reuses its memory
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write the graph in the ``.onnx`` file ``source`` as OpenVINO's ``target``, an ``.xml`` with its ``.bin``.
+
+    OpenVINO's own conversion from torch would ask the user for permission to report on it.
+    """
+    import openvino
+
+    openvino.save_model(openvino.Core().read_model(source), target, compress_to_fp16=False)

@@ -1,0 +1,253 @@
+"""The spool: what a build has taken in so far, on disk, so that a build that was killed goes on where it stopped.
+
+Encoding a collection takes hours, everything after it minutes. So the token vectors, ids and texts of a build are
+written down as they come, in a hidden directory beside the index that is to be (``.NAME.building``), and what bears an
+index's name is only made of them when all are there.
+
+::
+
+    .NAME.building/
+      lock              held with flock by the process that builds
+      documents.sqlite  id, text and number of token vectors of each document, and whose vectors they are
+      rows.f16          (M, d) float16 token vectors, little-endian, document after document
+
+A document is safely on disk when its row in SQLite was committed, and that happens after the vectors were flushed:
+vectors beyond the last commit are cut off.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xtrkit.errors import IndexLockedError, InputError
+from xtrkit.values import Ragged
+
+LOCK, DOCUMENTS, ROWS = "lock", "documents.sqlite", "rows.f16"
+VERSION = "1"
+FLUSH_SECONDS = 5.0
+"""Documents are committed so often: what a kill can cost beside the batch at work."""
+
+BLOCK = 1 << 15
+"""Rows that are read at a time."""
+
+SCHEMA = """
+CREATE TABLE documents (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, text TEXT, tokens INTEGER NOT NULL);
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+
+def workplace_of(path: Path) -> Path:
+    """Where the index at a path is built."""
+    return path.parent / f".{path.name}.building"
+
+
+@contextmanager
+def claimed(workplace: Path) -> Iterator[None]:
+    """Make a directory, or take what a killed process left, for this process alone.
+
+    Raises:
+        IndexLockedError: another process works there.
+    """
+    descriptor = _locked(workplace)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(workplace: Path) -> int:
+    while True:
+        workplace.mkdir(exist_ok=True)
+        try:
+            descriptor = os.open(workplace / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            continue  # whoever was here has just tidied up
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if (workplace / LOCK).stat().st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise IndexLockedError(
+                f"Another process is building this index (it works in {workplace}): wait for it, or choose another "
+                "place for this one."
+            ) from error
+        os.close(descriptor)
+
+
+def cleared(workplace: Path) -> None:
+    """Remove a claimed directory; its lock goes last."""
+    for entry in workplace.iterdir():
+        if entry.name != LOCK:
+            discarded(entry)
+    (workplace / LOCK).unlink()
+    with suppress(OSError):  # the next builder is there already
+        workplace.rmdir()
+
+
+def discarded(path: Path) -> None:
+    """Remove a file, or a directory with what is in it, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+class Spool:
+    """Documents of a build on disk; appended to by one thread, read when all are there.
+
+    Attributes:
+        dim: d, 0 before the first document.
+        count: documents.
+        n_tokens: their token vectors, M.
+        committed: documents that survive a kill.
+    """
+
+    def __init__(self, workplace: Path, origin: str, *, durable: bool) -> None:
+        """Open the spool in a claimed directory.
+
+        Args:
+            workplace: the directory.
+            origin: who makes the vectors. What is there is gone on with if its vectors are of the same origin and it
+                was durable, and thrown away otherwise.
+            durable: make documents survive a kill.
+        """
+        self._workplace, self._durable = workplace, durable
+        origin = f"{VERSION} {origin}"
+        if not durable or not _of_origin(workplace / DOCUMENTS, origin):
+            for entry in list(workplace.iterdir()):
+                if entry.name != LOCK:
+                    discarded(entry)
+        new = not (workplace / DOCUMENTS).exists()
+        self._connection = sqlite3.connect(workplace / DOCUMENTS, isolation_level=None)
+        self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
+        self._rows = (workplace / ROWS).open("ab")
+        if new:
+            self._connection.executescript(SCHEMA)
+            self._connection.execute("INSERT INTO facts VALUES ('origin', ?)", (origin,))
+        (self.count, self.n_tokens) = self._connection.execute(
+            "SELECT count(*), coalesce(sum(tokens), 0) FROM documents"
+        ).fetchone()
+        found = self._connection.execute("SELECT value FROM facts WHERE name = 'dim'").fetchone()
+        self.dim = int(found[0]) if found else 0
+        self._connection.execute("BEGIN")
+        self.keep(self.count if self._rows.tell() >= 2 * self.n_tokens * self.dim else 0)
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files; documents that were not flushed are forgotten."""
+        self._rows.close()
+        self._connection.close()
+
+    def keep(self, count: int) -> None:
+        """Forget all but the first ``count`` documents."""
+        self._connection.execute("DELETE FROM documents WHERE number >= ?", (count,))
+        (self.n_tokens,) = self._connection.execute("SELECT coalesce(sum(tokens), 0) FROM documents").fetchone()
+        self.count = count
+        if not count:
+            self._connection.execute("DELETE FROM facts WHERE name = 'dim'")
+            self.dim = 0
+        self._rows.truncate(2 * self.n_tokens * self.dim)
+        self._rows.seek(0, os.SEEK_END)
+        self.flush()
+
+    def append(self, documents: Ragged, ids: Sequence[str], texts: Sequence[str | None]) -> None:
+        """Take in documents as float16.
+
+        Raises:
+            InputError: an id isn't a text, or was there before, or a text can't be stored.
+        """
+        if not self.dim:
+            self.dim = documents.dim
+            self._connection.execute("INSERT INTO facts VALUES ('dim', ?)", (str(self.dim),))
+        for identifier, text, length in zip(ids, texts, documents.lengths.tolist(), strict=True):
+            self._insert(identifier, text, length)
+        np.ascontiguousarray(documents.rows, dtype="<f2").tofile(self._rows)
+        if self._durable and time.monotonic() - self._flushed >= FLUSH_SECONDS:
+            self.flush()
+
+    def _insert(self, identifier: str, text: str | None, length: int) -> None:
+        if not isinstance(identifier, str):
+            raise InputError(f"Ids must be strings, got {identifier!r} of type {type(identifier).__name__}.")
+        if not isinstance(text, str | None):
+            raise InputError(
+                f"Texts must be strings, got {text!r} of type {type(text).__name__} for the id {identifier!r}."
+            )
+        row = (self.count, identifier, text, length)
+        try:
+            self._connection.execute("INSERT INTO documents VALUES (?, ?, ?, ?)", row)
+        except sqlite3.IntegrityError as error:
+            raise InputError(f"The id {identifier!r} comes twice: ids must be unique.") from error
+        except UnicodeEncodeError as error:
+            raise InputError(f"The passage {identifier!r} holds half a surrogate pair; UTF-8 can't.") from error
+        self.count += 1
+        self.n_tokens += length
+
+    def flush(self) -> None:
+        """Have everything so far on disk: the vectors first, then the documents that they belong to."""
+        self._rows.flush()
+        if self._durable:
+            os.fsync(self._rows.fileno())
+        self._connection.execute("COMMIT")
+        self._connection.execute("BEGIN")
+        self.committed = self.count
+        self._flushed = time.monotonic()
+
+    def documents(self) -> Iterator[tuple[str, str | None]]:
+        """Id and text of each document, in order."""
+        return iter(self._connection.execute("SELECT id, text FROM documents ORDER BY number"))
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """(N,) how many token vectors each document has."""
+        rows = self._connection.execute("SELECT tokens FROM documents ORDER BY number")
+        return np.fromiter((length for (length,) in rows), dtype=np.int64, count=self.count)
+
+    def blocks(self) -> Iterator[tuple[slice, npt.NDArray[np.float16]]]:
+        """The token vectors, block after block: which they are, and the (B, d) vectors.
+
+        They are read and not mapped: mapped pages would count as memory of the process.
+        """
+        return blocks_of(self._workplace / ROWS, "<f2", self.dim)
+
+
+def blocks_of(path: Path, dtype: str, width: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+    """Read a file of rows of numbers, ``BLOCK`` rows at a time: which they are, and the (B, width) rows."""
+    first = 0
+    with path.open("rb") as file:
+        while buffer := file.read(BLOCK * width * np.dtype(dtype).itemsize):
+            rows = np.frombuffer(buffer, dtype=dtype).reshape(-1, width)
+            yield slice(first, first + len(rows)), rows
+            first += len(rows)
+
+
+def _of_origin(path: Path, origin: str) -> bool:
+    """Whether there is a readable spool of this origin."""
+    if not path.is_file():
+        return False
+    connection = sqlite3.connect(path)
+    try:
+        found = connection.execute("SELECT value FROM facts WHERE name = 'origin'").fetchone()
+        (intact,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError:
+        return False
+    finally:
+        connection.close()
+    return bool(found == (origin,) and intact == "ok")

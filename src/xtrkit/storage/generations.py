@@ -1,0 +1,301 @@
+"""Generations of an index: pin one to read it, commit the next, collect those that nobody needs.
+
+A generation exists when its manifest has its name, and it gets it by ``link``, which fails if the name is taken: a
+commit is there whole or not at all, and two writers can't both win. Readers hold a shared ``flock`` on the manifest
+they read; whoever collects takes the exclusive one first, so files vanish only when no process, living or dead, reads
+them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import weakref
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from xtrkit.errors import IndexDamagedError, IndexFormatError, IndexLockedError, InputError, StorageError
+from xtrkit.storage.files import NewFile, check_size, damaged, discard, flush, storage_errors
+from xtrkit.storage.manifest import LARGEST_MANIFEST, Manifest, decoded, encoded, manifest_name
+
+WRITER_LOCK = "writer.lock"
+KEPT = 2
+"""Newest generations that collecting leaves: the newest, and one to go back to if it turns out to be damaged."""
+
+MANIFEST_NAME = re.compile(r"manifest-(\d{12})\.json", re.ASCII)
+OWN_NAME = re.compile(
+    r"s\d{12}-[0-9a-f]{8}\.(vectors\.safetensors|docs\.sqlite|dead-\d{12}-[0-9a-f]{8})"
+    r"|codec-\d{12}-[0-9a-f]{8}\.safetensors|tmp-[0-9a-f]{8}",
+    re.ASCII,
+)
+"""Files that collecting may remove if no manifest names them; it never touches others."""
+
+
+def new_segment_name(generation: int) -> str:
+    """A name that no segment had before."""
+    return f"s{generation:012d}-{secrets.token_hex(4)}"
+
+
+def new_codec_name(generation: int) -> str:
+    """A name that no codec's file had before."""
+    return f"codec-{generation:012d}-{secrets.token_hex(4)}.safetensors"
+
+
+def new_tombstones_name(segment: str, generation: int) -> str:
+    """A name that no file of tombstones had before, not even one that a killed writer left."""
+    return f"{segment}.dead-{generation:012d}-{secrets.token_hex(4)}"
+
+
+def generations(directory: Path) -> list[int]:
+    """The numbers of the generations that have a manifest, ascending.
+
+    Raises:
+        StorageError: the directory can't be read.
+    """
+    with storage_errors(directory, "listing it"):
+        found = [MANIFEST_NAME.fullmatch(name) for name in os.listdir(directory)]
+    return sorted(int(match[1]) for match in found if match)
+
+
+class Pin:
+    """A generation that stays on disk as long as this is open.
+
+    Attributes:
+        directory: the index.
+        manifest: what the generation holds.
+    """
+
+    def __init__(self, directory: Path, generation: int) -> None:
+        """Pin a generation, and look whether its files are there.
+
+        Raises:
+            FileNotFoundError: it was collected.
+            IndexDamagedError: its manifest, or the size of one of its files, is not what was written.
+            StorageError: it can't be read.
+        """
+        self.directory = directory
+        path = directory / manifest_name(generation)
+        descriptor = _locked_shared(path)
+        self._finalizer = weakref.finalize(self, os.close, descriptor)
+        try:
+            with storage_errors(path, "reading"):
+                content = os.pread(descriptor, LARGEST_MANIFEST, 0)
+            self.manifest = decoded(content, path)
+            for file in self.manifest.files:
+                check_size(directory, file)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let the generation go."""
+        self._finalizer()
+
+
+def _locked_shared(path: Path) -> int:
+    descriptor = -1
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if not os.fstat(descriptor).st_nlink:
+            raise FileNotFoundError(path)  # collected between the two calls
+    except OSError as error:
+        if descriptor >= 0:
+            os.close(descriptor)
+        if isinstance(error, FileNotFoundError | PermissionError):
+            raise
+        raise StorageError(f"{path}: reading failed ({error.strerror or error}).") from error
+    return descriptor
+
+
+def pin(directory: Path, generation: int | None = None) -> Pin:
+    """Pin a generation, the newest where none is asked for.
+
+    Raises:
+        InputError: there is no such generation.
+        IndexFormatError: there is no index, or a newer xtrkit wrote it.
+        IndexDamagedError: it is damaged; the message names the newest generation that isn't.
+        StorageError: it can't be read.
+    """
+    for _ in range(1000):
+        found = _existing(directory)
+        wanted = found[-1] if generation is None else generation
+        try:
+            return Pin(directory, wanted)
+        except FileNotFoundError as error:
+            if generation is not None:
+                there = ", ".join(map(str, found))
+                raise InputError(f"{directory} has no generation {wanted} (any more): there are {there}.") from error
+        except IndexDamagedError as error:
+            raise IndexDamagedError(f"{error}{_way_back(directory, found, wanted)}") from error
+    raise damaged(directory / manifest_name(found[-1]), "it is listed but can't be opened")
+
+
+def _existing(directory: Path) -> list[int]:
+    with storage_errors(directory, "reading"):
+        there = directory.is_dir()
+    if not there:
+        what = "There is nothing" if not os.path.lexists(directory) else "There is no index"
+        raise IndexFormatError(f"{what} at {directory}: make one with `xtrkit index COLLECTION {directory}`.")
+    found = generations(directory)
+    if found:
+        return found
+    if (directory / "manifest.json").is_file():
+        raise IndexFormatError(
+            f"{directory} has format version 1, which was never released and which this xtrkit does not read: "
+            "build the index anew."
+        )
+    raise IndexFormatError(f"There is no index at {directory}: make one with `xtrkit index COLLECTION {directory}`.")
+
+
+def _way_back(directory: Path, found: list[int], broken: int) -> str:
+    """What to do about a damaged generation."""
+    for generation in reversed([number for number in found if number != broken]):
+        try:
+            Pin(directory, generation).close()
+        except (OSError, IndexFormatError, StorageError):
+            continue
+        return (
+            f" Generation {generation} is intact: `xtrkit repair {directory} --rollback {generation}` goes back to it."
+        )
+    return " No other generation is intact: build the index anew, or bring back a copy."
+
+
+class WriterLock:
+    """The right to change an index, held by one process at a time; the kernel frees it when the process dies."""
+
+    def __init__(self, directory: Path) -> None:
+        """Take the right.
+
+        Raises:
+            IndexLockedError: another writer has it.
+            StorageError: the lock's file can't be made.
+        """
+        path = directory / WRITER_LOCK
+        with storage_errors(path, "locking it"):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                os.close(descriptor)
+                raise IndexLockedError(
+                    f"Another process, or another writer of this one, is changing the index at {directory}: "
+                    "wait until it has finished."
+                ) from error
+            except BaseException:
+                os.close(descriptor)
+                raise
+        self._finalizer = weakref.finalize(self, os.close, descriptor)
+
+    def close(self) -> None:
+        """Give the right back."""
+        self._finalizer()
+
+
+def commit(directory: Path, manifest: Manifest) -> None:
+    """Make a generation, all of whose files are written and flushed. When this returns, it survives a power cut.
+
+    Raises:
+        IndexLockedError: another writer committed this generation.
+        StorageError: the disk refused; whether the generation is there must be looked up by opening the index.
+    """
+    path = directory / manifest_name(manifest.generation)
+    temporary = f"tmp-{secrets.token_hex(4)}"
+    flush(directory)
+    with NewFile(directory, temporary) as file:
+        file.write(encoded(manifest))
+        file.finish()
+    try:
+        with storage_errors(path, "committing it"):
+            try:
+                os.link(directory / temporary, path)
+            except FileExistsError as error:
+                raise IndexLockedError(
+                    f"Another writer committed generation {manifest.generation} of {directory}: open it and try again."
+                ) from error
+        flush(directory)
+    finally:
+        discard(directory / temporary)
+
+
+def collect(directory: Path, keep: int = KEPT) -> list[str]:
+    """Remove generations that nobody reads, but for the newest ``keep``, and files that no manifest names.
+
+    Only who holds the writer's lock may call this. What can't be removed now is left for the next time.
+
+    Returns:
+        the names that were removed.
+    """
+    removed = []
+    try:
+        for generation in generations(directory)[:-keep]:
+            if _removed_manifest(directory / manifest_name(generation)):
+                removed.append(manifest_name(generation))
+        named = {file.name for number in generations(directory) for file in _manifest_of(directory, number).files}
+        for name in os.listdir(directory):
+            if OWN_NAME.fullmatch(name) and name not in named:
+                (directory / name).unlink()
+                removed.append(name)
+    except (OSError, StorageError, IndexFormatError):
+        pass  # what was committed stays committed: a generation that can't be read keeps all files
+    return removed
+
+
+def _removed_manifest(path: Path) -> bool:
+    """Remove a manifest, unless a reader holds it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+            return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _manifest_of(directory: Path, generation: int) -> Manifest:
+    path = directory / manifest_name(generation)
+    return decoded(path.read_bytes(), path)
+
+
+def roll_back(directory: Path, generation: int) -> int:
+    """Make a generation that holds what an older one held; return its number. The caller holds the writer's lock.
+
+    Raises:
+        InputError: there is no such generation.
+        IndexDamagedError: it is damaged too.
+        StorageError: the disk refused.
+    """
+    pinned = pin(directory, generation)
+    try:
+        number = generations(directory)[-1] + 1
+        commit(directory, replace(pinned.manifest, generation=number))
+    finally:
+        pinned.close()
+    return number
+
+
+def back_up(directory: Path, target: Path, generation: int | None = None) -> int:
+    """Copy one generation into a new directory while writers work; return its number.
+
+    Raises:
+        StorageError: the copy could not be written.
+    """
+    pinned = pin(directory, generation)
+    try:
+        name = manifest_name(pinned.manifest.generation)
+        with storage_errors(target, "copying"):
+            target.mkdir()
+            for copied in [*(file.name for file in pinned.manifest.files), name]:
+                shutil.copyfile(directory / copied, target / copied)
+                flush(target / copied)
+        flush(target)
+        flush(target.absolute().parent)
+    finally:
+        pinned.close()
+    return pinned.manifest.generation

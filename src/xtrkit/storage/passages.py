@@ -1,0 +1,331 @@
+"""Ids, metadata and texts of a segment: one SQLite file inside it, each row with a checksum of its own.
+
+The file is built without a journal (nobody reads it before a manifest names it), flushed, and from then on opened as
+immutable: no locks, no recovery, no writing. Nothing in it is trusted: its schema must be the one below to the letter,
+rows are compared with their CRC-32 before they are shown, and a statement that takes more steps than the number of
+passages explains is stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import weakref
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from xtrkit.errors import IndexDamagedError, InputError, StorageError
+from xtrkit.storage.files import FileFacts, damaged, discard, facts_of, flush, storage_errors
+
+Fields = Mapping[str, str | int | float | bool | None]
+
+META = (
+    "CREATE TABLE meta (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, fields TEXT, "
+    "document TEXT, first INTEGER, last INTEGER, text_crc INTEGER, crc INTEGER NOT NULL)"
+)
+TEXTS = "CREATE TABLE texts (number INTEGER PRIMARY KEY, text TEXT NOT NULL)"
+SCHEMA = [
+    ("table", "meta", "meta", META),
+    ("index", "sqlite_autoindex_meta_1", "meta", None),
+    ("table", "texts", "texts", TEXTS),
+]
+ROW = "number, id, fields, document, first, last, text_crc, crc"
+STEPS_BETWEEN_CHECKS = 10_000
+STEPS_PER_PASSAGE = 400
+LONGEST_ID = 512
+SMALLEST_INTEGER, LARGEST_INTEGER = -(1 << 63), (1 << 63) - 1
+
+
+class Part(NamedTuple):
+    """Where a passage comes from, if it is part of a longer document.
+
+    Attributes:
+        document: the document's id.
+        first, last: where the passage begins and ends in the document's text, in characters.
+    """
+
+    document: str
+    first: int
+    last: int
+
+
+class Passage(NamedTuple):
+    """A passage as it is stored.
+
+    Attributes:
+        id: the caller's id.
+        text: what was encoded; None where the caller brought embeddings alone.
+        fields: metadata, names to texts, numbers, booleans or None.
+        part: which part of which document it is.
+    """
+
+    id: str
+    text: str | None = None
+    fields: Fields | None = None
+    part: Part | None = None
+
+
+def checked_passage(passage: Passage) -> Passage:
+    """The passage itself, if it can be stored.
+
+    Raises:
+        InputError: its id, text or metadata are of another type than they must be, or can't be stored.
+    """
+    identifier, text, fields, _ = passage
+    if not isinstance(identifier, str):
+        raise InputError(f"Ids must be strings, got {identifier!r} of type {type(identifier).__name__}.")
+    if not identifier or "\0" in identifier:
+        raise InputError(f"Ids must have at least one character and no NUL, got {identifier!r}.")
+    if text is not None and not isinstance(text, str):
+        raise InputError(f"The text of {identifier!r} must be a string, got {type(text).__name__}.")
+    try:
+        size = len(identifier.encode())
+        (text or "").encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"The passage {identifier!r} holds half a surrogate pair; UTF-8 can't.") from error
+    if size > LONGEST_ID:
+        raise InputError(f"Ids may have {LONGEST_ID} bytes, {identifier[:40]!r}… has {size}.")
+    _check_fields(identifier, fields)
+    return passage
+
+
+def _check_fields(identifier: str, fields: Fields | None) -> None:
+    if fields is None:
+        return
+    if not isinstance(fields, Mapping):
+        raise InputError(f"The metadata of {identifier!r} must be a dict, got {type(fields).__name__}.")
+    for name, value in fields.items():
+        where = f"The metadata field {name!r} of {identifier!r}"
+        if not isinstance(name, str) or not name or '"' in name or "\0" in name:
+            raise InputError(f"{where} needs a name that is a string without quotation marks.")
+        if value is not None and not isinstance(value, str | int | float):
+            raise InputError(f"{where} must be a string, a number, a boolean or None, got {type(value).__name__}.")
+        if isinstance(value, float) and not abs(value) <= 1.8e308:
+            raise InputError(f"{where} must be a finite number, got {value}.")
+        if isinstance(value, int) and not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
+            raise InputError(f"{where} must fit into 64 bits, got {value}.")
+        try:
+            f"{name}{value}".encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"{where} holds half a surrogate pair; UTF-8 can't.") from error
+
+
+def _crc(*values: object) -> int:
+    return zlib.crc32("\0".join("" if value is None else f"={value}" for value in values).encode())
+
+
+def write_passages(directory: Path, name: str, passages: Iterable[Passage]) -> FileFacts:
+    """Write passages, numbered from 0 in their order.
+
+    Raises:
+        InputError: an id comes twice.
+        StorageError: the file could not be written.
+    """
+    path = directory / name
+    with storage_errors(path, "creating it"):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+    try:
+        try:
+            _fill(path, passages)
+        except sqlite3.OperationalError as error:
+            raise StorageError(
+                f"{path}: writing failed ({error}). Nothing that was committed before is lost; mend the disk and try "
+                "again."
+            ) from error
+        flush(path)
+        return facts_of(path)
+    except BaseException:
+        discard(path)
+        raise
+
+
+def _fill(path: Path, passages: Iterable[Passage]) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "temp_store = MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("BEGIN")
+        connection.execute(META)
+        connection.execute(TEXTS)
+        for number, passage in enumerate(passages):
+            _insert(connection, number, passage)
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def _insert(connection: sqlite3.Connection, number: int, passage: Passage) -> None:
+    identifier, text, fields, part = passage
+    stored = json.dumps(dict(fields), ensure_ascii=False, sort_keys=True) if fields else None
+    text_crc = None if text is None else _crc(number, text)
+    row = (number, identifier, stored, *(part or (None, None, None)), text_crc)
+    try:
+        connection.execute("INSERT INTO meta VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, _crc(*row)))
+    except sqlite3.IntegrityError as error:
+        raise InputError(f"The id {identifier!r} comes twice: ids must be unique.") from error
+    if text is not None:
+        connection.execute("INSERT INTO texts VALUES (?, ?)", (number, text))
+
+
+class PassageFile:
+    """Reads the passages of a segment; safe to share between threads."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        """Open a file.
+
+        Args:
+            path: the file.
+            count: how many passages it must hold.
+
+        Raises:
+            IndexDamagedError: it isn't a file of passages, or holds another number of them.
+        """
+        self.path, self.count = path, count
+        self._lock, self._steps = threading.Lock(), 0
+        with storage_errors(path, "reading"):
+            path.open("rb").close()  # SQLite would call a file that may not be read a damaged one
+        # immutable: the file never changes, so SQLite needs no locks and no journal.
+        try:
+            self._connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise StorageError(f"{path}: opening it failed ({error}).") from error
+        self._finalizer = weakref.finalize(self, self._connection.close)
+        self._connection.text_factory = bytes
+        self._connection.set_progress_handler(self._count_steps, STEPS_BETWEEN_CHECKS)
+        for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "query_only = ON", "mmap_size = 0"):
+            self._all(f"PRAGMA {pragma}")
+        found = self._all("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid")
+        if [tuple(_text(value) for value in row) for row in found] != SCHEMA:
+            raise damaged(path, "its tables are not those of passages")
+        ((first, last),) = self._all("SELECT min(number), max(number) FROM meta")
+        if (first, last) != ((0, count - 1) if count else (None, None)):
+            raise damaged(path, f"it does not hold the passages 0 to {count - 1}")
+
+    def close(self) -> None:
+        """Close the file; it closes by itself when nobody holds these passages any more."""
+        self._finalizer()
+
+    def passage(self, number: int) -> Passage:
+        """A passage with its text.
+
+        Raises:
+            IndexDamagedError: its row is missing, or not what was written.
+        """
+        row = self._meta(number)
+        return self._passage(row)._replace(text=self._text_of(row))
+
+    def ids(self, numbers: Iterable[int]) -> list[str]:
+        """The ids of some passages, in the order asked for."""
+        return [self._passage(self._meta(number)).id for number in numbers]
+
+    def text(self, number: int) -> str | None:
+        """The text of a passage; None where there is none.
+
+        Raises:
+            IndexDamagedError: its row is not what was written.
+        """
+        return self.passage(number).text
+
+    def number(self, identifier: str) -> int | None:
+        """The number of the passage with an id; None where there is none."""
+        for row in self._all(f"SELECT {ROW} FROM meta WHERE id = ?", (identifier,)):
+            passage = self._passage(row)
+            if passage.id != identifier:
+                raise damaged(self.path, f"looking for {identifier!r} leads to {passage.id!r}")
+            return int(row[0])
+        return None
+
+    def matching(self, condition: str, values: Sequence[str | int | float]) -> list[int]:
+        """The numbers of the passages that meet an SQL condition on ``fields``, ascending.
+
+        Args:
+            condition: SQL of our own making; what users give comes in ``values``.
+            values: what stands for each ``?``.
+        """
+        rows = self._all(f"SELECT {ROW} FROM meta WHERE {condition} ORDER BY number", values)
+        for row in rows:
+            self._passage(row)
+        return [int(row[0]) for row in rows]
+
+    def all_passages(self, *, texts: bool = False) -> Iterator[Passage]:
+        """Every passage, in order of number."""
+        for first in range(0, self.count, STEPS_BETWEEN_CHECKS):
+            rows = self._all(
+                f"SELECT {ROW} FROM meta WHERE number >= ? AND number < ? ORDER BY number",
+                (first, first + STEPS_BETWEEN_CHECKS),
+            )
+            if [row[0] for row in rows] != list(range(first, min(first + STEPS_BETWEEN_CHECKS, self.count))):
+                raise damaged(self.path, "passages are missing")
+            for row in rows:
+                passage = self._passage(row)
+                yield passage._replace(text=self._text_of(row)) if texts else passage
+
+    def problems(self) -> list[str]:
+        """What SQLite's own check and every row's checksum say; empty where all is well."""
+        try:
+            found = [_text(row[0]) or "" for row in self._all("PRAGMA integrity_check", steps=20)]
+            found = [] if found == ["ok"] else found
+        except IndexDamagedError as error:
+            return [str(error)]
+        for number in range(self.count):
+            try:
+                passage = self.passage(number)
+                if self.number(passage.id) != number:
+                    found.append(f"{self.path}: the id of passage {number} does not lead to it")
+            except IndexDamagedError as error:
+                found.append(str(error))
+        return found
+
+    def _meta(self, number: int) -> tuple[Any, ...]:
+        for row in self._all(f"SELECT {ROW} FROM meta WHERE number = ?", (int(number),)):
+            return row
+        raise damaged(self.path, f"passage {number} is missing")
+
+    def _text_of(self, row: tuple[Any, ...]) -> str | None:
+        number, text_crc = row[0], row[-2]
+        found = self._all("SELECT text FROM texts WHERE number = ?", (number,))
+        text = self._text(number, found[0][0]) if found else None
+        if text_crc != (None if text is None else _crc(number, text)):
+            raise damaged(self.path, f"the text of passage {number} is not what was written")
+        return text
+
+    def _passage(self, row: tuple[Any, ...]) -> Passage:
+        """What a row says, without the text."""
+        number, identifier, fields, document, first, last, text_crc, crc = row
+        values = [value if value is None else self._text(number, value) for value in (identifier, fields, document)]
+        if _crc(number, *values, first, last, text_crc) != crc:
+            raise damaged(self.path, f"passage {number} is not what was written")
+        part = None if values[2] is None else Part(values[2], first, last)
+        return Passage(values[0] or "", None, json.loads(values[1]) if values[1] else None, part)
+
+    def _text(self, number: int, value: object) -> str:
+        try:
+            return bytes.decode(value)  # type: ignore[arg-type]
+        except (TypeError, UnicodeDecodeError) as error:
+            raise damaged(self.path, f"passage {number} is not what was written") from error
+
+    def _count_steps(self) -> bool:
+        self._steps += STEPS_BETWEEN_CHECKS
+        return self._steps > self._allowed
+
+    def _all(self, statement: str, values: Sequence[object] = (), steps: int = 1) -> list[tuple[Any, ...]]:
+        if not self._finalizer.alive:
+            raise InputError("The index is closed: open it again.")
+        try:
+            with self._lock:
+                self._steps, self._allowed = 0, steps * (10 * STEPS_BETWEEN_CHECKS + STEPS_PER_PASSAGE * self.count)
+                return self._connection.execute(statement, values).fetchall()
+        except (sqlite3.Error, OverflowError, MemoryError) as error:
+            if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")):
+                raise StorageError(f"{self.path}: reading failed ({error}).") from error
+            raise damaged(self.path, str(error) or type(error).__name__) from error
+
+
+def _text(value: object) -> str | None:
+    return value.decode(errors="replace") if isinstance(value, bytes) else None

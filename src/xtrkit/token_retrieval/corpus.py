@@ -1,0 +1,125 @@
+"""What is searched: segments of documents, numbered through, the dead ones among them left out.
+
+A search of several segments equals the search of one that holds their living documents alone: whatever is estimated
+from the tokens (k', imputation) is estimated from those of all segments together, and from no dead one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Generic
+
+import numpy as np
+import numpy.typing as npt
+
+from xtrkit.indexing.compressed_format import CompressedTokens
+from xtrkit.kernels.probing import SLOT_WORDS
+from xtrkit.values import EVERYONE, Mask, Segment, Tokens, TokenVectors, offsets_of
+
+
+class _Corpus(Generic[Tokens]):
+    """Segments whose documents are numbered through.
+
+    Attributes:
+        segments: the segments, one at least.
+        first_documents: (S,) number of each segment's first document.
+        document_offsets: (N + 1,) where each document's tokens begin and end, counted document after document through
+            all segments, dead ones included.
+        findable: (N,) which documents are alive and have tokens.
+        n_tokens: token vectors of living documents, M.
+    """
+
+    def __init__(self, segments: Sequence[Segment[Tokens]], document_offsets: Sequence[npt.NDArray[np.int64]]) -> None:
+        self.segments = tuple(segments)
+        counts = np.array([len(offsets) - 1 for offsets in document_offsets], dtype=np.int64)
+        self.first_documents = offsets_of(counts)[:-1]
+        if len(segments) == 1:
+            self.document_offsets = document_offsets[0]
+        else:
+            self.document_offsets = offsets_of(np.concatenate([np.diff(offsets) for offsets in document_offsets]))
+        self.findable: Mask = np.diff(self.document_offsets) > 0
+        for first, segment in zip(self.first_documents, self.segments, strict=True):
+            if len(segment.live):
+                self.findable[first : first + len(segment.live)] &= segment.live
+        self.n_tokens = int(np.diff(self.document_offsets)[self.findable].sum())
+
+    @property
+    def n_documents(self) -> int:
+        """Number of documents, N, dead ones included."""
+        return len(self.document_offsets) - 1
+
+    def segment_of(self, document: int) -> tuple[int, int]:
+        """In which segment a document is, and its number there."""
+        segment = int(np.searchsorted(self.first_documents, document, side="right")) - 1
+        return segment, document - int(self.first_documents[segment])
+
+    def by_segment(self, documents: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """Which of some documents are in each segment: places in ``documents``, segment after segment."""
+        owners = np.searchsorted(self.first_documents, documents, side="right") - 1
+        return [np.flatnonzero(owners == segment) for segment in range(len(self.segments))]
+
+    def wanted(self, subset: Mask | None) -> Mask:
+        """(N,) the documents that may be found."""
+        return self.findable if subset is None else self.findable & subset
+
+
+class ExactCorpus(_Corpus[TokenVectors]):
+    """Segments of float16 vectors."""
+
+    def __init__(self, segments: Sequence[Segment[TokenVectors]]) -> None:
+        super().__init__(segments, [segment.tokens.offsets for segment in segments])
+
+
+class ClusteredCorpus(_Corpus[CompressedTokens]):
+    """Segments of compressed tokens, all assigned to the same centroids.
+
+    Attributes:
+        clusters: what all segments have in common: rotation, groups and centroids; its other arrays are the first's.
+        offsets: (C + 1,) where each cluster's living tokens would begin and end if all segments were one.
+    """
+
+    def __init__(self, segments: Sequence[Segment[CompressedTokens]]) -> None:
+        super().__init__(segments, [segment.tokens.document_offsets for segment in segments])
+        self.clusters = segments[0].tokens
+        self._local = threading.local()
+        if len(segments) == 1 and not len(segments[0].live):
+            self.offsets = self.clusters.offsets
+        else:
+            self.offsets = offsets_of(np.sum([_living_sizes(segment) for segment in segments], axis=0))
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of centroids, C."""
+        return self.clusters.n_clusters
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """(C,) how many living tokens each cluster has."""
+        return np.diff(self.offsets)
+
+    def slots(self) -> npt.NDArray[np.int32]:
+        """(N, 4) zeros to add up documents in, this thread's own; they must be zeros again afterwards.
+
+        A query meets few of the documents, and clearing what it met costs less than new memory for all.
+        """
+        slots: npt.NDArray[np.int32] | None = getattr(self._local, "slots", None)
+        if slots is None:
+            slots = self._local.slots = np.zeros((self.n_documents, SLOT_WORDS), dtype=np.int32)
+        return slots
+
+
+def whole(tokens: Tokens) -> list[Segment[Tokens]]:
+    """Tokens as the one segment of a corpus, all documents alive."""
+    return [Segment(tokens, EVERYONE)]
+
+
+def _living_sizes(segment: Segment[CompressedTokens]) -> npt.NDArray[np.int64]:
+    """(C,) how many tokens of living documents each cluster has."""
+    tokens = segment.tokens
+    sizes = np.diff(tokens.offsets)
+    if not len(segment.live):
+        return sizes
+    rows = tokens.positions[np.repeat(~segment.live, np.diff(tokens.document_offsets))].astype(np.int64)
+    dead = np.searchsorted(tokens.offsets, rows, side="right") - 1
+    return np.asarray(sizes - np.bincount(dead, minlength=len(sizes)))

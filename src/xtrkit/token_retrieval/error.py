@@ -1,0 +1,72 @@
+"""How far a compressed index's similarities can be from those of the vectors that it was made of.
+
+Bounds that always hold, not typical errors, which are several times smaller: a bound takes every component to be off by
+half a step and every such error to point the query's way.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xtrkit.indexing.codec import GridCodec
+from xtrkit.kernels.codes import QUERY_LIMIT
+from xtrkit.token_retrieval.corpus import ClusteredCorpus
+from xtrkit.values import FloatArray
+
+HALF_ROUNDING = 2.0**-11
+"""Relative error of a number rounded to float16, and below its smallest normal number 2^-25 absolutely."""
+
+
+def residual_error_bounds(scales: npt.NDArray[np.floating[Any]], bits: int, dim: int) -> npt.NDArray[np.float64]:
+    """How far a residual r can be from the r' that :class:`~xtrkit.indexing.codec.GridCodec` keeps: ‖r − r'‖.
+
+    Of the steps that are tried, the one that reaches the largest component m leaves no component off by more than half
+    a step, m / L with L = 2^b − 1 levels above the lowest; the step that is taken leaves no larger squared error; and
+    its scale s is rounded to float16, which moves r' by η‖r'‖. As no component of r' is above s L / 2, m is at most
+    s L / 2 + ‖r − r'‖, and together
+
+        ‖r − r'‖ ≤ √d · (s / 2) · (1 + η L) / (1 − √d / L)        where √d < L: up to 224 dimensions at 4 bits.
+
+    Args:
+        scales: (B,) s of each residual.
+        bits: b.
+        dim: d.
+
+    Returns:
+        (B,) bounds; infinite where √d ≥ L.
+    """
+    levels, root = 2**bits - 1, math.sqrt(dim)
+    if root >= levels:
+        return np.full(len(scales), np.inf)
+    wide = scales.astype(np.float64)
+    rounding = np.maximum(HALF_ROUNDING * wide, 2.0**-25)
+    return np.asarray(root * (wide + rounding * levels) / 2 / (1 - root / levels))
+
+
+def similarity_error_bounds(corpus: ClusteredCorpus, query: FloatArray) -> npt.NDArray[np.float64]:
+    """How far any similarity of a query token can be from that with the vector as it was indexed.
+
+    ‖q‖ · max ‖r − r'‖, and what rounding the rotated query to 12 bits adds, √d · max|q| / (2 · 2047) times the length
+    of the longest vector, which is taken to be 1 as encoders make it. An XTR score for which everything was opened is
+    off by no more than the mean over query tokens, or the sum where scores are sums; of two documents that rank
+    otherwise than exactly, the scores differ by no more than twice that.
+
+    Args:
+        corpus: the compressed corpus.
+        query: (n, d) token embeddings.
+
+    Returns:
+        (n,) bounds; infinite for codecs without one, such as ColBERTv2's, whose outermost buckets have no end.
+    """
+    index = corpus.clusters
+    if not isinstance(index.codec, GridCodec):
+        return np.full(len(query), np.inf)
+    largest = np.array([segment.tokens.scales.max(initial=0) for segment in corpus.segments]).max(keepdims=True)
+    of_codec = residual_error_bounds(largest, index.bits, index.dim)[0]
+    rotated = query.astype(np.float64) @ index.rotation
+    of_query = math.sqrt(index.dim) * np.abs(rotated).max(axis=1) / (2 * QUERY_LIMIT) * (1 + of_codec)
+    return np.asarray(np.linalg.norm(rotated, axis=1) * of_codec + of_query)

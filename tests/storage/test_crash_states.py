@@ -1,0 +1,79 @@
+"""Power cuts: whatever POSIX lets the disk hold, the index opens with what was acknowledged, or one commit more."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from tests.storage import toy
+from tests.storage.crash_states import OPTIONS, materialise, replayed
+from tests.storage.test_kill import LAST, clear, state_of
+from tests.storage.tracing import needs_strace
+
+pytestmark = needs_strace
+
+
+@pytest.fixture(scope="module")
+def recorded(zygote, tmp_path_factory):
+    """The system calls of a run, and the directory that it worked in."""
+    root = tmp_path_factory.mktemp("recorded")
+    outcome = zygote.run(root / "index", 0, LAST, strace=OPTIONS)
+    assert outcome.acknowledged == LAST, outcome.error
+    return outcome.log, root
+
+
+def distinct_states(recorded, extra, **ignored):
+    """Each state once, with the fewest steps that were acknowledged when it could come about."""
+    log, root = recorded
+    random, seen = np.random.default_rng(0), set()
+    for acknowledged, disk in replayed(log, root, **ignored):
+        for state in disk.states(random, extra):
+            digest = hashlib.sha256(repr(sorted(state.items())).encode()).digest() + bytes([acknowledged])
+            if digest not in seen:
+                seen.add(digest)
+                yield acknowledged, state
+
+
+def check(acknowledged, state, box, *, commit):
+    clear(box)
+    materialise(state, box)
+    found = state_of(box / "index")
+    assert acknowledged <= found <= acknowledged + 1
+    if commit and found < LAST:
+        toy.apply(box / "index", toy.STEPS[found])
+        assert state_of(box / "index") == found + 1
+
+
+def bad_states(states, box):
+    bad = total = 0
+    for acknowledged, state in states:
+        total += 1
+        try:
+            check(acknowledged, state, box, commit=False)
+        except Exception:
+            bad += 1
+    return bad, total
+
+
+def test_states_after_power_cuts(recorded, box):
+    states = list(distinct_states(recorded, extra=1))
+    assert len(states) > 500
+    for number, (acknowledged, state) in enumerate(states[:: len(states) // 250]):
+        check(acknowledged, state, box, commit=number % 10 == 0)
+
+
+@pytest.mark.slow
+def test_all_states_after_power_cuts(recorded, box):
+    number = 0
+    for acknowledged, state in distinct_states(recorded, extra=12):
+        check(acknowledged, state, box, commit=number % 4 == 0)
+        number += 1
+    print(f"{number} crash states")  # noqa: T201
+
+
+@pytest.mark.parametrize("ignored", ["ignore_files", "ignore_folders"])
+def test_without_flushing_there_would_be_bad_states(recorded, box, ignored):
+    """The controls: were flushes of files, or of directories, ignored, the test above would fail."""
+    states = list(distinct_states(recorded, extra=0, **{ignored: True}))
+    bad, total = bad_states(states[:: len(states) // 120], box)
+    assert bad > total / 10

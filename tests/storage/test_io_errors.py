@@ -1,0 +1,85 @@
+"""The operating system refuses a call: a typed error names the file, the old state stays, the next commit works."""
+
+import errno
+import os
+import resource
+
+import numpy as np
+import pytest
+
+from tests.storage.test_kill import LAST, check_recovery, clear, recorded_calls
+from tests.storage.tracing import CALLS, READS, needs_strace, spread
+from xtrkit.errors import StorageError
+from xtrkit.storage.arrays import write_arrays
+from xtrkit.storage.passages import Passage, write_passages
+
+pytestmark = needs_strace
+
+ERRORS = {
+    "ENOSPC": ("openat", "write", "pwrite64", "fsync", "ftruncate", "link", "mkdir", "rename"),
+    "EDQUOT": ("openat", "write", "pwrite64"),
+    "EIO": (*CALLS, *READS),
+    "EINTR": ("openat", "write", "pwrite64", "fsync", "flock", "read", "pread64"),
+    "EACCES": ("openat", "link", "unlink", "mkdir", "rename"),
+}
+
+
+def points_of(zygote, directory):
+    """Each error at each call that may give it."""
+    calls = recorded_calls(zygote, directory, tuple(dict.fromkeys([*CALLS, *READS])))
+    return [(error, call, n) for error, names in ERRORS.items() for call, n in calls if call in names]
+
+
+def fail_at(zygote, directory, error, call, n):
+    clear(directory.parent)
+    inject = ["-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={n}"]
+    outcome = zygote.run(directory, 0, LAST, strace=inject)
+    if outcome.status:
+        assert outcome.status == 1, outcome
+        assert outcome.error.startswith("error "), outcome
+        assert str(directory.parent) in outcome.error, outcome
+        check_recovery(directory, outcome)
+    else:
+        assert outcome.acknowledged == LAST
+        check_recovery(directory, outcome)
+
+
+def test_refused_here_and_there(zygote, box):
+    directory = box / "index"
+    points = points_of(zygote, directory)
+    for error, call, n in spread(points, 40):
+        fail_at(zygote, directory, error, call, n)
+
+
+@pytest.mark.slow
+def test_refused_everywhere(zygote, box):
+    directory = box / "index"
+    points = points_of(zygote, directory)
+    for error, call, n in points:
+        fail_at(zygote, directory, error, call, n)
+    print(f"{len(points)} refused calls")  # noqa: T201
+
+
+def _limited(size, write):
+    """What a child process, whose files may not grow beyond a size, gets when it writes."""
+    process = os.fork()
+    if not process:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        try:
+            write()
+        except StorageError as error:
+            os._exit(10 if any(word in str(error) for word in (os.strerror(errno.EFBIG), "full", "I/O")) else 11)
+        except BaseException:
+            os._exit(12)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 100, 4096, 5000, 9000, 20_000])
+def test_a_disk_that_takes_half_a_write_is_an_error_and_leaves_no_file(box, size):
+    """The limit makes the last write a short one, as a full disk does."""
+    vectors = np.zeros((100, 100), dtype=np.float16)
+    passages = [Passage(str(number), "text " * 20) for number in range(200)]
+    assert _limited(size, lambda: write_arrays(box, "a", {"vectors": vectors})) == 10
+    assert _limited(size, lambda: write_passages(box, "b", passages)) == 10
+    assert not list(box.iterdir())

@@ -1,0 +1,135 @@
+"""The passages of a segment: what was written comes back, and what was not is never shown."""
+
+import sqlite3
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xtrkit.errors import IndexDamagedError, InputError
+from xtrkit.storage.files import facts_of
+from xtrkit.storage.passages import Part, Passage, PassageFile, checked_passage, write_passages
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+values = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+fields = st.dictionaries(texts.filter(lambda name: name and '"' not in name), values | texts, min_size=1, max_size=3)
+parts = st.builds(Part, texts.filter(bool), st.integers(0, 9), st.integers(10, 99))
+passages = st.lists(
+    st.builds(Passage, texts.filter(bool), st.none() | texts, st.none() | fields, st.none() | parts),
+    min_size=1,
+    max_size=8,
+    unique_by=lambda passage: passage.id,
+)
+
+THREE = [Passage("a", "first", {"year": 2020}), Passage("b", "second", {"year": 2021}), Passage("c")]
+
+
+@pytest.fixture
+def three(tmp_path):
+    write_passages(tmp_path, "docs", THREE)
+    return tmp_path / "docs"
+
+
+@given(passages)
+def test_what_is_written_is_what_is_read(tmp_path_factory, written):
+    path = tmp_path_factory.mktemp("passages") / "docs"
+    facts = write_passages(path.parent, path.name, map(checked_passage, written))
+    assert facts == facts_of(path)
+    read = PassageFile(path, len(written))
+    assert list(read.all_passages(texts=True)) == written
+    assert [read.passage(number) for number in range(len(written))] == written
+    assert [read.number(passage.id) for passage in written] == list(range(len(written)))
+    assert read.ids(range(len(written))) == [passage.id for passage in written]
+    assert read.problems() == []
+    read.close()
+    assert [path.name for path in path.parent.iterdir()] == ["docs"], "no journal, no lock"
+
+
+def test_an_id_that_comes_twice_leaves_no_file(tmp_path):
+    with pytest.raises(InputError, match="The id 'a' comes twice"):
+        write_passages(tmp_path, "docs", [Passage("a"), Passage("a")])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("passage", "why"),
+    [
+        (Passage(1), "Ids must be strings, got 1 of type int"),
+        (Passage(""), "at least one character"),
+        (Passage("a\0b"), "no NUL"),
+        (Passage("\ud800"), "surrogate"),
+        (Passage("é" * 257), "Ids may have 512 bytes, .* has 514"),
+        (Passage("a", 3), "text of 'a' must be a string, got int"),
+        (Passage("a", "\udfff"), "surrogate"),
+        (Passage("a", None, [1]), "metadata of 'a' must be a dict, got list"),
+        (Passage("a", None, {1: 1}), "name that is a string"),
+        (Passage("a", None, {'"': 1}), "name that is a string"),
+        (Passage("a", None, {"x": [1]}), "must be a string, a number, a boolean or None, got list"),
+        (Passage("a", None, {"x": float("nan")}), "finite number, got nan"),
+        (Passage("a", None, {"x": 2**63}), "fit into 64 bits"),
+        (Passage("a", None, {"x": "\ud800"}), "surrogate"),
+    ],
+)
+def test_what_could_not_be_stored_is_told_before(passage, why):
+    with pytest.raises(InputError, match=why):
+        checked_passage(passage)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE other (x)",
+        "CREATE VIEW v AS SELECT 1",
+        "CREATE TRIGGER t AFTER INSERT ON meta BEGIN DELETE FROM meta; END",
+        "CREATE INDEX i ON texts (text)",
+        "DROP TABLE texts",
+        "ALTER TABLE texts RENAME TO words",
+        "DELETE FROM meta WHERE number = 2",
+        "DELETE FROM meta WHERE number = 0",
+        "INSERT INTO meta VALUES (9, 'x', NULL, NULL, NULL, NULL, NULL, 0)",
+    ],
+)
+def test_other_tables_than_ours_are_refused(three, statement):
+    with sqlite3.connect(three) as connection:
+        connection.execute(statement)
+    with pytest.raises(IndexDamagedError, match="docs is damaged"):
+        PassageFile(three, 3)
+
+
+@pytest.mark.parametrize(
+    ("statement", "read"),
+    [
+        ("UPDATE texts SET text = 'other' WHERE number = 0", lambda file: file.text(0)),
+        ("UPDATE texts SET text = x'ff' WHERE number = 0", lambda file: file.text(0)),
+        ("UPDATE texts SET number = 5 WHERE number = 0", lambda file: file.text(0)),
+        ("INSERT INTO texts VALUES (2, 'never written')", lambda file: file.text(2)),
+        ("UPDATE meta SET id = 'x' WHERE number = 0", lambda file: file.ids([0])),
+        ("UPDATE meta SET id = 7 WHERE number = 0", lambda file: file.ids([0])),
+        ("UPDATE meta SET fields = '{}' WHERE number = 0", lambda file: file.passage(0)),
+        ("UPDATE meta SET text_crc = NULL WHERE number = 0", lambda file: file.ids([0])),
+        ("DELETE FROM meta WHERE number = 1", lambda file: list(file.all_passages())),
+        ("DELETE FROM meta WHERE number = 1", lambda file: file.ids([1])),
+    ],
+)
+def test_a_changed_row_is_never_shown(three, statement, read):
+    with sqlite3.connect(three) as connection:
+        connection.execute(statement)
+    file = PassageFile(three, 3)
+    with pytest.raises(IndexDamagedError, match="docs is damaged"):
+        read(file)
+    assert file.problems()
+
+
+def test_a_closed_file_says_so(three):
+    file = PassageFile(three, 3)
+    file.close()
+    with pytest.raises(InputError, match="closed"):
+        file.text(0)
+
+
+def test_a_statement_that_does_not_end_is_stopped(three):
+    """A hostile file could make SQLite walk in circles; here the circle is in the condition."""
+    file = PassageFile(three, 3)
+    endless = "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n)"
+    with pytest.raises(IndexDamagedError, match="interrupted"):
+        file.matching(endless, ())

@@ -1,0 +1,253 @@
+"""The statements that tie the systems to one another; numbers are those of the list of oracles they come from.
+
+Oracles 1 to 3 are in ``test_agreement.py``, 9 and 10 in ``compressed/test_codes.py``, 16 in ``test_segments.py``.
+"""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.compressed.building import built
+from tests.conftest import clustered, one, random_corpus, unit_rows, whole
+from xtrkit.indexing.codec import GridCodec
+from xtrkit.kernels import reference_codes as twin
+from xtrkit.recipes import COLXTR, XTR
+from xtrkit.scoring import cost, xtr
+from xtrkit.scoring.estimation import Estimate, estimate_named
+from xtrkit.search import search as search_exactly
+from xtrkit.search_compressed import DEFAULT, Effort, evidence, search, search_batch
+from xtrkit.token_retrieval.centroid import choose_clusters, decompressed, open_clusters, quantised
+from xtrkit.token_retrieval.error import residual_error_bounds, similarity_error_bounds
+from xtrkit.token_retrieval.exact import retrieve_tokens
+from xtrkit.values import TokenVectors, offsets_of
+
+RANDOM = np.random.default_rng(4)
+LENGTHS = RANDOM.integers(1, 9, 50)
+ROWS = unit_rows(RANDOM, LENGTHS.sum(), 16)
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@pytest.fixture(scope="module", params=[2, 4, 8])
+def corpus(request, tmp_path_factory):
+    return clustered(built(tmp_path_factory.mktemp("compressed") / "index", ROWS, LENGTHS, request.param))
+
+
+def reconstructed_sums(corpus, query):
+    """(N,) exhaustive sum of maxima over what the index knows of every vector, not normalised."""
+    return np.array([(query @ decompressed(corpus, d).T).max(axis=1).sum() for d in range(corpus.n_documents)])
+
+
+def ranked_as(documents, scores, expected, tolerance):
+    """Documents in order of ``expected`` but for differences within the tolerance."""
+    np.testing.assert_allclose(scores, expected[documents], atol=tolerance)
+    np.testing.assert_allclose(scores, np.sort(expected)[::-1][: len(scores)], atol=tolerance)
+
+
+@given(SEEDS)
+def test_oracle_4_colbert_with_everything_opened_is_exhaustive_over_reconstructions(corpus, seed):
+    query = unit_rows(np.random.default_rng(seed), 4, 16)
+    effort = Effort(nprobe=corpus.n_clusters, candidates=corpus.n_documents)
+    documents, scores = search(corpus, query, 20, "maxsim", effort)
+    ranked_as(documents, scores, reconstructed_sums(corpus, query), 5e-3)
+
+
+@pytest.mark.parametrize("imputation", ["t1", "t50", "t100000", "min", "centroid"])
+@given(seed=SEEDS)
+def test_oracle_5_warp_with_everything_opened_is_exhaustive_whatever_t_prime(corpus, imputation, seed):
+    query = unit_rows(np.random.default_rng(seed), 4, 16)
+    effort = Effort(
+        nprobe=corpus.n_clusters, k_prime=corpus.n_tokens, imputation=estimate_named(imputation), reduction="sum"
+    )
+    documents, scores = search(corpus, query, 20, "xtr", effort)
+    ranked_as(documents, scores, reconstructed_sums(corpus, query), 5e-3)
+
+
+@given(SEEDS)
+def test_oracle_6_colxtr_with_everything_opened_and_retrieved_is_warp(corpus, seed):
+    query = unit_rows(np.random.default_rng(seed), 4, 16)
+    effort = Effort(corpus.n_clusters, corpus.n_tokens, Estimate("retrieved"), reduction="sum", shared=True)
+    documents, scores = search(corpus, query, 20, "xtr", effort)
+    warp = replace(effort, shared=False, imputation=Estimate("cumulated", 50))
+    expected, of_expected = search(corpus, query, 20, "xtr", warp)
+    assert documents.tolist() == expected.tolist()
+    np.testing.assert_allclose(scores, of_expected, rtol=1e-6)
+
+
+def test_oracle_6_with_more_bits_colxtr_approaches_the_exact_engine(tmp_path):
+    query, exact = unit_rows(RANDOM, 4, 16), whole(TokenVectors(ROWS.astype(np.float16), offsets_of(LENGTHS)))
+    (expected,) = search_exactly(exact, one(query), 50, COLXTR.but(k_prime=LENGTHS.sum()))
+    by_number, errors = dict(zip(expected.documents.tolist(), expected.scores.tolist(), strict=True)), []
+    for bits in (1, 2, 4, 8):
+        corpus = clustered(built(tmp_path / str(bits), ROWS, LENGTHS, bits))
+        effort = Effort(corpus.n_clusters, corpus.n_tokens, Estimate("retrieved"), reduction="sum", shared=True)
+        documents, scores = search(corpus, query, 50, "xtr", effort)
+        errors.append(max(abs(by_number[d] - s) for d, s in zip(documents.tolist(), scores, strict=True)))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.02
+
+
+@given(SEEDS, st.integers(1, 6), st.integers(1, 60))
+def test_colxtr_equals_its_twin(corpus, seed, ncells, k_prime):
+    """Section by section: union of cells, all their tokens for every query token, top k', the last one imputed."""
+    query = unit_rows(np.random.default_rng(seed), 3, 16)
+    effort = Effort(ncells, k_prime, Estimate("retrieved"), reduction="sum", shared=True)
+    index, quantised_query = corpus.clusters, quantised(query, corpus.clusters)
+    chosen = choose_clusters(corpus, quantised_query, ncells)
+    union = {int(c) for row, count in zip(chosen.clusters, chosen.counts, strict=True) for c in row[:count]}
+    rows = [row for c in sorted(union) for row in range(index.offsets[c], index.offsets[c + 1])]
+    centroids = index.centroid_vectors * index.centroid_scales[:, np.newaxis].astype(np.float64)
+    vectors = centroids.repeat(np.diff(index.offsets), axis=0) + twin.decode(index.codes, index.scales, index.bits)
+    rounded = quantised_query.tokens * quantised_query.scales[:, np.newaxis].astype(np.float64)
+    similarities = rounded @ vectors[rows].T
+    kth = np.sort(similarities, axis=1)[:, ::-1][:, min(k_prime, len(rows)) - 1]
+    expected = {}
+    for document in np.unique(index.documents[rows]):
+        of = similarities[:, index.documents[rows] == document]
+        if (of >= kth[:, np.newaxis] - 1e-6).any():
+            expected[int(document)] = np.maximum(of.max(axis=1), kth).sum()
+    documents, scores = search(corpus, query, 1, "xtr", effort)
+    assert scores[0] == pytest.approx(max(expected.values()), abs=1e-4)
+    assert expected[int(documents[0])] == pytest.approx(scores[0], abs=1e-4)
+
+
+@given(SEEDS, st.integers(1, 60))
+def test_colxtr_reranked_over_the_whole_corpus_is_exhaustive(corpus, seed, k):
+    query = unit_rows(np.random.default_rng(seed), 3, 16)
+    effort = Effort(nprobe=1, imputation=Estimate("retrieved"), reduction="sum", shared=True, rerank=50)
+    every = replace(effort, nprobe=corpus.n_clusters, k_prime=corpus.n_tokens)
+    sums = reconstructed_sums(corpus, query)
+    documents, scores = search(corpus, query, k, "xtr", every)
+    ranked_as(documents, scores, sums, 5e-3)
+    documents, scores = search(corpus, query, k, "xtr", effort)
+    np.testing.assert_allclose(scores, sums[documents], atol=5e-3)
+
+
+def test_rerank_of_the_exact_engine_is_maxsim_of_the_best():
+    exact, query = whole(TokenVectors(ROWS.astype(np.float16), offsets_of(LENGTHS))), unit_rows(RANDOM, 4, 16)
+    (candidates,) = search_exactly(exact, one(query), 12, XTR.but(k_prime=20))
+    (found,) = search_exactly(exact, one(query), 5, XTR.but(k_prime=20, rerank=12))
+    assert set(found.documents) <= set(candidates.documents)
+    sums = {d: (query @ ROWS[a:b].T).max(axis=1).mean() for d, (a, b) in enumerate(pairwise(offsets_of(LENGTHS)))}
+    np.testing.assert_allclose(
+        found.scores, sorted((sums[d] for d in candidates.documents), reverse=True)[:5], atol=2e-3
+    )
+
+
+def test_oracle_11_postings_are_sorted_by_centroid_then_document(corpus):
+    index = corpus.clusters
+    assert np.diff(index.offsets).sum() == index.n_tokens == LENGTHS.sum()
+    for first, last in pairwise(index.offsets):
+        assert (np.diff(index.documents[first:last]) >= 0).all()
+    # Expanded again: each token stands where its document says, with the codes that its own vector gets.
+    rows = index.positions.astype(np.int64)
+    cluster = np.searchsorted(index.offsets, rows, side="right") - 1
+    centroids = index.centroid_vectors[cluster] * index.centroid_scales[cluster, np.newaxis]
+    residuals = (ROWS.astype(np.float16).astype(np.float32) @ index.rotation - centroids).astype(np.float32)
+    codes, scales = index.codec.encode(residuals, np.zeros_like(residuals))
+    np.testing.assert_array_equal(index.codes[rows], codes)
+    np.testing.assert_array_equal(index.scales[rows], scales)
+    np.testing.assert_array_equal(index.documents[rows], np.repeat(np.arange(len(LENGTHS)), LENGTHS))
+
+
+@given(SEEDS)
+def test_oracle_12_the_order_of_clusters_changes_nothing(corpus, seed):
+    """Opened in another order, the same tokens give every document the same score, to the last bit."""
+    random = np.random.default_rng(seed)
+    query = quantised(unit_rows(random, 4, 16), corpus.clusters)
+    chosen = choose_clusters(corpus, query, 5)
+    order = np.array([random.permutation(chosen.clusters.shape[1]) for _ in chosen.counts])
+    shuffled = replace(
+        chosen,
+        clusters=np.take_along_axis(chosen.clusters, order, axis=1),
+        scores=np.take_along_axis(chosen.scores, order, axis=1),
+    )
+    by_document = []
+    for clusters in (chosen, shuffled):
+        probes = open_clusters(corpus, query, clusters)
+        best = np.full((corpus.n_documents, 4), -np.inf)
+        for i in range(4):
+            of = slice(probes.starts[i], probes.starts[i + 1])
+            np.maximum.at(best[:, i], probes.documents[of], probes.scores[of])
+        by_document.append(best)
+    np.testing.assert_array_equal(*by_document)
+
+
+@pytest.mark.parametrize("scoring", ["xtr", "maxsim"])
+def test_oracle_12_the_number_of_threads_changes_nothing_and_ties_go_to_the_lower_number(tmp_path, scoring):
+    twice = np.concatenate([ROWS, ROWS])  # every document a second time: nothing but ties
+    corpus = clustered(built(tmp_path / "index", twice, np.concatenate([LENGTHS, LENGTHS])))
+    queries = [unit_rows(RANDOM, 4, 16) for _ in range(6)]
+    effort = replace(DEFAULT, nprobe=4, candidates=100)
+    alone = search_batch(corpus, queries, 40, scoring, effort)
+    for documents, scores, _ in alone:
+        assert sorted(zip(-scores, documents, strict=True)) == list(zip(-scores, documents, strict=True))
+        assert len(np.unique(scores)) < len(scores)
+    for threads in (2, 3, 7):
+        for (found, scores, _), (expected, of_expected, _) in zip(
+            search_batch(corpus, queries, 40, scoring, effort, threads=threads), alone, strict=True
+        ):
+            assert found.tolist() == expected.tolist()
+            assert scores.tolist() == of_expected.tolist()
+
+
+def test_oracle_18_the_papers_table_1():
+    assert cost.colbert_flops(16, 100, 55, 128) == 361_881_600
+    assert cost.xtr_flops(16, 100, 2.5) == 89_600
+    assert cost.colbert_flops(16, 100, 55, 128) / cost.xtr_flops(16, 100, 2.5) > 4000
+    assert cost.gathered_bytes(16, 1000, 55, 128) == 450_560_000
+
+
+@given(SEEDS, st.integers(1, 40))
+def test_oracle_18_a_real_search_stays_within_the_closed_forms(seed, k_prime):
+    """Operations counted in what token retrieval gave: equal to the forms where no candidate is found twice."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(1, 7, 30)
+    corpus, n = random_corpus(random, lengths), 4
+    (hits,) = retrieve_tokens(whole(corpus), one(unit_rows(random, n, 8)), k_prime)
+    candidates = xtr.candidates_of(hits, len(lengths)).documents
+    tokens, retrieved = lengths[candidates].mean(), len(hits.rows) / len(candidates)
+    compared, added = len(hits.rows), n * len(candidates)
+    multiplied = sum(2 * n * m * 8 + n * m + n for m in lengths[candidates])
+    share = len(candidates) / (n * k_prime)
+    assert share <= 1
+    assert compared + added <= cost.xtr_flops(n, k_prime, retrieved) * share * (1 + 1e-12)
+    assert multiplied == pytest.approx(cost.colbert_flops(n, k_prime, tokens, 8) * share)
+    assert len(hits.rows) <= n * k_prime
+
+
+@given(SEEDS, st.integers(1, 32).map(lambda eighths: 8 * eighths), st.sampled_from([4, 8]), st.floats(1e-4, 10))
+def test_no_residual_is_farther_than_the_codecs_bound(seed, dim, bits, size):
+    random = np.random.default_rng(seed)
+    residuals = (size * random.standard_t(2, size=(20, dim))).astype(np.float32)  # some components far out
+    nothing = np.zeros_like(residuals)
+    codes, scales = GridCodec(bits).encode(residuals, nothing)
+    errors = np.linalg.norm(residuals - GridCodec(bits).decode(codes, scales, nothing), axis=1)
+    assert (errors <= residual_error_bounds(scales, bits, dim) * (1 + 1e-5)).all()
+
+
+def test_where_there_is_no_bound_it_is_infinite():
+    assert residual_error_bounds(np.float16([1]), 2, 128).tolist() == [np.inf]
+    assert 0 < residual_error_bounds(np.float16([1e-3]), 8, 128)[0] < 0.007
+
+
+@settings(max_examples=30)
+@given(SEEDS, st.integers(1, 6), st.sampled_from(["xtr", "maxsim"]))
+def test_with_everything_opened_scores_are_within_the_stated_bound_of_the_exact_engines(corpus, seed, n, scoring):
+    if corpus.clusters.bits < 4:
+        return
+    query = unit_rows(np.random.default_rng(seed), n, 16)
+    effort = Effort(corpus.n_clusters, corpus.n_tokens, candidates=corpus.n_documents, reduction="mean")
+    documents, scores = search(corpus, query, 50, scoring, effort)
+    halves = ROWS.astype(np.float16).astype(np.float64)
+    exact = np.array([(query @ halves[a:b].T).max(axis=1).mean() for a, b in pairwise(offsets_of(LENGTHS))])
+    bound = similarity_error_bounds(corpus, query).mean()
+    bound += 2e-3 if scoring == "maxsim" else 1e-6  # decompressed vectors are rounded to 12 bits
+    assert np.abs(scores - exact[documents]).max() <= bound
+    assert np.abs(scores - np.sort(exact)[::-1]).max() <= bound
+    hits, _ = evidence(corpus, query, effort)
+    similarities = (np.repeat(query, np.diff(hits.offsets), axis=0) * halves[hits.rows]).sum(axis=1)
+    assert np.abs(hits.scores - similarities).max() <= similarity_error_bounds(corpus, query).max() + 1e-6
