@@ -99,7 +99,7 @@ def run(way, arguments):
             peak = max(peak, resident())
             time.sleep(0.01)
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     seconds, value = [], 0.0
     for _ in range(arguments.steps):

@@ -41,8 +41,9 @@ def load_base(name: str, recipe: TrainingRecipe, device: str | None = None) -> t
 
     Args:
         name: "all-MiniLM-L6-v2" (or "default"), a directory or a hub name: of a late-interaction checkpoint in one of
-            xtrkit's layouts, whose treatment of texts and projection stay; or of a plain encoder (BERT, T5, a single-vector model of
-            sentence-transformers), which gets a projection and what the recipe says of markers, casing and lengths.
+            xtrkit's layouts, whose treatment of texts and projection stay; or of a plain encoder (BERT, T5, a
+            single-vector model of sentence-transformers), which gets a projection and what the recipe says of markers,
+            casing and lengths.
         recipe: as above; its seed decides a random projection.
         device: "cpu", "cuda", …; by default what torch finds.
 
