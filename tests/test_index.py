@@ -198,9 +198,11 @@ def test_a_closed_index_says_so(index):
 
 def test_vectors_that_are_no_numbers_any_more_are_damage(path):
     Index.create(path, [DOCUMENTS]).close()
-    halves = np.memmap(path / "vectors.f16", dtype=np.float16, mode="r+")
-    halves[:8] = np.nan
-    halves.flush()
+    file = file_of(path, "vectors")
+    content = file.read_bytes()
+    last_vector = slice(len(content) - 32 - 16, len(content) - 32)  # 32 bytes of padding come after it
+    assert content[last_vector] == DOCUMENTS[-1][-1].astype(np.float16).tobytes()
+    file.write_bytes(content[: last_vector.start] + np.full(8, np.nan, dtype=np.float16).tobytes() + bytes(32))
     with pytest.raises(IndexFormatError, match="are no numbers: it is damaged"):
         Index.open(path).search(DOCUMENTS[0], k_prime=100)
 
@@ -266,27 +268,38 @@ def test_nothing_and_what_is_no_index(tmp_path):
         Index.open(tmp_path / "file")
 
 
+def file_of(path, kind):
+    """The file of the index's only segment, or its manifest."""
+    (found,) = path.glob({"vectors": "s*.vectors.safetensors", "passages": "s*.sqlite", "manifest": "manifest-*"}[kind])
+    return found
+
+
 def change_manifest(path, **changes):
-    manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+    """Rewrite the manifest with a checksum that fits."""
+    file = file_of(path, "manifest")
+    record = json.loads(file.read_text().splitlines()[0])
+    record["properties"] |= changes.pop("properties", {})
+    line = json.dumps({**record, **changes}, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
+    digest = hashlib.sha256(line.encode()).hexdigest()
+    file.write_text(line + json.dumps({"sha256": digest}, separators=(",", ":")) + "\n")
 
 
-def truncate(name):
+def truncate(kind):
     def damage(path):
-        data = (path / name).read_bytes()
-        (path / name).write_bytes(data[: len(data) // 2])
+        file = file_of(path, kind)
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
     return damage
 
 
-def remove(name):
-    return lambda path: (path / name).unlink()
+def remove(kind):
+    return lambda path: file_of(path, kind).unlink()
 
 
-def overwrite(name):
+def overwrite(kind):
     def damage(path):
-        size = (path / name).stat().st_size
-        (path / name).write_bytes(b"\xff" * size)
+        file = file_of(path, kind)
+        file.write_bytes(b"\xff" * file.stat().st_size)
 
     return damage
 
@@ -294,22 +307,25 @@ def overwrite(name):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (truncate("vectors.f16"), r"vectors.f16 is damaged \(it has 112 bytes instead of 224\)"),
-        (truncate("lengths.i32"), r"lengths.i32 is damaged"),
-        (truncate("passages.sqlite"), r"passages.sqlite is damaged"),
-        (truncate("manifest.json"), r"manifest.json is damaged"),
-        (remove("vectors.f16"), r"vectors.f16 is damaged \(it is missing\)"),
-        (remove("passages.sqlite"), r"passages.sqlite is damaged \(it is missing\)"),
-        (overwrite("lengths.i32"), r"lengths.i32 is damaged"),
-        (overwrite("passages.sqlite"), r"passages.sqlite is damaged"),
-        (overwrite("manifest.json"), r"manifest.json is damaged"),
-        (lambda path: change_manifest(path, dim=4), r"its counts do not fit its files"),
-        (lambda path: change_manifest(path, bits=4), r"manifest.json is damaged \(it lacks compressed.json\)"),
-        (lambda path: change_manifest(path, documents="many"), r"manifest.json is damaged"),
-        (lambda path: change_manifest(path, files={}), r"manifest.json is damaged"),
-        (lambda path: change_manifest(path, encoder={"name": "x"}), r"manifest.json is damaged"),
+        (truncate("vectors"), r"vectors.safetensors is damaged \(it has \d+ bytes instead of \d+\)"),
+        (truncate("passages"), r"docs.sqlite is damaged \(it has"),
+        (truncate("manifest"), r"manifest-000000000001.json is damaged"),
+        (remove("vectors"), r"vectors.safetensors is damaged \(it is missing\)"),
+        (remove("passages"), r"docs.sqlite is damaged \(it is missing\)"),
+        (overwrite("vectors"), r"vectors.safetensors is damaged"),
+        (overwrite("passages"), r"docs.sqlite is damaged"),
+        (overwrite("manifest"), r"manifest-000000000001.json is damaged"),
+        (lambda path: change_manifest(path, properties={"dim": 4}), r"vectors.safetensors is damaged \(its arrays are"),
+        (lambda path: change_manifest(path, properties={"dim": "8"}), r"'8' dimensions are impossible"),
+        (lambda path: change_manifest(path, properties={"bits": 4}), r"only a compressed index has a codec"),
+        (lambda path: change_manifest(path, properties={"bits": 3}), r"3 bits are impossible"),
+        (lambda path: change_manifest(path, properties={"more": 4}), r"unexpected keyword argument 'more'"),
+        (lambda path: change_manifest(path, properties={"encoder": {"name": "x"}}), r"manifest-.* is damaged"),
+        (lambda path: change_manifest(path, properties={"encoder": 3}), r"manifest-.* is damaged"),
+        (lambda path: change_manifest(path, segments=[]), r"it has no segments"),
         (lambda path: change_manifest(path, format="other"), r"does not say that this is a xtrkit-index"),
-        (lambda path: change_manifest(path, version=99), r"has format version 99, this xtrkit reads version 1"),
+        (lambda path: change_manifest(path, version=99), r"has format version 99, this xtrkit reads version 2"),
+        (lambda path: change_manifest(path, features=["x"]), r"needs the feature 'x', which this xtrkit does not know"),
     ],
 )
 def test_damage_is_told_with_the_file(index, path, damage, message):

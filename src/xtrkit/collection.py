@@ -14,7 +14,7 @@ refused is what can't be read for certain: bytes that are not UTF-8, lines that 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,10 +26,11 @@ FORMATS = "a BEIR folder (with corpus.jsonl), a .jsonl or .tsv file, or a folder
 
 
 class Passage(NamedTuple):
-    """One passage: the caller's id, and the text that is encoded, shown and stored."""
+    """One passage: the caller's id, the text that is encoded, shown and stored, and metadata to filter by."""
 
     id: str
     text: str
+    metadata: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,31 @@ def storable(text: str, path: Path, number: int) -> str:
 
 def _read_jsonl(path: Path) -> Iterator[Passage]:
     for number, record in read_json_objects(path):
-        yield Passage(*id_and_text(path, number, record))
+        yield Passage(*id_and_text(path, number, record), _metadata(path, number, record))
+
+
+def _metadata(path: Path, number: int, record: dict[str, Any]) -> dict[str, Any] | None:
+    """The object "metadata" of a record, as BEIR writes it.
+
+    Raises:
+        CollectionError: it is no object of texts, numbers, booleans and nulls.
+    """
+    metadata = record.get("metadata")
+    if metadata is None:
+        return None
+    if not isinstance(metadata, dict):
+        raise CollectionError(
+            f'{path}, line {number}: "metadata" must be a JSON object, got {type(metadata).__name__}.'
+        )
+    for name, value in metadata.items():
+        if isinstance(value, list | dict):
+            raise CollectionError(
+                f"{path}, line {number}: the metadata field {name!r} must be a text, a number, a boolean or null."
+            )
+        storable(name, path, number)
+        if isinstance(value, str):
+            storable(value, path, number)
+    return metadata or None
 
 
 def _read_tsv(path: Path) -> Iterator[Passage]:

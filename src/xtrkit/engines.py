@@ -75,9 +75,7 @@ class Engine(Protocol):
 
 def engine_of(store: Store) -> Engine:
     """The engine that reads what the store holds."""
-    if isinstance(store.tokens, TokenVectors):
-        return ExactEngine([Segment(store.tokens)])
-    return CompressedEngine([Segment(store.tokens)])
+    return ExactEngine(store.corpus()) if store.quantiser is None else CompressedEngine(store.corpus())
 
 
 class ExactEngine:

@@ -10,6 +10,7 @@
     ├── IndexFormatError    a directory isn't an index, or is damaged, or is of a newer format
     │   └── IndexDamagedError a file of an index isn't what was written
     ├── IndexExistsError    the place where an index should go is taken
+    ├── TrainingError       a training can't go on, or its output directory is in use
     ├── IndexLockedError    another process is at work on an index
     ├── StorageError        the operating system could not write or read a file of an index
     └── MissingExtraError   an optional dependency isn't installed (also an ImportError)
@@ -49,6 +50,10 @@ class IndexDamagedError(IndexFormatError):
 
 class IndexExistsError(XtrkitError):
     """The place where an index should be written is taken."""
+
+
+class TrainingError(XtrkitError):
+    """A training can't go on, or can't begin where it should write."""
 
 
 class IndexLockedError(XtrkitError):

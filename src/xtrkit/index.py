@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.engines import Evidence, engine_of
+from xtrkit.engines import Engine, Evidence, engine_of
 from xtrkit.errors import InputError
+from xtrkit.indexing.creating import write_store
 from xtrkit.indexing.documents import Batches
+from xtrkit.indexing.importing import write_stanford
+from xtrkit.indexing.merging import LivingRows, Source
 from xtrkit.indexing.stanford import StanfordIndex
-from xtrkit.indexing.store import EXACT_BITS, Store, write_stanford, write_store
+from xtrkit.indexing.store import EXACT_BITS, Store
+from xtrkit.indexing.writer import IndexWriter, WriteSummary, compact
 from xtrkit.progress import Advance, Reporter
 from xtrkit.recipes import XTR, Recipe, check_k, check_threads
 from xtrkit.search import Found
+from xtrkit.storage.passages import Fields, Passage
 from xtrkit.values import EncoderIdentity, FloatArray, IntArray, Mask, Ragged, Ranking
 
 QUERIES_AT_A_TIME = 64
 Subset = Iterable[str] | Mask | IntArray
 """Some documents: their ids, an (N,) array that marks them, or an array of their numbers."""
+
+Where = Mapping[str, Any]
+"""A condition on metadata."""
 
 LARGEST = float(np.finfo(np.float16).max)
 """The largest number that documents may have, and so queries."""
@@ -35,8 +44,7 @@ class Index:
     """
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._engine = engine_of(store)
+        self._view = (store, engine_of(store))
 
     @classmethod
     def create(
@@ -46,6 +54,7 @@ class Index:
         *,
         ids: Iterable[str] | None = None,
         texts: Iterable[str] | None = None,
+        metadata: Iterable[Fields | None] | None = None,
         encoder: EncoderIdentity | None = None,
         nbits: int = EXACT_BITS,
         codec: str = "grid",
@@ -65,6 +74,7 @@ class Index:
                 left of a build that was stopped.
             ids: the documents' ids, unique strings; "0", "1", … where they are left out.
             texts: the documents' texts, to be shown with results.
+            metadata: the documents' metadata: names to texts, numbers, booleans or None, to filter by.
             encoder: which encoder made the vectors; a :class:`xtrkit.Retriever` checks it.
             nbits: 16 keeps the vectors as float16 and searches exactly; 1, 2, 4 or 8 compress them to so many bits a
                 dimension, in clusters of which a search opens some.
@@ -84,6 +94,7 @@ class Index:
             batches,
             ids=ids,
             texts=texts,
+            metadata=metadata,
             encoder=encoder,
             nbits=nbits,
             codec=codec,
@@ -99,7 +110,7 @@ class Index:
         path: str | Path,
         source: str | Path,
         *,
-        passages: Iterable[tuple[str, str | None]] | None = None,
+        passages: Iterable[tuple[str, str | None] | tuple[str, str | None, Fields | None]] | None = None,
         overwrite: bool = False,
         progress: bool = False,
     ) -> Index:
@@ -110,8 +121,8 @@ class Index:
         Args:
             path: directory to make.
             source: directory of the other index, with ``metadata.json`` in it.
-            passages: id and text of each passage, in the order of the other index, ids unique; "0", "1", … and no
-                texts where they are left out.
+            passages: id, text and, where there is some, metadata of each passage, in the order of the other index, ids
+                unique; "0", "1", … and no texts where they are left out.
             overwrite: replace an index that is there already, once the new one is complete.
             progress: show on standard error how it goes on.
 
@@ -126,13 +137,54 @@ class Index:
         return cls.open(target)
 
     @classmethod
-    def open(cls, path: str | Path) -> Index:
-        """Map an index that is on disk.
+    def open(cls, path: str | Path, *, generation: int | None = None) -> Index:
+        """Map an index that is on disk. It stays as it is, whatever writers do, until :meth:`refresh` is called.
+
+        Args:
+            path: its directory.
+            generation: which of its generations; the newest where this is left out.
 
         Raises:
             IndexFormatError: there is none, it is damaged, or a newer xtrkit wrote it.
+            InputError: there is no such generation (any more).
+            StorageError: it can't be read.
         """
-        return cls(Store.open(Path(path)))
+        return cls(Store.open(Path(path), generation))
+
+    def refresh(self) -> bool:
+        """Move to the newest generation; return whether there was a newer one. Searches at work end with the old one.
+
+        Raises:
+            IndexFormatError: it is damaged; this index stays at its generation then.
+            StorageError: it can't be read.
+        """
+        store = Store.open(self.path, before=self._store)
+        if store.generation <= self.generation:
+            store.pin.close()
+            return False
+        self._view = (store, engine_of(store))
+        return True
+
+    def snapshot(self) -> Index:
+        """This index at its present generation: a later :meth:`refresh` of this one does not move it."""
+        return copy.copy(self)
+
+    def writer(self, *, progress: bool = False) -> IndexWriter:
+        """Change the index: ``with index.writer() as w: w.add(ids, embeddings)`` makes one generation of all changes.
+
+        Call :meth:`refresh` to see them in this object.
+
+        Args:
+            progress: show on standard error how each phase goes on.
+
+        Raises:
+            IndexLockedError: another writer is at work.
+        """
+        return IndexWriter(self.path, Reporter(progress))
+
+    def compact(self, *, retrain: bool | None = None, progress: bool = False) -> WriteSummary:
+        """Make one segment of all, without what was deleted; :func:`xtrkit.indexing.writer.compact` tells more."""
+        return compact(self.path, retrain=retrain, reporter=Reporter(progress))
 
     def __enter__(self) -> Index:
         return self
@@ -142,11 +194,29 @@ class Index:
 
     def close(self) -> None:
         """Close the files."""
-        self._store.passages.close()
+        self._store.close()
+
+    @property
+    def _store(self) -> Store:
+        return self._view[0]
+
+    @property
+    def _engine(self) -> Engine:
+        return self._view[1]
 
     def __len__(self) -> int:
-        """Number of documents, N."""
-        return len(self.document_offsets) - 1
+        """Number of living documents."""
+        return len(self._store.passages)
+
+    @property
+    def generation(self) -> int:
+        """Which generation of the index this is: every commit makes one."""
+        return self._store.generation
+
+    @property
+    def n_segments(self) -> int:
+        """Number of segments."""
+        return len(self._store.segments)
 
     @property
     def n_tokens(self) -> int:
@@ -176,7 +246,7 @@ class Index:
     @property
     def encoder(self) -> EncoderIdentity | None:
         """Which encoder made the vectors; None where the caller brought them."""
-        return self._store.encoder
+        return self._store.properties.encoder
 
     @property
     def size(self) -> int:
@@ -184,12 +254,16 @@ class Index:
         return self._store.size
 
     def ids(self) -> Iterator[str]:
-        """Every document's id, in the order of indexing."""
+        """Every living document's id, in order of number."""
         return self._store.passages.all_ids()
 
     def passage(self, number: int) -> tuple[str, str | None]:
         """Id and text of the document with a number, 0 … N - 1."""
-        return self._store.passages.ids([number])[0], self._store.passages.text(number)
+        return self.stored(number)[:2]
+
+    def stored(self, number: int) -> Passage:
+        """All that is stored of the document with a number: id, text, metadata, and what it is part of."""
+        return self._store.passages.passage(number)
 
     def number(self, identifier: str) -> int:
         """The number of the document with an id.
@@ -203,6 +277,15 @@ class Index:
         """The (m, d) token vectors of the document with a number; decompressed where they are compressed."""
         return self._engine.vectors(number)
 
+    def living_rows(self) -> LivingRows:
+        """The token vectors of all living documents, to be read block after block; decompressed where need be."""
+        live = [
+            segment.live if len(segment.live) else np.ones(segment.facts.documents, bool)
+            for segment in self._store.segments
+        ]
+        sources = [Source(segment, mask) for segment, mask in zip(self._store.segments, live, strict=True)]
+        return LivingRows(sources, self.dim)
+
     def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
         """(n,) how far the similarities of each query token can be from those with the vectors that were indexed.
 
@@ -215,7 +298,14 @@ class Index:
         return self._engine.evidence(query, found, recipe)
 
     def search(
-        self, query: FloatArray, k: int = 10, *, subset: Subset | None = None, recipe: Recipe = XTR, **choices: Any
+        self,
+        query: FloatArray,
+        k: int = 10,
+        *,
+        subset: Subset | None = None,
+        where: Where | None = None,
+        recipe: Recipe = XTR,
+        **choices: Any,
     ) -> Ranking:
         """The k best documents of one query.
 
@@ -225,15 +315,18 @@ class Index:
             subset: which documents may be found: their ids, an (N,) boolean array that marks them, or an array of
                 their numbers. It is a filter: scores are those that the documents have without it, and documents that
                 the query would not have reached come after those that it would.
+            where: a condition on the documents' metadata, such as ``{"year": {"$gte": 2020}, "lang": "en"}``
+                (:mod:`xtrkit.indexing.filters`); a filter like ``subset``, and both hold where both are given.
             recipe: how to score.
             **choices: fields of :class:`~xtrkit.recipes.Recipe` that shall differ from ``recipe``: ``scoring``,
                 ``k_prime``, ``imputation``, ``reduction``, ``nprobe``, ``candidates``.
 
         Raises:
             InputError: the query has no tokens, another dimension than the index or numbers that are not finite, k
-                is not a positive whole number, a choice is unknown, or the subset names what isn't there.
+                is not a positive whole number, a choice is unknown, the subset names what isn't there, or ``where`` is
+                no condition.
         """
-        return self.search_batch([query], k, subset=subset, recipe=recipe, **choices)[0]
+        return self.search_batch([query], k, subset=subset, where=where, recipe=recipe, **choices)[0]
 
     def search_batch(
         self,
@@ -241,6 +334,7 @@ class Index:
         k: int = 10,
         *,
         subset: Subset | None = None,
+        where: Where | None = None,
         recipe: Recipe = XTR,
         threads: int | None = None,
         advance: Advance = lambda amount: None,
@@ -252,6 +346,7 @@ class Index:
             queries: the queries' (n, d) token embeddings.
             k: as in :meth:`search`.
             subset: as in :meth:`search`.
+            where: as in :meth:`search`.
             recipe: as in :meth:`search`.
             threads: how many queries a compressed index answers at a time, 1 unless said otherwise; how many pieces
                 of an exact one are looked at at a time, as many as there are cores. The results are the same for every
@@ -262,9 +357,11 @@ class Index:
         Raises:
             InputError: as in :meth:`search`.
         """
-        rankings = []
-        for found in self.find(queries, k, subset=subset, recipe=recipe, threads=threads, advance=advance, **choices):
-            ids = self._store.passages.ids(found.documents.tolist())
+        rankings, index = [], self.snapshot()
+        for found in index.find(
+            queries, k, subset=subset, where=where, recipe=recipe, threads=threads, advance=advance, **choices
+        ):
+            ids = index._store.passages.ids(found.documents.tolist())
             rankings.append(Ranking(found.documents, found.scores, ids, found.k_prime, found.seconds))
         return rankings
 
@@ -274,6 +371,7 @@ class Index:
         k: int = 10,
         *,
         subset: Subset | None = None,
+        where: Where | None = None,
         recipe: Recipe = XTR,
         threads: int | None = None,
         advance: Advance = lambda amount: None,
@@ -284,8 +382,12 @@ class Index:
         check_threads(threads)
         recipe = recipe.but(**choices)
         checked = [self._checked_query(query) for query in queries]
-        mask = None if subset is None else self._mask(subset)
-        return self._find(checked, k, recipe, mask, threads, advance)
+        index = self.snapshot()
+        mask = None if subset is None else index._mask(subset)
+        if where is not None:
+            matching = index._store.passages.matching(where)
+            mask = matching if mask is None else mask & matching
+        return index._find(checked, k, recipe, mask, threads, advance)
 
     def _find(
         self,

@@ -16,9 +16,10 @@ from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.load import load_encoder
 from xtrkit.errors import InputError, ModelError
 from xtrkit.explain import Match, matches_from_hits, matches_from_vectors
-from xtrkit.index import Index, Subset
+from xtrkit.index import Index, Subset, Where
+from xtrkit.indexing.creating import check_free
 from xtrkit.indexing.estimate import estimated, told
-from xtrkit.indexing.store import EXACT_BITS, check_free
+from xtrkit.indexing.store import EXACT_BITS
 from xtrkit.progress import Reporter, progress_bar
 from xtrkit.recipes import XTR, Recipe, check_k
 from xtrkit.reranking.base import DEPTH, Reranker, check_depth, rerank
@@ -123,6 +124,7 @@ class Retriever:
         k: int = 10,
         *,
         subset: Subset | None = None,
+        where: Where | None = None,
         recipe: Recipe = XTR,
         explain: bool = False,
         threads: int | None = None,
@@ -136,6 +138,7 @@ class Retriever:
             query: any text but an empty one.
             k: how many passages; fewer come back only where the index, or the subset, has fewer.
             subset: which passages may be found, as in :meth:`xtrkit.Index.search`.
+            where: a condition on the passages' metadata, as in :meth:`xtrkit.Index.search`.
             recipe: how to score.
             explain: also tell for each passage which of its tokens matched in the retrieval.
             threads: as in :meth:`xtrkit.Index.search_batch`.
@@ -154,9 +157,10 @@ class Retriever:
         embeddings = self.encode_queries([query])
         watch.lap("encode")
         depth = self._depth(k, rerank_depth)
-        (found,) = self.index.find(embeddings, depth, subset=subset, recipe=recipe, threads=threads)
+        index = self.index.snapshot()
+        (found,) = index.find(embeddings, depth, subset=subset, where=where, recipe=recipe, threads=threads)
         watch.skip(found.seconds)
-        passages = [(number, *self.index.passage(number)) for number in found.documents.tolist()]
+        passages = [(number, *index.passage(number)) for number in found.documents.tolist()]
         watch.lap("passages")
         best = list(enumerate(found.scores.tolist()))
         if self.reranker is not None:
@@ -165,7 +169,9 @@ class Retriever:
         hits = []
         for rank, (place, score) in enumerate(best[:k], 1):
             number, identifier, text = passages[place]
-            matches = self._matches(query, embeddings[0], number, text, found, recipe) if explain else None
+            matches = (
+                _matches(index, self.encoder, query, embeddings[0], number, text, found, recipe) if explain else None
+            )
             hits.append(Hit(identifier, score, text, rank, matches))
         watch.lap("passages")
         if seconds is not None:
@@ -178,6 +184,7 @@ class Retriever:
         k: int = 10,
         *,
         subset: Subset | None = None,
+        where: Where | None = None,
         recipe: Recipe = XTR,
         threads: int | None = None,
         progress: bool = False,
@@ -190,6 +197,7 @@ class Retriever:
             queries: texts, none empty.
             k: as in :meth:`search`.
             subset: as in :meth:`search`.
+            where: as in :meth:`search`.
             recipe: as in :meth:`search`.
             threads: as in :meth:`xtrkit.Index.search_batch`.
             progress: show progress bars.
@@ -197,16 +205,24 @@ class Retriever:
             **choices: as in :meth:`search`.
         """
         embeddings, depth = self.encode_queries(queries, progress=progress), self._depth(k, rerank_depth)
+        index = self.index.snapshot()
         with progress_bar("Searching", len(queries), shown=progress, unit="queries") as advance:
-            rankings = self.index.search_batch(
-                embeddings, depth, subset=subset, recipe=recipe, threads=threads, advance=advance, **choices
+            rankings = index.search_batch(
+                embeddings,
+                depth,
+                subset=subset,
+                where=where,
+                recipe=recipe,
+                threads=threads,
+                advance=advance,
+                **choices,
             )
         if self.reranker is None:
             return rankings
         with progress_bar("Reranking", len(queries), shown=progress, unit="queries") as advance:
             reranked = []
             for query, ranking in zip(queries, rankings, strict=True):
-                reranked.append(self._reranked(self.reranker, query, ranking, k))
+                reranked.append(_reranked(index, self.reranker, query, ranking, k))
                 advance(1)
         return reranked
 
@@ -214,17 +230,6 @@ class Retriever:
         """How many passages to retrieve: with a reranker, no passage is returned that it did not score."""
         check_depth(rerank_depth)
         return k if self.reranker is None else max(k, rerank_depth)
-
-    def _reranked(self, reranker: Reranker, query: str, ranking: Ranking, k: int) -> Ranking:
-        texts = [self.index.passage(number)[1] for number in ranking.documents.tolist()]
-        best = rerank(reranker, query, _texts(texts))[:k]
-        places = [place for place, _ in best]
-        return Ranking(
-            documents=ranking.documents[places],
-            scores=np.array([score for _, score in best], dtype=np.float64),
-            ids=[ranking.ids[place] for place in places],
-            k_prime=ranking.k_prime,
-        )
 
     def encode_queries(self, queries: Sequence[str], *, progress: bool = False) -> Ragged:
         """Token embeddings of queries.
@@ -236,20 +241,40 @@ class Retriever:
             check_query(query)
         return self.encoder.encode_queries(queries, progress=progress)
 
-    def _matches(
-        self, query: str, embeddings: FloatArray, number: int, text: str | None, found: Found, recipe: Recipe
-    ) -> list[Match]:
-        if text is None:
-            raise InputError("This index has no texts, so there is nothing to explain with: build it with texts.")
-        query_tokens, document_tokens = self.encoder.query_tokens(query), self.encoder.document_tokens(text)
-        if recipe.scoring == "maxsim" or recipe.rerank is not None:
-            return matches_from_vectors(embeddings, self.index.vectors(number), query_tokens, document_tokens)
-        hits, missing = self.index.evidence(embeddings, found, recipe=recipe)
-        if not (hits.documents == number).any():
-            most = np.zeros(len(query_tokens)) if missing is None else missing
-            return matches_from_vectors(embeddings, self.index.vectors(number), query_tokens, document_tokens, most)
-        first_row = int(self.index.document_offsets[number])
-        return matches_from_hits(hits, missing, number, first_row, query_tokens, document_tokens)
+
+def _reranked(index: Index, reranker: Reranker, query: str, ranking: Ranking, k: int) -> Ranking:
+    texts = [index.passage(number)[1] for number in ranking.documents.tolist()]
+    best = rerank(reranker, query, _texts(texts))[:k]
+    places = [place for place, _ in best]
+    return Ranking(
+        documents=ranking.documents[places],
+        scores=np.array([score for _, score in best], dtype=np.float64),
+        ids=[ranking.ids[place] for place in places],
+        k_prime=ranking.k_prime,
+    )
+
+
+def _matches(
+    index: Index,
+    encoder: Encoder,
+    query: str,
+    embeddings: FloatArray,
+    number: int,
+    text: str | None,
+    found: Found,
+    recipe: Recipe,
+) -> list[Match]:
+    if text is None:
+        raise InputError("This index has no texts, so there is nothing to explain with: build it with texts.")
+    query_tokens, document_tokens = encoder.query_tokens(query), encoder.document_tokens(text)
+    if recipe.scoring == "maxsim" or recipe.rerank is not None:
+        return matches_from_vectors(embeddings, index.vectors(number), query_tokens, document_tokens)
+    hits, missing = index.evidence(embeddings, found, recipe=recipe)
+    if not (hits.documents == number).any():
+        most = np.zeros(len(query_tokens)) if missing is None else missing
+        return matches_from_vectors(embeddings, index.vectors(number), query_tokens, document_tokens, most)
+    first_row = int(index.document_offsets[number])
+    return matches_from_hits(hits, missing, number, first_row, query_tokens, document_tokens)
 
 
 def _texts(texts: Sequence[str | None]) -> list[str]:
@@ -336,12 +361,13 @@ def index_collection(
             truncated += chunk.truncated
             yield chunk.embeddings
 
-    to_name, to_store = tee(passages, 2)
+    to_name, to_store, to_filter = tee(passages, 3)
     index = Index.create(
         path,
         embeddings,
         ids=(passage.id for passage in to_name),
         texts=(passage.text for passage in to_store),
+        metadata=(passage.metadata for passage in to_filter),
         encoder=encoder.identity,
         nbits=nbits,
         codec=codec,

@@ -57,6 +57,14 @@ def test_a_run_is_reranked(run, beir, rerankers):  # noqa: F811
     assert [document for document, _ in again["q2"]] == ["bread"]
 
 
+def test_an_mt5_is_told_its_words(run, beir, rerankers):  # noqa: F811
+    output = run.with_name("second.trec")
+    options = ("--model", rerankers["mt5"], "--tokens", "▁no", "▁yes", "--output", output, "--json")
+    assert json.loads(in_process("rerank", run, beir, *options))["queries"] == 2
+    scores = load_reranker(rerankers["mt5"], tokens=("▁no", "▁yes")).score("baking", [TEXTS["bread"]])
+    assert read_run(output)["q2"] == [("bread", pytest.approx(float(scores[0]), abs=1e-5))]
+
+
 def test_a_run_of_another_collection(tmp_path, beir, rerankers):  # noqa: F811
     path, options = tmp_path / "first.trec", ("--model", rerankers["monot5"], "--output", tmp_path / "second.trec")
     for ranking, message in (({"q9": [("cats", 1.0)]}, "query 'q9'"), ({"q1": [("dogs", 1.0)]}, "document 'dogs'")):

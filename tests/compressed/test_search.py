@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.compressed.building import built
+from tests.compressed.building import built, opened
 from tests.conftest import clustered, unit_rows
 from xtrkit.errors import IndexFormatError, InputError
 from xtrkit.indexing.codec import BucketCodec, GridCodec
-from xtrkit.indexing.compressed_format import open_compressed
 from xtrkit.kernels import reference_codes as twin
 from xtrkit.kernels.probing import sum_best
 from xtrkit.scoring import xtr
@@ -249,13 +248,13 @@ def test_same_vectors_same_files(corpus, tmp_path):
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["codes.bin", "positions.bin", "cluster_sizes.bin", "compressed.json"])
+@pytest.mark.parametrize("name", ["tokens", "codec"])
 def test_a_damaged_index_is_refused(tmp_path, corpus, name):
     built(tmp_path / "index", corpus, LENGTHS)
     shutil.copytree(tmp_path / "index", tmp_path / "cut")
     (tmp_path / "cut" / name).write_bytes((tmp_path / "index" / name).read_bytes()[:-2])
     with pytest.raises(IndexFormatError):
-        open_compressed(tmp_path / "cut")
+        opened(tmp_path / "cut", len(LENGTHS), int(LENGTHS.sum()))
 
 
 @pytest.mark.parametrize("name", ["max", "", "nan", "t0", "t", "0,2"])

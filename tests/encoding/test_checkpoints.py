@@ -322,6 +322,14 @@ def test_a_reranker_is_no_encoder(rerankers):
         load_encoder(rerankers["cross-encoder"])
 
 
+@pytest.mark.parametrize("architecture", ["T5EncoderModel", "T5Model", "T5ForConditionalGeneration"])
+def test_a_projection_makes_an_xtr_of_any_t5(damaged, architecture):
+    directory = damaged("xtr")
+    config = json.loads((directory / "config.json").read_text())
+    factory.write_json(directory / "config.json", {**config, "architectures": [architecture]})
+    assert recognise(directory).name == "xtr"
+
+
 def test_the_layout_is_logged(checkpoints, caplog):
     caplog.set_level("INFO", logger="xtrkit")
     recognise(checkpoints["colxtr"])

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnxruntime
@@ -17,6 +18,7 @@ from tests.encoding.test_tokens import ODD
 from tests.encoding.test_torch_encoder import TEXTS
 from xtrkit.encoding import Encoder, load_encoder
 from xtrkit.encoding import export as exporting
+from xtrkit.encoding.batching import batches_of
 from xtrkit.encoding.export import agreement, export
 from xtrkit.encoding.export_int8 import blocks_of_int8
 from xtrkit.errors import ExportError, InputError, ModelError
@@ -270,3 +272,35 @@ def test_a_graph_knows_nothing_of_where_it_was_made(exports):
         ("input_ids", ["texts", "tokens"]), ("attention_mask", ["texts", "tokens"])
     ]  # fmt: skip
     assert str(exports["xtr"].parent).encode() not in (exports["xtr"] / "model.onnx").read_bytes()
+
+
+@given(
+    lengths=st.lists(st.integers(1, 500), min_size=1, max_size=50),
+    batch_size=st.integers(1, 40),
+    most=st.none() | st.integers(1, 2000),
+)
+def test_batches_hold_every_text_once_and_keep_to_their_budget(lengths, batch_size, most):
+    batches = [list(batch) for batch in batches_of(np.array(lengths), batch_size, most)]
+    assert sorted(place for batch in batches for place in batch) == list(range(len(lengths)))
+    budget = min(batch_size * 128, most or batch_size * 128)
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[place] for place in batch) <= budget
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_can_be_chosen_and_change_nothing(encoders, exports, threads):
+    found = load_encoder(exports["stanford"], threads=threads).encode_documents(TEXTS * 20)
+    np.testing.assert_allclose(found.rows, encoders["stanford"].encode_documents(TEXTS * 20).rows, atol=2e-5)
+
+
+def test_no_threads_are_refused(exports):
+    with pytest.raises(InputError, match="threads must be at least 1, got 0"):
+        load_encoder(exports["xtr"], threads=0)
+
+
+def test_threads_may_share_an_encoder(exported):
+    encoder, texts = exported["stanford"], [*TEXTS * 5]
+    expected = encoder.encode_documents(texts)
+    with ThreadPoolExecutor(4) as pool:
+        alone = list(pool.map(lambda text: encoder.encode_documents([text])[0], texts))
+    np.testing.assert_allclose(np.concatenate(alone), expected.rows, atol=2e-5)

@@ -13,7 +13,7 @@ import torch
 from xtrkit.errors import IndexExistsError, IndexFormatError, InputError
 from xtrkit.index import Index
 from xtrkit.indexing.codec import BITS, BucketCodec
-from xtrkit.indexing.compressed_format import open_compressed
+from xtrkit.indexing.store import Store
 from xtrkit.indexing.torch_files import read_tensors
 from xtrkit.kernels import reference_codes as twin
 
@@ -63,7 +63,7 @@ def test_codes_stay_and_vectors_are_those_of_stanford(tmp_path, bits):
     index = Index.from_stanford(tmp_path / "idx", tmp_path / "stanford")
     lengths = np.concatenate(DOCLENS)
     assert (len(index), index.n_tokens, index.dim) == (len(lengths), lengths.sum(), DIM)
-    tokens = open_compressed(tmp_path / "idx")
+    tokens = Store.open(tmp_path / "idx").segments[0].tokens
     assert isinstance(tokens.codec, BucketCodec)
     assert (tokens.codes[tokens.positions] == packed).all()
     cluster_of = np.searchsorted(tokens.offsets, tokens.positions, side="right") - 1
@@ -184,5 +184,5 @@ def test_from_the_command_line_without_torch(tmp_path):
         [sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True, timeout=120, check=False
     )
     assert ran.returncode == 0, ran.stderr
-    assert "Imported 6 passages (20 tokens, 2 bits)" in ran.stdout
+    assert "Imported 6 passages (20 tokens, 2 bits" in ran.stdout
     assert Index.open(tmp_path / "idx").passage(5) == ("5", "text 5")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.storage import real, toy
 from tests.storage.tracing import Zygote
 
 MEMORY = Path("/dev/shm")
@@ -23,7 +24,8 @@ def box(tmp_path):
     shutil.rmtree(directory)
 
 
-@pytest.fixture(scope="session")
-def zygote(tmp_path_factory):
-    with Zygote(tmp_path_factory.mktemp("zygote")) as running:
+@pytest.fixture(scope="session", params=[toy, real], ids=["storage", "index"])
+def zygote(request, tmp_path_factory):
+    """Runs the steps of the storage layer alone, and those of a whole index."""
+    with Zygote(tmp_path_factory.mktemp("zygote"), request.param) as running:
         yield running

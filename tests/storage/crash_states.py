@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-TRACED = "openat,write,pwrite64,fsync,fdatasync,ftruncate,link,unlink,mkdir,rmdir,rename,sendto"
+TRACED = "openat,close,write,pwrite64,fsync,fdatasync,ftruncate,link,unlink,unlinkat,mkdir,rmdir,rename,sendto"
 OPTIONS = ["-xx", "-s", "100000000", "-e", f"trace={TRACED}"]
 
 
@@ -73,16 +73,16 @@ class Disk:
         self._ignore_files, self._ignore_folders = ignore_files, ignore_folders
         self.changes, self._descriptors = [], {}
 
-    def _place(self, path):
-        """The folder and the name that a path below the root leads to."""
-        parts = path[len(self._root_path) :].strip("/").split("/")
-        folder = self.root
+    def _place(self, path, folder=None):
+        """The folder and the name that a path below the root, or below a folder, leads to."""
+        parts = (path[len(self._root_path) :] if folder is None else path).strip("/").split("/")
+        folder = folder or self.root
         for part in parts[:-1]:
             folder = folder.current[part]
         return folder, parts[-1]
 
-    def _find(self, path):
-        folder, name = self._place(path)
+    def _find(self, path, base=None):
+        folder, name = self._place(path, base)
         return folder.current.get(name) if name else folder
 
     def _change(self, *parts):
@@ -106,16 +106,18 @@ class Disk:
     def call(self, name, arguments, returned):
         """Take one system call; True if it changed what a power cut may leave."""
         paths = [_unescape(text).decode(errors="replace") for text in re.findall(r'"((?:\\x..)*)"', arguments)]
+        base = self._descriptors.get(int(number[0])) if (number := re.match(r"\d+", arguments)) else None
         if name == "openat":
-            return self._opened(paths[0], arguments, returned)
-        if name in ("mkdir", "rmdir", "link", "unlink", "rename"):
-            if not paths[0].startswith(self._root_path):
-                return False
-            return self._renamed(name, paths)
-        descriptor = int(re.match(r"\d+", arguments)[0])
-        target = self._descriptors.get(descriptor)
-        if target is None:
-            return False
+            return self._opened(paths[0], base, arguments, returned)
+        if name in ("mkdir", "rmdir", "link", "unlink", "unlinkat", "rename"):
+            return (base or paths[0].startswith(self._root_path)) and self._renamed(name, paths, base)
+        target = self._descriptors.get(int(number[0]))
+        if name == "close":
+            self._descriptors.pop(int(number[0]), None)
+        return target is not None and name != "close" and self._changed(target, name, arguments, returned)
+
+    def _changed(self, target, name, arguments, returned):
+        """Write to a file, or flush a file or folder."""
         if name in ("fsync", "fdatasync"):
             if isinstance(target, Folder):
                 if not self._ignore_folders:
@@ -131,22 +133,25 @@ class Disk:
             target.written = offset + len(data)
         return True
 
-    def _opened(self, path, arguments, descriptor):
-        if not path.startswith(self._root_path):
+    def _opened(self, path, base, arguments, descriptor):
+        if not path.startswith(self._root_path) and base is None:
             self._descriptors.pop(descriptor, None)
             return False
-        found, changed = self._find(path), False
+        found, changed = self._find(path, base), False
         if found is None:
             found, changed = File(), True
-            folder, name = self._place(path)
+            folder, name = self._place(path, base)
             self._change((folder, name, found))
         if isinstance(found, File):
-            found.written = 0
+            found.written = len(found.current) if "O_APPEND" in arguments else 0
+            if "O_TRUNC" in arguments and found.current:
+                found.truncate(0)
+                changed = True
         self._descriptors[descriptor] = found
         return changed
 
-    def _renamed(self, name, paths):
-        folder, old = self._place(paths[0])
+    def _renamed(self, name, paths, base):
+        folder, old = self._place(paths[0], base)
         if name == "mkdir":
             self._change((folder, old, Folder()))
         elif name == "link":

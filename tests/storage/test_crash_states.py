@@ -5,9 +5,9 @@ import hashlib
 import numpy as np
 import pytest
 
-from tests.storage import toy
 from tests.storage.crash_states import OPTIONS, materialise, replayed
-from tests.storage.test_kill import LAST, clear, state_of
+from tests.storage.test_kill import clear, state_of
+from tests.storage.toy import LAST, STEPS
 from tests.storage.tracing import needs_strace
 
 pytestmark = needs_strace
@@ -19,12 +19,12 @@ def recorded(zygote, tmp_path_factory):
     root = tmp_path_factory.mktemp("recorded")
     outcome = zygote.run(root / "index", 0, LAST, strace=OPTIONS)
     assert outcome.acknowledged == LAST, outcome.error
-    return outcome.log, root
+    return outcome.log, root, zygote.subject
 
 
 def distinct_states(recorded, extra, **ignored):
     """Each state once, with the fewest steps that were acknowledged when it could come about."""
-    log, root = recorded
+    log, root, _ = recorded
     random, seen = np.random.default_rng(0), set()
     for acknowledged, disk in replayed(log, root, **ignored):
         for state in disk.states(random, extra):
@@ -34,39 +34,39 @@ def distinct_states(recorded, extra, **ignored):
                 yield acknowledged, state
 
 
-def check(acknowledged, state, box, *, commit):
+def check(subject, acknowledged, state, box, *, commit):
     clear(box)
     materialise(state, box)
-    found = state_of(box / "index")
+    found = state_of(subject, box / "index")
     assert acknowledged <= found <= acknowledged + 1
     if commit and found < LAST:
-        toy.apply(box / "index", toy.STEPS[found])
-        assert state_of(box / "index") == found + 1
+        subject.apply(box / "index", STEPS[found])
+        assert state_of(subject, box / "index") == found + 1
 
 
-def bad_states(states, box):
+def bad_states(subject, states, box):
     bad = total = 0
     for acknowledged, state in states:
         total += 1
         try:
-            check(acknowledged, state, box, commit=False)
+            check(subject, acknowledged, state, box, commit=False)
         except Exception:
             bad += 1
     return bad, total
 
 
 def test_states_after_power_cuts(recorded, box):
-    states = list(distinct_states(recorded, extra=1))
+    states, subject = list(distinct_states(recorded, extra=1)), recorded[2]
     assert len(states) > 500
-    for number, (acknowledged, state) in enumerate(states[:: len(states) // 250]):
-        check(acknowledged, state, box, commit=number % 10 == 0)
+    for number, (acknowledged, state) in enumerate(states[:: len(states) // 120]):
+        check(subject, acknowledged, state, box, commit=number % 10 == 0)
 
 
 @pytest.mark.slow
 def test_all_states_after_power_cuts(recorded, box):
-    number = 0
+    number, subject = 0, recorded[2]
     for acknowledged, state in distinct_states(recorded, extra=12):
-        check(acknowledged, state, box, commit=number % 4 == 0)
+        check(subject, acknowledged, state, box, commit=number % 4 == 0)
         number += 1
     print(f"{number} crash states")  # noqa: T201
 
@@ -75,5 +75,5 @@ def test_all_states_after_power_cuts(recorded, box):
 def test_without_flushing_there_would_be_bad_states(recorded, box, ignored):
     """The controls: were flushes of files, or of directories, ignored, the test above would fail."""
     states = list(distinct_states(recorded, extra=0, **{ignored: True}))
-    bad, total = bad_states(states[:: len(states) // 120], box)
+    bad, total = bad_states(recorded[2], states[:: len(states) // 60], box)
     assert bad > total / 10

@@ -7,7 +7,8 @@ import resource
 import numpy as np
 import pytest
 
-from tests.storage.test_kill import LAST, check_recovery, clear, recorded_calls
+from tests.storage.test_kill import check_recovery, clear, recorded_calls
+from tests.storage.toy import LAST
 from tests.storage.tracing import CALLS, READS, needs_strace, spread
 from xtrkit.errors import StorageError
 from xtrkit.storage.arrays import write_arrays
@@ -38,16 +39,16 @@ def fail_at(zygote, directory, error, call, n):
         assert outcome.status == 1, outcome
         assert outcome.error.startswith("error "), outcome
         assert str(directory.parent) in outcome.error, outcome
-        check_recovery(directory, outcome)
+        check_recovery(zygote.subject, directory, outcome)
     else:
         assert outcome.acknowledged == LAST
-        check_recovery(directory, outcome)
+        check_recovery(zygote.subject, directory, outcome)
 
 
 def test_refused_here_and_there(zygote, box):
     directory = box / "index"
     points = points_of(zygote, directory)
-    for error, call, n in spread(points, 40):
+    for error, call, n in spread(points, 30):
         fail_at(zygote, directory, error, call, n)
 
 

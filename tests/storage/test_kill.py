@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.storage import toy
+from tests.storage.toy import LAST, STATES, STEPS
 from tests.storage.tracing import CALLS, calls_of, needs_strace, spread
 from xtrkit.errors import IndexFormatError
 from xtrkit.storage.generations import OWN_NAME, WriterLock, collect, generations
@@ -12,35 +12,32 @@ from xtrkit.storage.generations import OWN_NAME, WriterLock, collect, generation
 pytestmark = needs_strace
 
 
-def state_of(directory):
+def state_of(subject, directory):
     """How many steps have been taken, by what there is; asserts that it is exactly what was after a step."""
     try:
-        opened = toy.Opened(directory)
+        opened = subject.Opened(directory)
     except IndexFormatError:
         assert not directory.exists(), "what bears the name of an index is complete"
         return 0
     try:
         found = opened.content()
-        assert found == toy.STATES[opened.manifest.generation]
+        assert found == STATES[opened.manifest.generation]
         return opened.manifest.generation
     finally:
         opened.close()
 
 
-LAST = len(toy.STEPS)
-
-
-def check_recovery(directory, outcome):
+def check_recovery(subject, directory, outcome):
     """After a fault: old or new state; the next commit works; and nothing is left over in the end."""
-    state = state_of(directory)
+    state = state_of(subject, directory)
     assert outcome.acknowledged <= state <= outcome.acknowledged + 1, outcome
     if state < LAST:
-        toy.apply(directory, toy.STEPS[state])
-        assert state_of(directory) == state + 1
+        subject.apply(directory, STEPS[state])
+        assert state_of(subject, directory) == state + 1
     lock = WriterLock(directory)
     collect(directory)
     lock.close()
-    named = {file.name for g in generations(directory) for file in toy.Opened(directory, g).manifest.files}
+    named = {file.name for g in generations(directory) for file in subject.Opened(directory, g).manifest.files}
     assert {path.name for path in directory.iterdir() if OWN_NAME.fullmatch(path.name)} == named
 
 
@@ -61,14 +58,14 @@ def kill_at(zygote, directory, call, n):
     inject = ["-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={n}"]
     outcome = zygote.run(directory, 0, LAST, strace=inject)
     assert outcome.status == -9, outcome
-    check_recovery(directory, outcome)
+    check_recovery(zygote.subject, directory, outcome)
 
 
 def test_killed_here_and_there(zygote, box):
     directory = box / "index"
     points = recorded_calls(zygote, directory)
     assert len(points) > 200
-    for call, n in spread(points, 40):
+    for call, n in spread(points, 30):
         kill_at(zygote, directory, call, n)
 
 

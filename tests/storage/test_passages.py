@@ -59,7 +59,7 @@ def test_an_id_that_comes_twice_leaves_no_file(tmp_path):
         (Passage("a\0b"), "no NUL"),
         (Passage("\ud800"), "surrogate"),
         (Passage("é" * 257), "Ids may have 512 bytes, .* has 514"),
-        (Passage("a", 3), "text of 'a' must be a string, got int"),
+        (Passage("a", 3), "Texts must be strings, got 3 of type int for the id 'a'"),
         (Passage("a", "\udfff"), "surrogate"),
         (Passage("a", None, [1]), "metadata of 'a' must be a dict, got list"),
         (Passage("a", None, {1: 1}), "name that is a string"),

@@ -169,6 +169,9 @@ def apply(directory, step):
         change(directory, compact=True)
 
 
+LAST = len(STEPS)
+
+
 def _after(state, step):
     kind, what = step
     if kind == "delete":

@@ -44,13 +44,13 @@ class Outcome(NamedTuple):
 class Zygote:
     """The process that forks tasks; use it in a ``with``."""
 
-    def __init__(self, workplace, script="tests.storage.toy"):
-        self._script, self._log = script, workplace / "strace.log"
+    def __init__(self, workplace, subject):
+        self.subject, self._script, self._log = subject, subject.__name__, workplace / "strace.log"
         self._reports, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._reports.settimeout(0)
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
         self._process = subprocess.Popen(
-            [sys.executable, "-B", str(ROOT / "tests/storage/zygote.py"), str(theirs.fileno()), script],
+            [sys.executable, "-B", str(ROOT / "tests/storage/zygote.py"), str(theirs.fileno()), self._script],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[theirs.fileno()], env=environment,
         )  # fmt: skip
         theirs.close()

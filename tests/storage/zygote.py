@@ -8,11 +8,16 @@ the first argument, by ``sendto``, a system call that no fault is injected into.
 
 import ctypes
 import importlib
+import itertools
 import json
 import os
 import signal
 import socket
 import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import NamedTuple
 
 from xtrkit.errors import XtrkitError
 
@@ -36,11 +41,59 @@ def child(task, reports):
     os._exit(0)
 
 
+def in_children(function, inputs, at_a_time=100):
+    """Call a function on each input in a child process, many in one child: yields (input, (status, result)).
+
+    Where a child dies, the input that it died of gets its status and no result, and another child goes on.
+    """
+    inputs = iter(inputs)
+    while part := list(itertools.islice(inputs, at_a_time)):
+        while part:
+            done = _in_child(function, part)
+            for given, result in zip(part, done.results, strict=False):
+                yield given, (0, result)
+            part = part[len(done.results) :]
+            if part:
+                yield part[0], (done.status, None)
+                part = part[1:]
+
+
+class Done(NamedTuple):
+    """What a child process made of its inputs, until it ended with a status."""
+
+    results: list
+    status: int
+
+
+def _in_child(function, inputs):
+    reading, writing = os.pipe()
+    process = os.fork()
+    if not process:
+        os.close(reading)
+        signal.alarm(60)  # a hang ends here
+        try:
+            with os.fdopen(writing, "w") as results:
+                for given in inputs:
+                    results.write(json.dumps(function(given)) + "\n")
+                    results.flush()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(3)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as results:
+        found = [json.loads(line) for line in results]
+    return Done(found, os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+
+
 def main():
     reports = socket.socket(fileno=int(sys.argv[1]))
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     for module in sys.argv[2:]:
-        importlib.import_module(module)
+        imported = importlib.import_module(module)
+        if hasattr(imported, "warm_up"):
+            with tempfile.TemporaryDirectory() as directory:
+                imported.warm_up(Path(directory))
     while line := sys.stdin.readline():
         process = os.fork()
         if not process:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from xtrkit.cli import encoders, models, render
+from xtrkit.cli import encoders, maintain, models, render
+from xtrkit.cli.training import training
 from xtrkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ app = typer.Typer(
 
     With your own text: [bold]xtrkit index notes/ idx[/], then [bold]xtrkit search idx "who wrote it?" --explain[/].""",
 )
+app.add_typer(training)
 out = Console(soft_wrap=True, markup=False)
 
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Directory of the index.", show_default=False)]
@@ -117,8 +119,8 @@ def index(
     """
     from xtrkit.collection import open_collection
     from xtrkit.encoding import load_encoder
+    from xtrkit.indexing.creating import check_free
     from xtrkit.indexing.spool import workplace_of
-    from xtrkit.indexing.store import check_free
     from xtrkit.retriever import index_collection
 
     passages = open_collection(collection)
@@ -211,6 +213,13 @@ def search(
     timings: Annotated[bool, typer.Option("--timings", help="Show what each stage of the search took.")] = False,
     rerank: Rerank = None,
     rerank_depth: RerankDepth = 100,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            help='Only passages whose metadata meet a condition, as JSON: [bold]{"year": {"$gte": 2020}}[/].',
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
     model: Model = None,
 ) -> None:
@@ -225,11 +234,19 @@ def search(
     check_k(k)
     check_threads(threads)
     check_query(query)
+    condition = maintain.parsed_filter(where)
     retriever, seconds = Retriever.open(index, model=model, reranker=rerank), dict[str, float]()
     if timings:
         retriever.search(query, k, recipe=recipe, rerank_depth=rerank_depth)  # loads kernels, found loaded afterwards
     hits = retriever.search(
-        query, k, recipe=recipe, explain=explain, threads=threads, seconds=seconds, rerank_depth=rerank_depth
+        query,
+        k,
+        where=condition,
+        recipe=recipe,
+        explain=explain,
+        threads=threads,
+        seconds=seconds,
+        rerank_depth=rerank_depth,
     )
     if as_json:
         shown = {"query": query, "index": str(index), "recipe": vars(recipe), "reranker": rerank}
@@ -395,3 +412,4 @@ app.command()(models.convert)
 app.add_typer(models.ur2n, name="ur2n")
 app.command()(encoders.export)
 app.command()(encoders.models)
+maintain.register(app)

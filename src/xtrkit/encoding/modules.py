@@ -170,6 +170,11 @@ def check_all_weights_read(directory: Path, model: Any) -> None:
     A missing pooler doesn't matter: it comes after the token embeddings.
     """
     _, report = type(model).from_pretrained(directory, config=model.config, output_loading_info=True, **FULL_PRECISION)
+    check_complete(directory, report)
+
+
+def check_complete(directory: Path, report: dict[str, Any]) -> None:
+    """Refuse a model whose loading ``report`` names weights that transformers made up."""
     missing: list[Any] = sorted(key for key in report["missing_keys"] if "pooler." not in key)
     if missing:
         raise ModelError(

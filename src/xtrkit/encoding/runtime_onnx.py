@@ -13,15 +13,20 @@ from xtrkit.values import FloatArray
 
 
 class OnnxGraph:
-    """A graph in an ``.onnx`` file, on the CPU; several threads may call it."""
+    """A graph in an ``.onnx`` file, on the CPU; several threads may call it.
+
+    Attributes:
+        threads: how many threads it computes on itself.
+    """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         try:
             import onnxruntime
         except ModuleNotFoundError as error:
             raise MissingExtraError("Encoding text needs onnxruntime: run pip install onnxruntime.") from error
+        self.threads = thread_count(threads)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = thread_count(threads)
+        options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         # Threads that spin between two small operations take the cores from the search.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -14,7 +14,11 @@ from xtrkit.values import FloatArray
 
 
 class OpenVinoGraph:
-    """A graph in an ``.xml`` file with its ``.bin``, on the CPU; several threads may call it."""
+    """A graph in an ``.xml`` file with its ``.bin``, on the CPU; several threads may call it.
+
+    Attributes:
+        threads: how many threads it computes on itself.
+    """
 
     def __init__(self, path: Path, threads: int | None = None, precision: str = "fp32") -> None:
         try:
@@ -23,10 +27,11 @@ class OpenVinoGraph:
             raise MissingExtraError(
                 'This model was exported for OpenVINO: run pip install "xtrkit[openvino]".'
             ) from error
+        self.threads = thread_count(threads)
         # Left alone, OpenVINO computes in bfloat16 wherever the CPU can, and vectors differ from machine to machine.
         options = {
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-            "INFERENCE_NUM_THREADS": thread_count(threads),
+            "INFERENCE_NUM_THREADS": self.threads,
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:

@@ -1,20 +1,18 @@
-"""The files of a compressed token index. No other module opens them.
+"""The arrays of a compressed index: what all its segments share, and what each has of its own.
 
-::
+================  ====================================================================================
+shared            ``rotation``, ``group_vectors``, ``group_scales``, ``group_sizes``, ``centroid_vectors``,
+                  ``centroid_scales``, and ``codec_…``, the codec's parameters
+of a segment      ``lengths``, ``cluster_sizes``, ``scales``, ``documents``, ``positions``, ``codes``
+================  ====================================================================================
 
-    DIRECTORY/
-      compressed.json     codec and bits, and dtype and shape of every array
-      NAME.bin            one array, raw and little-endian, C order; mapped, never loaded
-
-The names and shapes are those of :class:`CompressedTokens`, and those of the codec's parameters.
+They lie in array files (:mod:`xtrkit.storage.arrays`) and are mapped, never loaded. Opening compares shapes and sizes,
+and looks whether every number that is used as a place leads somewhere: kernels do not look again.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,30 +21,76 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.errors import IndexFormatError, InputError
-from xtrkit.indexing.codec import Codec, codec_named, name_of
+from xtrkit.errors import InputError
+from xtrkit.indexing.centroids import CentroidTree
+from xtrkit.indexing.codec import Codec, code_width, codec_named, renormalised
 from xtrkit.kernels.gathering import ROWS_PER_MARK
 from xtrkit.kernels.tables import Table
+from xtrkit.storage.arrays import ArraySpec, open_arrays, write_arrays
+from xtrkit.storage.files import FileFacts, damaged
 from xtrkit.values import offsets_of
 
-HEADER = "compressed.json"
-
-DTYPES = {
+Floats = npt.NDArray[np.float32]
+SHARED = {
     "rotation": "<f4",
     "group_vectors": "|i1",
     "group_scales": "<f4",
     "group_sizes": "<i4",
     "centroid_vectors": "|i1",
     "centroid_scales": "<f4",
+}
+OWN = {
+    "lengths": "<i4",
     "cluster_sizes": "<i4",
-    "codes": "|u1",
     "scales": "<f2",
     "documents": "<i4",
     "positions": "<u4",
-    "lengths": "<i4",
+    "codes": "|u1",
 }
 PARAMETER = "codec_"
 """What the names of a codec's parameters begin with; they are float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Quantiser:
+    """What turns token vectors into codes: centroids and codec, shared by all segments of an index.
+
+    Attributes:
+        codec: what the codes mean.
+        rotation: (d, d); rotated rows are ``rows @ rotation``.
+        group_vectors, group_scales: (G, d) int8 and (G,) float32; their product is a group's direction.
+        group_offsets: (G + 1,) which centroids belong to each group.
+        centroid_vectors, centroid_scales: (C, d) int8 and (C,) float32; their product is a centroid.
+    """
+
+    codec: Codec
+    rotation: Floats
+    group_vectors: npt.NDArray[np.int8]
+    group_scales: Floats
+    group_offsets: npt.NDArray[np.int64]
+    centroid_vectors: npt.NDArray[np.int8]
+    centroid_scales: Floats
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of centroids, C."""
+        return len(self.centroid_scales)
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a token vector, d."""
+        return len(self.rotation)
+
+    @cached_property
+    def centroids(self) -> Floats:
+        """(C, d) the centroids as search sees them."""
+        return np.asarray(self.centroid_vectors.astype(np.float32) * self.centroid_scales[:, np.newaxis])
+
+    @cached_property
+    def tree(self) -> CentroidTree:
+        """The centroids' directions, to assign tokens that come later."""
+        groups = self.group_vectors.astype(np.float32) * self.group_scales[:, np.newaxis]
+        return CentroidTree(renormalised(groups), self.group_offsets, renormalised(self.centroids))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +113,6 @@ class CompressedTokens:
         positions: (M,) the row of each token, tokens document after document.
         document_offsets: (N + 1,) where each document's tokens begin and end in ``positions``.
         marks: (⌈M / 64⌉,) cluster of every 64th row, so that a row's cluster is found quickly.
-        size: bytes on disk.
     """
 
     codec: Codec
@@ -86,7 +129,6 @@ class CompressedTokens:
     positions: npt.NDArray[np.uint32]
     document_offsets: npt.NDArray[np.int64]
     marks: npt.NDArray[np.int32]
-    size: int
 
     @property
     def bits(self) -> int:
@@ -119,76 +161,113 @@ class CompressedTokens:
         return len(self.rotation)
 
 
-@contextmanager
-def appending(directory: Path, name: str) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
-    """Write an array block after block: yields the function that appends one."""
-    with (directory / f"{name}.bin").open("wb") as file:
-        yield lambda values: np.ascontiguousarray(values, dtype=_dtype(name)).tofile(file)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def finish(directory: Path, codec: Codec, shapes: dict[str, tuple[int, ...]]) -> None:
-    """Write the codec's parameters, and what says how the arrays are read: only now a directory is an index."""
-    for name, values in codec.parameters().items():
-        with appending(directory, PARAMETER + name) as append:
-            append(values)
-        shapes = shapes | {PARAMETER + name: values.shape}
-    arrays = {name: {"dtype": _dtype(name), "shape": list(shape)} for name, shape in shapes.items()}
-    header = {"codec": name_of(codec), "bits": codec.bits, "arrays": arrays}
-    (directory / HEADER).write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
-
-
-def _dtype(name: str) -> str:
-    return "<f4" if name.startswith(PARAMETER) else DTYPES[name]
-
-
-def open_compressed(directory: Path) -> CompressedTokens:
-    """Map a compressed index.
+def write_quantiser(directory: Path, name: str, quantiser: Quantiser) -> FileFacts:
+    """Write what all segments share.
 
     Raises:
-        IndexFormatError: there is none, or it is damaged.
+        StorageError: the file could not be written.
     """
+    arrays = {key: np.asarray(getattr(quantiser, key), dtype) for key, dtype in SHARED.items() if key != "group_sizes"}
+    arrays["group_sizes"] = np.diff(quantiser.group_offsets).astype("<i4")
+    parameters = {PARAMETER + key: np.asarray(values, "<f4") for key, values in quantiser.codec.parameters().items()}
+    return write_arrays(directory, name, arrays | parameters)
+
+
+def open_quantiser(path: Path, codec: str, bits: int) -> Quantiser:
+    """View what all segments share.
+
+    Args:
+        path: the file.
+        codec: name of the codec.
+        bits: bits a dimension.
+
+    Raises:
+        IndexDamagedError: the file is not what was written.
+    """
+    arrays = open_arrays(path)
+    parameters = {key.removeprefix(PARAMETER): arrays.pop(key) for key in [*arrays] if key.startswith(PARAMETER)}
+    _check(path, arrays, SHARED)
+    d, g, c = len(arrays["rotation"]), len(arrays["group_scales"]), len(arrays["centroid_scales"])
+    shapes = {
+        "rotation": (d, d), "group_vectors": (g, d), "group_scales": (g,), "group_sizes": (g,),
+        "centroid_vectors": (c, d), "centroid_scales": (c,),
+    }  # fmt: skip
+    _check_shapes(path, arrays, shapes)
+    if not d or not c:
+        raise damaged(path, "it has no dimensions, or no centroids")
+    if not all(np.isfinite(values).all() for values in arrays.values()):
+        raise damaged(path, "it has numbers that are not finite")
+    group_offsets = _offsets(path, arrays.pop("group_sizes"), c)
     try:
-        header = json.loads((directory / HEADER).read_text(encoding="utf-8"))
-        shapes = {str(name): tuple(map(int, facts["shape"])) for name, facts in header["arrays"].items()}
-        if lacking := DTYPES.keys() - shapes.keys():
-            raise KeyError(min(lacking))
-        arrays = {name: _map(directory / f"{name}.bin", name, shape) for name, shape in shapes.items()}
-        parameters = {n.removeprefix(PARAMETER): arrays.pop(n) for n in shapes if n.startswith(PARAMETER)}
-        codec = codec_named(header["codec"], int(header["bits"]), parameters)
-        offsets = {name: offsets_of(arrays.pop(name)) for name in ("group_sizes", "cluster_sizes", "lengths")}
-        (n_tokens,) = shapes["documents"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError) as error:
-        raise IndexFormatError(f"There is no compressed index at {directory} ({error}): build one.") from error
-    expected = {"group_sizes": shapes["centroid_scales"][0], "cluster_sizes": n_tokens, "lengths": n_tokens}
-    for name, total in expected.items():
-        if offsets[name][-1] != total or (np.diff(offsets[name]) < 0).any():
-            raise IndexFormatError(f"{directory / name}.bin is damaged (sizes do not add up): build the index anew.")
-    size = sum(file.stat().st_size for file in directory.iterdir())
+        named = codec_named(codec, bits, parameters)
+    except (InputError, TypeError, ValueError, KeyError) as error:
+        raise damaged(path, f"its codec can't be used: {error}") from error
+    return Quantiser(codec=named, group_offsets=group_offsets, **arrays)
+
+
+def token_specs(n_documents: int, n_tokens: int, quantiser: Quantiser) -> dict[str, ArraySpec]:
+    """What the arrays of a segment will be, in the order in which they are written."""
+    shapes = {
+        "lengths": (n_documents,), "cluster_sizes": (quantiser.n_clusters,), "scales": (n_tokens,),
+        "documents": (n_tokens,), "positions": (n_tokens,),
+        "codes": (n_tokens, code_width(quantiser.dim, quantiser.codec.bits)),
+    }  # fmt: skip
+    return {name: ArraySpec(OWN[name], shape) for name, shape in shapes.items()}
+
+
+def open_tokens(path: Path, quantiser: Quantiser, n_documents: int, n_tokens: int) -> CompressedTokens:
+    """View the tokens of a segment.
+
+    Raises:
+        IndexDamagedError: the file is not what was written.
+    """
+    arrays = open_arrays(path)
+    _check(path, arrays, OWN)
+    _check_shapes(
+        path, arrays, {key: spec.shape for key, spec in token_specs(n_documents, n_tokens, quantiser).items()}
+    )
+    document_offsets = _offsets(path, arrays.pop("lengths"), n_tokens)
+    offsets = _offsets(path, arrays.pop("cluster_sizes"), n_tokens)
+    for name, end in (("documents", n_documents), ("positions", n_tokens)):
+        values = arrays[name]
+        if len(values) and not 0 <= int(values.min()) <= int(values.max()) < end:
+            raise damaged(path, f"its {name} lead nowhere")
+    shared = {key: getattr(quantiser, key) for key in ("rotation", "group_vectors", "group_scales", "group_offsets")}
     return CompressedTokens(
-        codec=codec,
-        group_offsets=offsets["group_sizes"],
-        offsets=offsets["cluster_sizes"],
-        document_offsets=offsets["lengths"],
-        marks=_marks(offsets["cluster_sizes"]),
-        size=size,
+        codec=quantiser.codec,
+        **shared,
+        centroid_vectors=quantiser.centroid_vectors,
+        centroid_scales=quantiser.centroid_scales,
+        offsets=offsets,
+        document_offsets=document_offsets,
+        marks=_marks(offsets),
         **arrays,
     )
+
+
+def _check(path: Path, arrays: Mapping[str, npt.NDArray[Any]], dtypes: Mapping[str, str]) -> None:
+    """Refuse arrays of other names or dtypes."""
+    if arrays.keys() != dtypes.keys():
+        raise damaged(path, f"its arrays are not {', '.join(dtypes)}")
+    for name, dtype in dtypes.items():
+        if arrays[name].dtype != np.dtype(dtype):
+            raise damaged(path, f"its {name} are {arrays[name].dtype}")
+
+
+def _check_shapes(path: Path, arrays: Mapping[str, npt.NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise damaged(path, f"its {name} have the shape {arrays[name].shape} instead of {shape}")
+
+
+def _offsets(path: Path, sizes: npt.NDArray[np.int32], total: int) -> npt.NDArray[np.int64]:
+    """Where runs begin and end, if their sizes can be."""
+    offsets = offsets_of(sizes)
+    if offsets[-1] != total or (len(sizes) and sizes.min() < 0):
+        raise damaged(path, "sizes do not add up")
+    return offsets
 
 
 def _marks(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
     marked = np.arange(0, offsets[-1], ROWS_PER_MARK)
     return (np.searchsorted(offsets, marked, side="right") - 1).astype(np.int32)
-
-
-def _map(path: Path, name: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    expected = int(np.prod(shape)) * np.dtype(_dtype(name)).itemsize
-    actual = path.stat().st_size if path.is_file() else None
-    if actual != expected:
-        raise IndexFormatError(f"{path} is damaged ({actual} bytes instead of {expected}): build the index anew.")
-    if not expected:
-        empty = np.zeros(shape, dtype=_dtype(name))
-        empty.flags.writeable = False
-        return empty
-    return np.asarray(np.memmap(path, dtype=_dtype(name), mode="r", shape=shape))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, count, islice, repeat
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from xtrkit.errors import InputError
 from xtrkit.indexing.spool import Spool
 from xtrkit.progress import Reporter
+from xtrkit.storage.passages import Fields, Part, Passage, checked_passage
 from xtrkit.values import FloatArray, Ragged
 
 Batches = Iterable[Iterable[FloatArray]] | Callable[[int], Iterable[Iterable[FloatArray]]]
@@ -20,11 +21,65 @@ Batches = Iterable[Iterable[FloatArray]] | Callable[[int], Iterable[Iterable[Flo
 T = TypeVar("T")
 
 
+class Inputs:
+    """Ids, texts and metadata of documents, side by side.
+
+    Each is an iterable with an entry for each document, or None where there are none; ids are then numbers.
+    """
+
+    def __init__(
+        self,
+        ids: Iterable[str] | None,
+        texts: Iterable[str] | None,
+        metadata: Iterable[Fields | None] | None = None,
+        parts: Iterable[Part | None] | None = None,
+    ) -> None:
+        given = {"ids": ids, "texts": texts, "metadata": metadata, "parts": parts}
+        self._given = {what: source is not None for what, source in given.items()}
+        self._sources: dict[str, Iterator[Any]] = {
+            what: repeat(None) if source is None else iter(source) for what, source in given.items()
+        }
+        if ids is None:
+            self._sources["ids"] = map(str, count())
+
+    def take(self, number: int, before: int) -> list[Passage]:
+        """The next passages, ``number`` of them.
+
+        Raises:
+            InputError: there are not as many, or one can't be stored.
+        """
+        columns = [_take(source, number, what, before) for what, source in self._sources.items()]
+        return [checked_passage(Passage(*row)) for row in zip(*columns, strict=True)]
+
+    def skip(self, stored: Iterable[Passage]) -> int:
+        """Pass over what is stored already; how many passages of the input that was."""
+        same = 0
+        for passage in stored:
+            row = [list(islice(source, 1)) for source in self._sources.values()]
+            if [value for values in row for value in values] != [*passage]:
+                self._sources = {
+                    what: chain(values, source)
+                    for values, (what, source) in zip(row, self._sources.items(), strict=True)
+                }
+                break
+            same += 1
+        return same
+
+    def check_spent(self, documents: int) -> None:
+        """Refuse input that goes on beyond the documents.
+
+        Raises:
+            InputError: it does.
+        """
+        for what, source in self._sources.items():
+            if self._given[what] and next(source, self) is not self:
+                raise InputError(f"There are more {what} than the {documents} documents: give one for each document.")
+
+
 def spool_documents(
     spool: Spool,
     batches: Batches,
-    ids: Iterable[str] | None,
-    texts: Iterable[str] | None,
+    inputs: Inputs,
     *,
     check_dim: Callable[[int], None],
     reporter: Reporter,
@@ -33,13 +88,12 @@ def spool_documents(
     """Check documents one by one and write them down.
 
     Where ``batches`` can be asked for documents from a number on, the spool keeps those of an earlier attempt as far as
-    their ids and texts are those of the input.
+    their ids, texts and metadata are those of the input.
 
     Args:
         spool: where they go.
         batches: their token vectors.
-        ids: their ids; None numbers them.
-        texts: their texts; None where there are none.
+        inputs: their ids, texts and metadata.
         check_dim: refuses dimensions that the index can't have.
         reporter: told about the progress.
         n_documents: how many there will be, if that is known.
@@ -47,10 +101,8 @@ def spool_documents(
     Raises:
         InputError: a document, an id or a text can't be used, or their numbers differ.
     """
-    names = map(str, count()) if ids is None else iter(ids)
-    contents: Iterator[str | None] = repeat(None) if texts is None else iter(texts)
     if callable(batches):
-        names, contents = _gone_on_with(spool, names, contents)
+        spool.keep(inputs.skip(spool.documents()))
         if spool.count:
             check_dim(spool.dim)
             reporter.note(f"{spool.count:,} passages of an interrupted run are there already: going on from there.")
@@ -60,33 +112,17 @@ def spool_documents(
             documents = list(batch)
             if not documents:
                 continue
-            batch_ids = _take(names, len(documents), "ids", spool.count)
-            batch_texts = _take(contents, len(documents), "texts", spool.count)
+            passages = inputs.take(len(documents), spool.count)
             halves: list[npt.NDArray[np.float16]] = []
-            for name, document in zip(batch_ids, documents, strict=True):
-                halves.append(checked(name, document, spool.dim or (halves[0].shape[1] if halves else 0), check_dim))
-            spool.append(Ragged.from_arrays(halves), batch_ids, batch_texts)
+            for passage, document in zip(passages, documents, strict=True):
+                dim = spool.dim or (halves[0].shape[1] if halves else 0)
+                halves.append(checked(passage.id, document, dim, check_dim))
+            spool.append(Ragged.from_arrays(halves), passages)
             advance(len(documents))
     if not spool.count:
         raise InputError("There are no documents to index: give at least one.")
-    _check_spent(names if ids is not None else None, "ids", spool.count)
-    _check_spent(contents if texts is not None else None, "texts", spool.count)
+    inputs.check_spent(spool.count)
     spool.flush()
-
-
-def _gone_on_with(
-    spool: Spool, names: Iterator[str], contents: Iterator[str | None]
-) -> tuple[Iterator[str], Iterator[str | None]]:
-    """Let the spool keep what the input begins with; the ids and texts from there on."""
-    same = 0
-    for stored in spool.documents():
-        name, content = list(islice(names, 1)), list(islice(contents, 1))
-        if [*name, *content] != [*stored]:
-            names, contents = chain(name, names), chain(content, contents)
-            break
-        same += 1
-    spool.keep(same)
-    return names, contents
 
 
 def checked(
@@ -136,8 +172,3 @@ def _take(source: Iterator[T], count: int, what: str, before: int) -> list[T]:
     if len(taken) < count:
         raise InputError(f"There are {before + len(taken)} {what}, but more documents: give one for each document.")
     return taken
-
-
-def _check_spent(source: Iterator[object] | None, what: str, documents: int) -> None:
-    if source is not None and next(source, None) is not None:
-        raise InputError(f"There are more {what} than the {documents} documents: give one for each document.")

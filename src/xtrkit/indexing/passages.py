@@ -1,89 +1,102 @@
-"""Ids and texts of an index, in one SQLite file: found by number or by id, never all in memory."""
+"""Passages of an index: those of its segments, numbered through, without the dead."""
 
 from __future__ import annotations
 
-import sqlite3
-import threading
-import weakref
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from xtrkit.errors import IndexFormatError, InputError
+import numpy as np
+import numpy.typing as npt
 
-SCHEMA = "CREATE TABLE passages (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, text TEXT)"
+from xtrkit.errors import InputError
+from xtrkit.indexing.filters import compiled
+from xtrkit.storage.passages import Passage, PassageFile
+from xtrkit.values import Mask
 
-
-def write_passages(path: Path, passages: Iterable[tuple[str, str | None]]) -> None:
-    """Write ids and texts in order of number, from 0. Ids are unique strings: that was checked before."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        # No journal: the file is thrown away with its directory if anything fails before the index is complete.
-        connection.execute("PRAGMA journal_mode = OFF")
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute(SCHEMA)
-        connection.execute("BEGIN")
-        rows = ((number, *passage) for number, passage in enumerate(passages))
-        connection.executemany("INSERT INTO passages VALUES (?, ?, ?)", rows)
-        connection.execute("COMMIT")
-    finally:
-        connection.close()
+LOOKED_UP = 500
+"""Ids that are looked up at a time: SQLite takes so many variables in any version."""
 
 
 class Passages:
-    """Reads passages; safe to share between threads."""
+    """Ids, texts and metadata by number or by id; safe to share between threads."""
 
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
-        path.open("rb").close()  # SQLite would call a file that may not be read a damaged one
-        try:
-            # immutable: the file of a finished index never changes, so SQLite needs no locks and no journal.
-            self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
-            )
-            self._finalizer = weakref.finalize(self, self._connection.close)
-            self._connection.execute("PRAGMA trusted_schema = OFF")
-            (self.count,) = self._one("SELECT count(*) FROM passages", ()) or (0,)
-        except sqlite3.DatabaseError as error:
-            raise IndexFormatError(f"{path} is damaged ({error}): build the index anew.") from error
+    def __init__(self, files: Sequence[PassageFile], live: Sequence[Mask]) -> None:
+        """Put segments one after the other.
+
+        Args:
+            files: one file a segment.
+            live: for each segment which of its documents are alive; an empty mask where all are.
+        """
+        self._files, self._live = list(files), list(live)
+        self._firsts = np.cumsum([0, *(file.count for file in files)])
+
+    def __len__(self) -> int:
+        """Living documents."""
+        counts = zip(self._files, self._live, strict=True)
+        return sum(int(live.sum()) if len(live) else file.count for file, live in counts)
 
     def close(self) -> None:
-        """Close the file; it closes by itself when nobody holds these passages any more."""
-        self._finalizer()
+        """Close the files."""
+        for file in self._files:
+            file.close()
 
     def ids(self, numbers: Iterable[int]) -> list[str]:
         """The ids of some documents, in the order asked for."""
-        return [str(self._row("id", number)) for number in numbers]
+        return [file.ids([inside])[0] for file, inside in map(self._place, numbers)]
 
-    def text(self, number: int) -> str | None:
-        """The text of a document; None where the index was made of embeddings alone."""
-        value = self._row("text", number)
-        return None if value is None else str(value)
+    def passage(self, number: int) -> Passage:
+        """A document with text and metadata.
+
+        Raises:
+            InputError: there is none of this number.
+        """
+        file, inside = self._place(number)
+        return file.passage(inside)
 
     def number(self, identifier: str) -> int:
-        """The number of a document.
+        """The number of the living document with an id.
 
         Raises:
             InputError: no document has this id.
         """
-        row = self._one("SELECT number FROM passages WHERE id = ?", (identifier,))
-        if row is None:
+        found = self.numbers([identifier])
+        if identifier not in found:
             raise InputError(f"No document of this index has the id {identifier!r}.")
-        return int(str(row[0]))
+        return found[identifier]
+
+    def numbers(self, identifiers: Sequence[str]) -> dict[str, int]:
+        """The numbers of the living documents with some ids; ids that are not there are left out."""
+        found: dict[str, int] = {}
+        for first in range(0, len(identifiers), LOOKED_UP):
+            part = identifiers[first : first + LOOKED_UP]
+            for start, file, live in zip(self._firsts.tolist(), self._files, self._live, strict=False):
+                for identifier, number in file.numbers(part).items():
+                    if not len(live) or live[number]:
+                        found[identifier] = start + number
+        return found
 
     def all_ids(self) -> Iterator[str]:
-        """Every id, in order of number."""
-        with self._lock:
-            rows = self._connection.execute("SELECT id FROM passages ORDER BY number").fetchall()
-        return (str(identifier) for (identifier,) in rows)
+        """The id of every living document, in order of number."""
+        return (passage.id for _, passage in self.living())
 
-    def _row(self, column: str, number: int) -> object:
-        row = self._one(f"SELECT {column} FROM passages WHERE number = ?", (int(number),))
-        if row is None:
-            raise IndexFormatError(f"The index has no passage number {number}: it is damaged, build it anew.")
-        return row[0]
+    def living(self, *, texts: bool = False) -> Iterator[tuple[int, Passage]]:
+        """Number and passage of every living document."""
+        for start, file, live in zip(self._firsts.tolist(), self._files, self._live, strict=False):
+            for number, passage in enumerate(file.all_passages(texts=texts)):
+                if not len(live) or live[number]:
+                    yield start + number, passage
 
-    def _one(self, statement: str, values: tuple[object, ...]) -> tuple[object, ...] | None:
-        if not self._finalizer.alive:
-            raise InputError("The index is closed: open it again.")
-        with self._lock:
-            return self._connection.execute(statement, values).fetchone()  # type: ignore[no-any-return]
+    def matching(self, where: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+        """(N,) which documents meet a condition on their metadata, the dead ones among them.
+
+        Raises:
+            InputError: the condition is none.
+        """
+        condition = compiled(where)
+        return np.concatenate([file.matching(condition.sql, condition.values) for file in self._files])
+
+    def _place(self, number: int) -> tuple[PassageFile, int]:
+        if not 0 <= number < self._firsts[-1]:
+            raise InputError(f"No document has the number {number}: there are 0 to {self._firsts[-1] - 1}.")
+        segment = int(np.searchsorted(self._firsts, number, side="right")) - 1
+        return self._files[segment], int(number - self._firsts[segment])

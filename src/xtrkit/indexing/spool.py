@@ -8,7 +8,7 @@ index's name is only made of them when all are there.
 
     .NAME.building/
       lock              held with flock by the process that builds
-      documents.sqlite  id, text and number of token vectors of each document, and whose vectors they are
+      documents.sqlite  passage and number of token vectors of each document, and whose vectors they are
       rows.f16          (M, d) float16 token vectors, little-endian, document after document
 
 A document is safely on disk when its row in SQLite was committed, and that happens after the vectors were flushed:
@@ -18,6 +18,7 @@ vectors beyond the last commit are cut off.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import sqlite3
@@ -30,11 +31,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.errors import IndexLockedError, InputError
+from xtrkit.errors import IndexLockedError, InputError, StorageError
+from xtrkit.storage.passages import Part, Passage
 from xtrkit.values import Ragged
 
 LOCK, DOCUMENTS, ROWS = "lock", "documents.sqlite", "rows.f16"
-VERSION = "1"
+VERSION = "2"
 FLUSH_SECONDS = 5.0
 """Documents are committed so often: what a kill can cost beside the batch at work."""
 
@@ -42,7 +44,7 @@ BLOCK = 1 << 15
 """Rows that are read at a time."""
 
 SCHEMA = """
-CREATE TABLE documents (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, text TEXT, tokens INTEGER NOT NULL);
+CREATE TABLE documents (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, passage TEXT, tokens INTEGER NOT NULL);
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
@@ -59,7 +61,8 @@ def claimed(workplace: Path) -> Iterator[None]:
     Raises:
         IndexLockedError: another process works there.
     """
-    descriptor = _locked(workplace)
+    with _refusals(workplace):
+        descriptor = _locked(workplace)
     try:
         yield
     finally:
@@ -90,10 +93,11 @@ def _locked(workplace: Path) -> int:
 
 def cleared(workplace: Path) -> None:
     """Remove a claimed directory; its lock goes last."""
-    for entry in workplace.iterdir():
-        if entry.name != LOCK:
-            discarded(entry)
-    (workplace / LOCK).unlink()
+    with _refusals(workplace):
+        for entry in workplace.iterdir():
+            if entry.name != LOCK:
+                discarded(entry)
+        (workplace / LOCK).unlink()
     with suppress(OSError):  # the next builder is there already
         workplace.rmdir()
 
@@ -126,7 +130,10 @@ class Spool:
             durable: make documents survive a kill.
         """
         self._workplace, self._durable = workplace, durable
-        origin = f"{VERSION} {origin}"
+        with _refusals(workplace):
+            self._open(workplace, f"{VERSION} {origin}", durable=durable)
+
+    def _open(self, workplace: Path, origin: str, *, durable: bool) -> None:
         if not durable or not _of_origin(workplace / DOCUMENTS, origin):
             for entry in list(workplace.iterdir()):
                 if entry.name != LOCK:
@@ -169,40 +176,40 @@ class Spool:
         self._rows.seek(0, os.SEEK_END)
         self.flush()
 
-    def append(self, documents: Ragged, ids: Sequence[str], texts: Sequence[str | None]) -> None:
+    def append(self, documents: Ragged, passages: Sequence[Passage]) -> None:
         """Take in documents as float16.
 
         Raises:
-            InputError: an id isn't a text, or was there before, or a text can't be stored.
+            InputError: an id was there before.
         """
+        with _refusals(self._workplace):
+            self._append(documents, passages)
+
+    def _append(self, documents: Ragged, passages: Sequence[Passage]) -> None:
         if not self.dim:
             self.dim = documents.dim
             self._connection.execute("INSERT INTO facts VALUES ('dim', ?)", (str(self.dim),))
-        for identifier, text, length in zip(ids, texts, documents.lengths.tolist(), strict=True):
-            self._insert(identifier, text, length)
+        for passage, length in zip(passages, documents.lengths.tolist(), strict=True):
+            self._insert(passage, length)
         np.ascontiguousarray(documents.rows, dtype="<f2").tofile(self._rows)
         if self._durable and time.monotonic() - self._flushed >= FLUSH_SECONDS:
             self.flush()
 
-    def _insert(self, identifier: str, text: str | None, length: int) -> None:
-        if not isinstance(identifier, str):
-            raise InputError(f"Ids must be strings, got {identifier!r} of type {type(identifier).__name__}.")
-        if not isinstance(text, str | None):
-            raise InputError(
-                f"Texts must be strings, got {text!r} of type {type(text).__name__} for the id {identifier!r}."
-            )
-        row = (self.count, identifier, text, length)
+    def _insert(self, passage: Passage, length: int) -> None:
+        row = (self.count, passage.id, json.dumps(passage[1:], ensure_ascii=False), length)
         try:
             self._connection.execute("INSERT INTO documents VALUES (?, ?, ?, ?)", row)
         except sqlite3.IntegrityError as error:
-            raise InputError(f"The id {identifier!r} comes twice: ids must be unique.") from error
-        except UnicodeEncodeError as error:
-            raise InputError(f"The passage {identifier!r} holds half a surrogate pair; UTF-8 can't.") from error
+            raise InputError(f"The id {passage.id!r} comes twice: ids must be unique.") from error
         self.count += 1
         self.n_tokens += length
 
     def flush(self) -> None:
         """Have everything so far on disk: the vectors first, then the documents that they belong to."""
+        with _refusals(self._workplace):
+            self._flush()
+
+    def _flush(self) -> None:
         self._rows.flush()
         if self._durable:
             os.fsync(self._rows.fileno())
@@ -211,9 +218,11 @@ class Spool:
         self.committed = self.count
         self._flushed = time.monotonic()
 
-    def documents(self) -> Iterator[tuple[str, str | None]]:
-        """Id and text of each document, in order."""
-        return iter(self._connection.execute("SELECT id, text FROM documents ORDER BY number"))
+    def documents(self) -> Iterator[Passage]:
+        """The passage of each document, in order."""
+        for identifier, passage in self._connection.execute("SELECT id, passage FROM documents ORDER BY number"):
+            text, fields, part = json.loads(passage)
+            yield Passage(identifier, text, fields, None if part is None else Part(*part))
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """(N,) how many token vectors each document has."""
@@ -236,6 +245,16 @@ def blocks_of(path: Path, dtype: str, width: int) -> Iterator[tuple[slice, npt.N
             rows = np.frombuffer(buffer, dtype=dtype).reshape(-1, width)
             yield slice(first, first + len(rows)), rows
             first += len(rows)
+
+
+@contextmanager
+def _refusals(workplace: Path) -> Iterator[None]:
+    """Turn what the operating system or SQLite refuses into a StorageError."""
+    try:
+        yield
+    except (OSError, sqlite3.DatabaseError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise StorageError(f"{workplace}: writing in it failed ({why}). Mend the disk and try again.") from error
 
 
 def _of_origin(path: Path, origin: str) -> bool:

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from sentence_transformers.util import get_device_name
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from xtrkit.encoding.checkpoints import Layout, check_not_pickled
-from xtrkit.encoding.modules import check_all_weights_read, check_tokenizer, quiet, said_in_a_sentence
+from xtrkit.encoding.modules import check_complete, check_tokenizer, quiet, said_in_a_sentence
 from xtrkit.encoding.spans import cleaned
 from xtrkit.encoding.t5 import FULL_PRECISION, LOCAL
 from xtrkit.errors import InputError
@@ -76,10 +77,12 @@ class MonoT5:
         with said_in_a_sentence(directory, layout):
             check_not_pickled(directory)
             tokenizer = AutoTokenizer.from_pretrained(directory, **LOCAL)
-            model = AutoModelForSeq2SeqLM.from_pretrained(directory, use_safetensors=True, **FULL_PRECISION)
-            check_all_weights_read(directory, model)
+            model, report = AutoModelForSeq2SeqLM.from_pretrained(
+                directory, use_safetensors=True, output_loading_info=True, **FULL_PRECISION
+            )
+            check_complete(directory, report)
             check_tokenizer(directory, tokenizer, model)
-        model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+        model = model.to(device or get_device_name()).eval()
         return cls(name, model, tokenizer, tokens=tokens, max_length=max_length)
 
     def score(

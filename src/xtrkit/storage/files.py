@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -92,6 +93,21 @@ class NewFile:
         return FileFacts(self._path.name, self._size, self._hash.hexdigest())
 
 
+@contextmanager
+def scratch(directory: Path) -> Iterator[Path]:
+    """A place for a temporary file in an index's directory: removed afterwards, and collected if a kill came between.
+
+    Raises:
+        StorageError: something could not be written there.
+    """
+    path = directory / f"tmp-{secrets.token_hex(4)}"
+    try:
+        with storage_errors(path, "writing"):
+            yield path
+    finally:
+        discard(path)
+
+
 def flush(path: Path) -> None:
     """Wait until a file or the names in a directory are on disk.
 
@@ -134,12 +150,8 @@ def check_size(directory: Path, facts: FileFacts) -> None:
         IndexDamagedError: it is.
     """
     path = directory / facts.name
-    try:
+    with storage_errors(path, "looking at it"):
         actual = path.stat().st_size if path.is_file() else None
-    except PermissionError:
-        raise
-    except OSError as error:
-        raise damaged(path, error.strerror or str(error)) from error
     if actual is None:
         raise damaged(path, "it is missing")
     if actual != facts.size:

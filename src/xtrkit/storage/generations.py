@@ -106,7 +106,7 @@ def _locked_shared(path: Path) -> int:
     except OSError as error:
         if descriptor >= 0:
             os.close(descriptor)
-        if isinstance(error, FileNotFoundError | PermissionError):
+        if isinstance(error, FileNotFoundError):
             raise
         raise StorageError(f"{path}: reading failed ({error.strerror or error}).") from error
     return descriptor
@@ -122,7 +122,7 @@ def pin(directory: Path, generation: int | None = None) -> Pin:
         StorageError: it can't be read.
     """
     for _ in range(1000):
-        found = _existing(directory)
+        found = existing(directory)
         wanted = found[-1] if generation is None else generation
         try:
             return Pin(directory, wanted)
@@ -135,7 +135,13 @@ def pin(directory: Path, generation: int | None = None) -> Pin:
     raise damaged(directory / manifest_name(found[-1]), "it is listed but can't be opened")
 
 
-def _existing(directory: Path) -> list[int]:
+def existing(directory: Path) -> list[int]:
+    """The numbers of an index's generations, one at least, ascending.
+
+    Raises:
+        IndexFormatError: there is no index.
+        StorageError: the directory can't be read.
+    """
     with storage_errors(directory, "reading"):
         there = directory.is_dir()
     if not there:

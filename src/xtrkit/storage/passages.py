@@ -18,6 +18,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from xtrkit.errors import IndexDamagedError, InputError, StorageError
 from xtrkit.storage.files import FileFacts, damaged, discard, facts_of, flush, storage_errors
 
@@ -37,6 +40,9 @@ ROW = "number, id, fields, document, first, last, text_crc, crc"
 STEPS_BETWEEN_CHECKS = 10_000
 STEPS_PER_PASSAGE = 400
 LONGEST_ID = 512
+CONDITIONS_KEPT = 64
+"""Conditions whose matches are remembered: a byte for each passage and condition."""
+
 SMALLEST_INTEGER, LARGEST_INTEGER = -(1 << 63), (1 << 63) - 1
 
 
@@ -69,6 +75,13 @@ class Passage(NamedTuple):
     part: Part | None = None
 
 
+class RowProblem(NamedTuple):
+    """What is wrong with a file of passages, and the ids that are affected, if they can be told."""
+
+    text: str
+    ids: list[str]
+
+
 def checked_passage(passage: Passage) -> Passage:
     """The passage itself, if it can be stored.
 
@@ -81,7 +94,9 @@ def checked_passage(passage: Passage) -> Passage:
     if not identifier or "\0" in identifier:
         raise InputError(f"Ids must have at least one character and no NUL, got {identifier!r}.")
     if text is not None and not isinstance(text, str):
-        raise InputError(f"The text of {identifier!r} must be a string, got {type(text).__name__}.")
+        raise InputError(
+            f"Texts must be strings, got {text!r:.40} of type {type(text).__name__} for the id {identifier!r}."
+        )
     try:
         size = len(identifier.encode())
         (text or "").encode()
@@ -90,7 +105,7 @@ def checked_passage(passage: Passage) -> Passage:
     if size > LONGEST_ID:
         raise InputError(f"Ids may have {LONGEST_ID} bytes, {identifier[:40]!r}… has {size}.")
     _check_fields(identifier, fields)
-    return passage
+    return passage._replace(fields=dict(fields) if fields else None)
 
 
 def _check_fields(identifier: str, fields: Fields | None) -> None:
@@ -100,8 +115,8 @@ def _check_fields(identifier: str, fields: Fields | None) -> None:
         raise InputError(f"The metadata of {identifier!r} must be a dict, got {type(fields).__name__}.")
     for name, value in fields.items():
         where = f"The metadata field {name!r} of {identifier!r}"
-        if not isinstance(name, str) or not name or '"' in name or "\0" in name:
-            raise InputError(f"{where} needs a name that is a string without quotation marks.")
+        if not isinstance(name, str) or not name.isprintable() or not name or set(name) & set('"\\'):
+            raise InputError(f"{where} needs a name that is a string without quotation marks and backslashes.")
         if value is not None and not isinstance(value, str | int | float):
             raise InputError(f"{where} must be a string, a number, a boolean or None, got {type(value).__name__}.")
         if isinstance(value, float) and not abs(value) <= 1.8e308:
@@ -186,6 +201,7 @@ class PassageFile:
         """
         self.path, self.count = path, count
         self._lock, self._steps = threading.Lock(), 0
+        self._matching: dict[tuple[object, ...], npt.NDArray[np.bool_]] = {}
         with storage_errors(path, "reading"):
             path.open("rb").close()  # SQLite would call a file that may not be read a damaged one
         # immutable: the file never changes, so SQLite needs no locks and no journal.
@@ -241,17 +257,34 @@ class PassageFile:
             return int(row[0])
         return None
 
-    def matching(self, condition: str, values: Sequence[str | int | float]) -> list[int]:
-        """The numbers of the passages that meet an SQL condition on ``fields``, ascending.
+    def numbers(self, identifiers: Sequence[str]) -> dict[str, int]:
+        """The numbers of the passages with some ids; ids that are not there are left out."""
+        marks = ", ".join("?" * len(identifiers))
+        rows = self._all(f"SELECT {ROW} FROM meta WHERE id IN ({marks})", identifiers, steps=len(identifiers))
+        found = {self._passage(row).id: int(row[0]) for row in rows}
+        if not found.keys() <= set(identifiers):
+            raise damaged(self.path, "looking for ids leads to others")
+        return found
+
+    def matching(self, condition: str, values: Sequence[str | int | float]) -> npt.NDArray[np.bool_]:
+        """(N,) which passages meet an SQL condition on ``fields``; remembered for the last conditions.
 
         Args:
             condition: SQL of our own making; what users give comes in ``values``.
             values: what stands for each ``?``.
         """
-        rows = self._all(f"SELECT {ROW} FROM meta WHERE {condition} ORDER BY number", values)
-        for row in rows:
-            self._passage(row)
-        return [int(row[0]) for row in rows]
+        key = (condition, *((type(value), value) for value in values))
+        mask = self._matching.pop(key, None)
+        if mask is None:
+            rows = self._all(f"SELECT {ROW} FROM meta WHERE {condition}", values, steps=1 + len(values))
+            for row in rows:
+                self._passage(row)
+            mask = np.zeros(self.count, dtype=np.bool_)
+            mask[[int(row[0]) for row in rows]] = True
+        self._matching[key] = mask
+        while len(self._matching) > CONDITIONS_KEPT:
+            self._matching.pop(next(iter(self._matching)), None)
+        return mask
 
     def all_passages(self, *, texts: bool = False) -> Iterator[Passage]:
         """Every passage, in order of number."""
@@ -266,21 +299,24 @@ class PassageFile:
                 passage = self._passage(row)
                 yield passage._replace(text=self._text_of(row)) if texts else passage
 
-    def problems(self) -> list[str]:
-        """What SQLite's own check and every row's checksum say; empty where all is well."""
+    def problems(self, *, full: bool = True) -> list[RowProblem]:
+        """What SQLite's own check and, with ``full``, every row's checksum say; empty where all is well."""
+        check = "integrity_check" if full else "quick_check"
         try:
-            found = [_text(row[0]) or "" for row in self._all("PRAGMA integrity_check", steps=20)]
-            found = [] if found == ["ok"] else found
+            found = [_text(row[0]) or "" for row in self._all(f"PRAGMA {check}", steps=20)]
         except IndexDamagedError as error:
-            return [str(error)]
-        for number in range(self.count):
+            found = [str(error)]
+        problems = [] if found == ["ok"] else [RowProblem(text, []) for text in found]
+        for number in range(self.count if full else 0):
+            identifier: list[str] = []
             try:
+                identifier = self.ids([number])
                 passage = self.passage(number)
                 if self.number(passage.id) != number:
-                    found.append(f"{self.path}: the id of passage {number} does not lead to it")
+                    raise damaged(self.path, f"the id of passage {number} does not lead to it")
             except IndexDamagedError as error:
-                found.append(str(error))
-        return found
+                problems.append(RowProblem(str(error), identifier))
+        return problems
 
     def _meta(self, number: int) -> tuple[Any, ...]:
         for row in self._all(f"SELECT {ROW} FROM meta WHERE number = ?", (int(number),)):
@@ -321,7 +357,7 @@ class PassageFile:
             with self._lock:
                 self._steps, self._allowed = 0, steps * (10 * STEPS_BETWEEN_CHECKS + STEPS_PER_PASSAGE * self.count)
                 return self._connection.execute(statement, values).fetchall()
-        except (sqlite3.Error, OverflowError, MemoryError) as error:
+        except (sqlite3.Error, OverflowError, MemoryError, UnicodeDecodeError) as error:
             if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")):
                 raise StorageError(f"{self.path}: reading failed ({error}).") from error
             raise damaged(self.path, str(error) or type(error).__name__) from error

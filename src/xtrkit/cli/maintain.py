@@ -1,0 +1,221 @@
+"""The commands that change an index or look after it: add, delete, compact, verify, repair, vectors."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from xtrkit.errors import InputError
+
+IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Directory of the index.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the index's encoder lies, if it has moved: a directory or a hub name.", show_default=False
+    ),
+]
+out = Console(soft_wrap=True, markup=False)
+
+
+def add(
+    index: IndexPath,
+    collection: Annotated[
+        Path, typer.Argument(help="What to add: a collection, as for [bold]xtrkit index[/].", show_default=False)
+    ],
+    batch_size: Annotated[int, typer.Option(help="Texts encoded together.", min=1)] = 32,
+    as_json: Json = False,
+    model: Model = None,
+) -> None:
+    """Add passages to an index; a passage whose id is there already is replaced.
+
+    All is committed at once: searches see the old index until then, and a run that is stopped changes nothing.
+
+    Example: [bold]xtrkit add idx new-notes/[/]
+    """
+    from xtrkit.collection import open_collection
+    from xtrkit.retriever import Retriever
+    from xtrkit.updating import add_collection
+
+    passages, begin = open_collection(collection), time.perf_counter()
+    retriever = Retriever.open(index, model=model)
+    summary = add_collection(passages, retriever, batch_size=batch_size, progress=not as_json)
+    _tell(summary, begin, as_json, f"Added {summary.added:,} passages and replaced {summary.updated:,}")
+
+
+def delete(
+    index: IndexPath,
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids of passages.", show_default=False)] = None,
+    ids_from: Annotated[
+        Path | None, typer.Option(help="A file with one id a line; - is standard input.", show_default=False)
+    ] = None,
+    missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Pass over ids that are not there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete passages from an index, by id, all in one commit.
+
+    Examples: [bold]xtrkit delete idx 17 23[/]   [bold]xtrkit delete idx --ids-from gone.txt[/]
+    """
+    from xtrkit.index import Index
+
+    names = [*(ids or []), *(_lines(ids_from) if ids_from else [])]
+    if not names:
+        raise InputError("There are no ids to delete: name some, or a file with --ids-from.")
+    begin = time.perf_counter()
+    with Index.open(index) as opened, opened.writer(progress=not as_json) as writer:
+        writer.delete(names, missing_ok=missing_ok)
+        summary = writer.commit()
+    _tell(summary, begin, as_json, f"Deleted {summary.deleted:,} passages")
+
+
+def compact(
+    index: IndexPath,
+    retrain: Annotated[
+        bool | None,
+        typer.Option(
+            help="Find new centroids, or keep them; by default as far as they no longer fit.", show_default=False
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Make one segment of all, without deleted passages: the index becomes smaller, and searches faster."""
+    from xtrkit.indexing.writer import compact
+    from xtrkit.progress import Reporter
+
+    begin = time.perf_counter()
+    summary = compact(index, retrain=retrain, reporter=Reporter(not as_json))
+    _tell(summary, begin, as_json, "Found new centroids and compacted" if summary.retrained else "Compacted")
+
+
+def verify(
+    index: IndexPath,
+    full: Annotated[
+        bool, typer.Option("--full", help="Read everything: every file's sha256, every passage's checksum.")
+    ] = False,
+) -> None:
+    """Tell whether an index is what was written, as JSON; the exit code is 0 where it is, 1 where it isn't."""
+    from xtrkit.indexing.checking import verify
+
+    report = verify(index, full=full)
+    typer.echo(json.dumps({"ok": report.ok, **asdict(report)}, ensure_ascii=False, indent=1))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def repair(
+    index: IndexPath,
+    rollback: Annotated[
+        int | None, typer.Option(help="Go back to this generation.", show_default=False, metavar="G")
+    ] = None,
+    drop_segment: Annotated[
+        str | None, typer.Option(help="Give up a segment; its passages are lost.", show_default=False, metavar="S")
+    ] = None,
+    reencode: Annotated[
+        str | None, typer.Option(help="Encode a segment anew from its texts.", show_default=False, metavar="S")
+    ] = None,
+    as_json: Json = False,
+    model: Model = None,
+) -> None:
+    """Mend a damaged index in one of three ways; each makes a new generation. [bold]xtrkit verify[/] tells which fits.
+
+    Example: [bold]xtrkit repair idx --rollback 41[/]
+    """
+    if sum(choice is not None for choice in (rollback, drop_segment, reencode)) != 1:
+        raise InputError("Choose one way: --rollback GENERATION, --drop-segment SEGMENT or --reencode SEGMENT.")
+    from xtrkit.indexing.checking import drop_segment as drop
+    from xtrkit.indexing.checking import roll_back_to
+
+    facts: dict[str, Any] = {"index": str(index)}
+    if rollback is not None:
+        facts["generation"] = roll_back_to(index, rollback)
+        text = f"Generation {facts['generation']} holds what generation {rollback} held."
+    elif drop_segment is not None:
+        facts["generation"], facts["lost"] = drop(index, drop_segment)
+        text = (
+            f"Generation {facts['generation']} is without {drop_segment}. Lost: {' '.join(facts['lost']) or 'unknown'}"
+        )
+    else:
+        facts["generation"], facts["encoded"] = _reencode(index, str(reencode), model, as_json)
+        text = f"Generation {facts['generation']} has {facts['encoded']:,} passages encoded anew."
+    typer.echo(json.dumps(facts, ensure_ascii=False, indent=1) if as_json else text)
+
+
+def vectors(
+    index: IndexPath,
+    target: Annotated[Path, typer.Argument(help="A .safetensors or .npy file to make.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Write the token vectors of an index to a file, for other programs, with the ids and lengths beside them.
+
+    NAME.safetensors holds "vectors" (M, d) and "lengths" (N,), NAME.npy the vectors and NAME.lengths.npy the lengths;
+    NAME.ids.txt has one id a line. Compressed vectors are decompressed.
+    """
+    from xtrkit.exporting import export_vectors
+
+    documents, tokens = export_vectors(index, target)
+    facts = {"index": str(index), "documents": documents, "tokens": tokens, "file": str(target)}
+    typer.echo(json.dumps(facts, indent=1) if as_json else f"Wrote {tokens:,} vectors of {documents:,} documents.")
+
+
+def parsed_filter(text: str | None) -> dict[str, Any] | None:
+    """A condition that was given as JSON, checked before anything is loaded.
+
+    Raises:
+        InputError: it is none.
+    """
+    if text is None:
+        return None
+    from xtrkit.indexing.filters import compiled
+
+    try:
+        where = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f'--where must be JSON such as {{"year": {{"$gte": 2020}}}}, got {text!r}.') from error
+    compiled(where)
+    return dict(where)
+
+
+def register(app: typer.Typer) -> None:
+    """Give an application these commands."""
+    for command in (add, delete, compact, verify, repair, vectors):
+        app.command()(command)
+
+
+def _reencode(index: Path, segment: str, model: str | None, as_json: bool) -> tuple[int, int]:
+    from xtrkit.encoding.load import load_encoder
+    from xtrkit.indexing.checking import encoder_of
+    from xtrkit.updating import encode_anew
+
+    made_with = encoder_of(index)
+    encoder = load_encoder(
+        model or made_with.name, query_length=made_with.query_length, document_length=made_with.document_length
+    )
+    return encode_anew(index, segment, encoder, progress=not as_json)
+
+
+def _lines(path: Path) -> list[str]:
+    from xtrkit.collection import read_lines
+
+    if str(path) == "-":
+        return [line for line in sys.stdin.read().split("\n") if line.strip()]
+    return [line for _, line in read_lines(path)]
+
+
+def _tell(summary: Any, begin: float, as_json: bool, what: str) -> None:
+    seconds = time.perf_counter() - begin
+    if as_json:
+        typer.echo(json.dumps({**asdict(summary), "advice": summary.advice, "seconds": seconds}, indent=1))
+        return
+    out.print(
+        f"{what} in {seconds:.1f} s: generation {summary.generation} has {summary.documents:,} passages "
+        f"in {summary.segments} segment{'s' if summary.segments > 1 else ''}."
+    )
+    if summary.advice:
+        out.print(summary.advice)

@@ -1,0 +1,301 @@
+"""``verify``: is an index what was written? ``repair``: explicit ways out where it isn't, each a new generation."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from xtrkit.errors import IndexFormatError, InputError, StorageError, XtrkitError
+from xtrkit.indexing.compressed_format import CompressedTokens
+from xtrkit.indexing.creating import creator
+from xtrkit.indexing.store import OpenedSegment, Properties, open_segment, opened_quantiser
+from xtrkit.storage.files import check_content, check_size, damaged, storage_errors
+from xtrkit.storage.generations import Pin, WriterLock, collect, commit, existing, roll_back
+from xtrkit.storage.manifest import LARGEST_MANIFEST, Manifest, SegmentFacts, decoded, manifest_name
+from xtrkit.storage.passages import PassageFile
+from xtrkit.storage.tombstones import read_tombstones
+from xtrkit.values import EncoderIdentity
+
+IDS_SHOWN = 1000
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is not what was written.
+
+    Attributes:
+        file: its name.
+        segment: the segment that it belongs to; None where it belongs to none, or to all.
+        problem: what is wrong.
+        ids: living documents that are affected, as far as they can be told, ``IDS_SHOWN`` at most.
+    """
+
+    file: str
+    segment: str | None
+    problem: str
+    ids: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a verification found.
+
+    Attributes:
+        index: the directory.
+        generation: the newest generation, which was looked at.
+        full: whether everything was read.
+        bytes_read: how much was hashed.
+        seconds: how long it took.
+        problems: what is wrong; nothing where all is well.
+        intact_generations: generations whose manifest and sizes are right.
+    """
+
+    index: str
+    generation: int
+    full: bool
+    bytes_read: int
+    seconds: float
+    problems: list[Problem]
+    intact_generations: list[int]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+
+def verify(path: Path, *, full: bool = False, advance: Callable[[int], None] = lambda amount: None) -> Report:
+    """Look whether the newest generation of an index is what was written.
+
+    Args:
+        path: the index.
+        full: read every file and compare its sha256, every row its CRC, and every place whether it leads back. Without
+            it: sizes, headers, counts, and SQLite's own check.
+        advance: told how many bytes were hashed.
+
+    Raises:
+        IndexFormatError: there is no index.
+        StorageError: the directory can't be read.
+    """
+    begin, found = time.perf_counter(), existing(path)
+    problems: list[Problem] = []
+    manifest, bytes_read = _newest(path, found[-1], problems), 0
+    if manifest:
+        if full:
+            bytes_read = sum(file.size for file in manifest.files)
+            problems += _damaged_files(path, manifest, advance)
+        problems += _structure(path, manifest, full=full, known={problem.file for problem in problems})
+    intact = [generation for generation in found if _is_intact(path, generation)]
+    return Report(str(path), found[-1], full, bytes_read, time.perf_counter() - begin, problems, intact)
+
+
+def _newest(path: Path, generation: int, problems: list[Problem]) -> Manifest | None:
+    name = manifest_name(generation)
+    try:
+        with storage_errors(path / name, "reading"), (path / name).open("rb") as file:
+            return decoded(file.read(LARGEST_MANIFEST), path / name)
+    except (IndexFormatError, StorageError) as error:
+        problems.append(Problem(name, None, str(error)))
+    return None
+
+
+def _is_intact(path: Path, generation: int) -> bool:
+    try:
+        Pin(path, generation).close()
+    except (OSError, XtrkitError):
+        return False
+    return True
+
+
+def _owners(manifest: Manifest) -> dict[str, SegmentFacts]:
+    return {file.name: segment for segment in manifest.segments for file in segment.files}
+
+
+def _damaged_files(path: Path, manifest: Manifest, advance: Callable[[int], None]) -> Iterator[Problem]:
+    """Files whose sha256 is another; some are hashed at a time, since hashing needs no Python."""
+    owners = _owners(manifest)
+
+    def message(name: str) -> str | None:
+        facts = next(file for file in manifest.files if file.name == name)
+        try:
+            check_content(path, facts)
+        except (XtrkitError, OSError) as error:
+            return str(error)
+        finally:
+            advance(facts.size)
+        return None
+
+    names = [file.name for file in sorted(manifest.files, key=lambda file: -file.size)]
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        for name, problem in zip(names, pool.map(message, names), strict=True):
+            if problem:
+                owner = owners.get(name)
+                yield Problem(name, owner.name if owner else None, problem, _ids(path, owner))
+
+
+def _ids(path: Path, segment: SegmentFacts | None) -> list[str]:
+    """Ids of a segment's living documents, if they can still be read."""
+    if segment is None:
+        return []
+    try:
+        dead: set[int] = set()
+        if segment.tombstones:
+            dead = set(read_tombstones(path, segment.tombstones, segment.documents).tolist())
+        passages = PassageFile(path / segment.passages.name, segment.documents).all_passages()
+        return [passage.id for number, passage in enumerate(passages) if number not in dead][:IDS_SHOWN]
+    except (XtrkitError, OSError):
+        return []
+
+
+def _structure(path: Path, manifest: Manifest, *, full: bool, known: set[str]) -> Iterator[Problem]:
+    """What opening the index would find, file by file, and with ``full`` what reading all of it would."""
+    owners = _owners(manifest)
+    for file in manifest.files:
+        if file.name not in known:
+            yield from _tried(partial(check_size, path, file), file.name, path, owners.get(file.name))
+    try:
+        properties = Properties.of(manifest, path)
+        quantiser = opened_quantiser(path, manifest, properties)
+    except XtrkitError as error:
+        name = manifest.codec.name if manifest.codec else manifest_name(manifest.generation)
+        if name not in known:
+            yield Problem(name, None, str(error))
+        return
+    ids: set[str] = set()
+    for segment in manifest.segments:
+        try:
+            opened = open_segment(path, segment, properties, quantiser)
+        except XtrkitError as error:
+            if not known & {file.name for file in segment.files}:
+                yield Problem(segment.vectors.name, segment.name, str(error), _ids(path, segment))
+            continue
+        yield from _segment_problems(path, opened, full=full)
+        living = _ids_of(opened.passages, opened.live) if full else set()
+        if twice := ids & living:
+            yield Problem(segment.passages.name, segment.name, "ids come twice", sorted(twice)[:IDS_SHOWN])
+        ids |= living
+
+
+def _segment_problems(path: Path, opened: OpenedSegment, *, full: bool) -> Iterator[Problem]:
+    segment = opened.facts
+    for problem in opened.passages.problems(full=full):
+        yield Problem(segment.passages.name, segment.name, problem.text, problem.ids)
+    if full and isinstance(opened.tokens, CompressedTokens) and not _is_consistent(opened.tokens):
+        text = str(damaged(path / segment.vectors.name, "documents and positions contradict each other"))
+        yield Problem(segment.vectors.name, segment.name, text, _ids(path, segment))
+
+
+def _ids_of(passages: PassageFile, live: np.ndarray) -> set[str]:
+    try:
+        return {passage.id for number, passage in enumerate(passages.all_passages()) if not len(live) or live[number]}
+    except XtrkitError:
+        return set()  # told by the passages' own check
+
+
+def _tried(check: Callable[[], None], name: str, path: Path, owner: SegmentFacts | None) -> Iterator[Problem]:
+    try:
+        check()
+    except (XtrkitError, OSError) as error:
+        yield Problem(name, owner.name if owner else None, str(error), _ids(path, owner))
+
+
+def _is_consistent(tokens: CompressedTokens) -> bool:
+    """Whether each token has a row of its own, which says that it belongs to the token's document."""
+    rows = tokens.positions.astype(np.int64)
+    document_of = np.repeat(np.arange(tokens.n_documents), np.diff(tokens.document_offsets))
+    return bool((np.bincount(rows, minlength=len(rows)) == 1).all() and (tokens.documents[rows] == document_of).all())
+
+
+def encoder_of(path: Path) -> EncoderIdentity:
+    """Which encoder made an index, whose segments may be damaged.
+
+    Raises:
+        InputError: it was made of embeddings.
+        IndexDamagedError: its manifest is damaged.
+    """
+    file = path / manifest_name(existing(path)[-1])
+    with storage_errors(file, "reading"):
+        manifest = decoded(file.read_bytes(), file)
+    encoder = Properties.of(manifest, path).encoder
+    if encoder is None:
+        raise InputError(f"The index at {path} was made of embeddings, so nothing can be encoded anew.")
+    return encoder
+
+
+def roll_back_to(path: Path, generation: int) -> int:
+    """Make a generation that holds what an older one held; return its number.
+
+    Raises:
+        InputError: there is no such generation.
+        IndexDamagedError: it is damaged too.
+        IndexLockedError: a writer is at work.
+        StorageError: the disk refused.
+    """
+    existing(path)
+    lock = WriterLock(path)
+    try:
+        return roll_back(path, generation)
+    finally:
+        lock.close()
+
+
+def drop_segment(path: Path, name: str) -> tuple[int, list[str]]:
+    """Make a generation without a segment.
+
+    Returns:
+        its number, and the ids of the documents that are lost, as far as they can still be read.
+
+    Raises:
+        InputError: there is no such segment, or no other.
+        IndexLockedError: a writer is at work.
+        StorageError: the disk refused.
+    """
+
+    def without(manifest: Manifest, segment: SegmentFacts) -> tuple[SegmentFacts, ...]:
+        left = tuple(other for other in manifest.segments if other.name != segment.name)
+        if not left:
+            raise InputError(f"{name} is the only segment of {path}: build the index anew, or roll back.")
+        return left
+
+    generation, dropped = replace_segment(path, name, without)
+    lost = _ids(path, dropped)
+    return generation, lost
+
+
+def replace_segment(
+    path: Path, name: str, change: Callable[[Manifest, SegmentFacts], tuple[SegmentFacts, ...]]
+) -> tuple[int, SegmentFacts]:
+    """Make a generation with other segments.
+
+    Args:
+        path: the index.
+        name: the segment that is to be replaced.
+        change: gives the segments of the new generation, of the old manifest and the segment.
+
+    Returns:
+        the generation, and what the old one said of the segment.
+    """
+    found = existing(path)
+    lock = WriterLock(path)
+    try:
+        file = path / manifest_name(found[-1])
+        with storage_errors(file, "reading"):
+            manifest = decoded(file.read_bytes(), file)
+        for segment in manifest.segments:
+            if segment.name == name:
+                generation = manifest.generation + 1
+                segments = change(manifest, segment)
+                commit(path, replace(manifest, generation=generation, created_by=creator(), segments=segments))
+                return generation, segment
+        there = ", ".join(segment.name for segment in manifest.segments)
+        raise InputError(f"{path} has no segment {name!r}: there are {there}.")
+    finally:
+        collect(path)
+        lock.close()

@@ -1,0 +1,184 @@
+"""Embeddings in, a new index out: it is made in a hidden sibling directory and gets its name when it is complete."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from xtrkit.errors import IndexExistsError, InputError, StorageError
+from xtrkit.indexing.codec import BITS, Codec, check_bits, codec_named, name_of
+from xtrkit.indexing.compressed_format import write_quantiser
+from xtrkit.indexing.documents import Batches, Inputs, spool_documents
+from xtrkit.indexing.postings import train
+from xtrkit.indexing.segments import write_segment
+from xtrkit.indexing.spool import Spool, claimed, cleared, discarded, workplace_of
+from xtrkit.indexing.store import EXACT_BITS, Properties
+from xtrkit.progress import Reporter
+from xtrkit.storage.files import flush, storage_errors
+from xtrkit.storage.generations import WriterLock, collect, commit, generations, new_codec_name
+from xtrkit.storage.manifest import Manifest
+from xtrkit.storage.passages import Fields
+from xtrkit.values import EncoderIdentity
+
+BUILDING = "index"
+"""Directory in the workplace that becomes the index."""
+
+
+def creator() -> str:
+    """Which program writes."""
+    return f"xtrkit {version('xtrkit')}"
+
+
+def write_store(
+    path: Path,
+    batches: Batches,
+    *,
+    ids: Iterable[str] | None,
+    texts: Iterable[str] | None,
+    encoder: EncoderIdentity | None,
+    nbits: int,
+    codec: str,
+    overwrite: bool,
+    reporter: Reporter,
+    n_documents: int | None,
+    metadata: Iterable[Fields | None] | None = None,
+) -> None:
+    """Write an index, holding one batch in memory at a time.
+
+    Args:
+        path: directory to make.
+        batches: the documents' (m, d) token vectors, some documents at a time, in order; or what gives them from a
+            document's number on: then an attempt that is stopped leaves what it has, and the next goes on with it.
+        ids: the documents' ids, unique; None numbers them "0", "1", ….
+        texts: their texts; None where there are none.
+        encoder: which encoder made the vectors.
+        nbits: 16 keeps vectors as float16; 1, 2, 4 or 8 compress them to so many bits a dimension.
+        codec: how they are compressed.
+        overwrite: replace an index that is there already, once the new one is complete.
+        reporter: told about the progress.
+        n_documents: how many documents there will be, if that is known.
+        metadata: their metadata; None where there is none.
+
+    Raises:
+        IndexExistsError: something is at ``path`` and may not be overwritten.
+        IndexLockedError: another process is building the same index, or changing the one to be overwritten.
+        InputError: a document has no vectors, vectors of another dimension, or numbers that are not finite; ids are
+            not unique strings, or there are fewer ids or texts than documents, or more.
+        StorageError: the index could not be written.
+    """
+    if nbits not in (*BITS, EXACT_BITS):
+        raise InputError(f"nbits must be 1, 2, 4 or 8, or 16 for an exact index, got {nbits!r}.")
+    compression = None if nbits == EXACT_BITS else codec_named(codec, nbits)
+    path = path.resolve()  # a symlink's target is replaced, not the link; "." has a name
+    check_free(path, overwrite=overwrite)
+    with storage_errors(path.parent, "making it"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    resumable, workplace = callable(batches), workplace_of(path)
+    identity = json.dumps(None if encoder is None else asdict(encoder), sort_keys=True)
+    with claimed(workplace):
+        spool = Spool(workplace, identity, durable=resumable)
+        try:
+            with spool:
+                spool_documents(
+                    spool,
+                    batches,
+                    Inputs(ids, texts, metadata),
+                    check_dim=lambda dim: None if compression is None else check_bits(nbits, dim),
+                    reporter=reporter,
+                    n_documents=n_documents,
+                )
+                manifest = _write_files(workplace / BUILDING, spool, compression, encoder, reporter)
+            put_in_place(workplace / BUILDING, manifest, path, overwrite=overwrite)
+        except BaseException:
+            if not (resumable and spool.committed):
+                cleared(workplace)
+            raise
+        cleared(workplace)
+
+
+def _write_files(
+    building: Path, spool: Spool, codec: Codec | None, encoder: EncoderIdentity | None, reporter: Reporter
+) -> Manifest:
+    """Write all files of a first generation but its manifest."""
+    fresh(building)
+    if codec is None:
+        segment, _ = write_segment(building, 1, spool, spool.documents(), None, reporter=reporter)
+        return Manifest(1, creator(), Properties(spool.dim, EXACT_BITS, encoder=encoder).record(), None, (segment,))
+    quantiser, assigned = train(spool, codec, reporter=reporter)
+    file = write_quantiser(building, new_codec_name(1), quantiser)
+    segment, error = write_segment(
+        building, 1, spool, spool.documents(), quantiser, assigned=assigned, reporter=reporter
+    )
+    properties = Properties(
+        spool.dim, codec.bits, name_of(codec), encoder, spool.n_tokens, error / max(spool.n_tokens, 1)
+    )
+    return Manifest(1, creator(), properties.record(), file, (segment,))
+
+
+def fresh(building: Path) -> Path:
+    """An empty directory in which an index is made."""
+    with storage_errors(building, "making it"):
+        discarded(building)
+        building.mkdir()
+    return building
+
+
+def check_free(path: Path, *, overwrite: bool) -> None:
+    """Refuse a place that is taken, before any work is done.
+
+    Raises:
+        IndexExistsError: there is something; with ``overwrite``, something that isn't an index.
+        InputError: nothing can be written there.
+    """
+    if not os.path.lexists(path):
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise InputError(f"{folder} is no folder that can be written to: put the index elsewhere.")
+        return
+    if not overwrite:
+        raise _taken(path)
+    if not path.is_dir() or not generations(path):
+        raise IndexExistsError(f"{path} exists and is not an index, so it is not overwritten: choose another place.")
+
+
+def put_in_place(building: Path, manifest: Manifest, path: Path, *, overwrite: bool) -> None:
+    """Make an index of files that are written: a new directory, or the next generation of the one that is there.
+
+    Readers of the old one keep it until they look for a newer generation.
+
+    Raises:
+        IndexExistsError: somebody put something there in the meantime.
+        IndexLockedError: somebody is changing the index that is there.
+        StorageError: the disk refused.
+    """
+    check_free(path, overwrite=overwrite)
+    if os.path.lexists(path):
+        lock = WriterLock(path)
+        try:
+            with storage_errors(path, "overwriting it"):
+                for file in manifest.files:
+                    os.link(building / file.name, path / file.name)
+            commit(path, replace(manifest, generation=generations(path)[-1] + 1))
+            collect(path, keep=1)
+        finally:
+            lock.close()
+        return
+    commit(building, manifest)
+    try:
+        building.rename(path)  # fails where another index or anything else got there first
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            raise _taken(path) from error
+        raise StorageError(f"{path}: naming it failed ({error.strerror}).") from error
+    flush(path.parent)
+
+
+def _taken(path: Path) -> IndexExistsError:
+    return IndexExistsError(
+        f"{path} exists already: choose another place, or replace it with --overwrite (overwrite=True)."
+    )

@@ -1,0 +1,434 @@
+"""Adding, updating and deleting: one writer, one commit, one generation.
+
+A batch is checked whole before anything of it counts. What a writer writes is invisible until it commits; a writer that
+fails, is killed, or leaves its ``with`` by an exception, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xtrkit.errors import InputError
+from xtrkit.indexing.codec import codec_named
+from xtrkit.indexing.compressed_format import Quantiser, write_quantiser
+from xtrkit.indexing.creating import creator
+from xtrkit.indexing.documents import Inputs, checked
+from xtrkit.indexing.merging import LivingRows, Source, check_sources, living_passages, merged
+from xtrkit.indexing.postings import train
+from xtrkit.indexing.segments import RowsInMemory, write_segment
+from xtrkit.indexing.store import OpenedSegment, Properties, Store, open_segment
+from xtrkit.progress import SILENT, Reporter
+from xtrkit.storage.files import FileFacts
+from xtrkit.storage.generations import WriterLock, collect, commit, new_codec_name, new_tombstones_name, pin
+from xtrkit.storage.manifest import Manifest
+from xtrkit.storage.passages import Fields, Part, Passage
+from xtrkit.storage.tombstones import write_tombstones
+from xtrkit.values import FloatArray, Mask, Ragged
+
+STAGED_BYTES = 1 << 28
+"""Token vectors that a writer holds in memory; beyond that it writes a segment and goes on."""
+
+MOST_SEGMENTS = 16
+"""Segments of an index; a commit that would make more merges the last ones."""
+
+MERGED_AT_ONCE = 8
+DRIFT_LIMIT = 1.25
+"""Mean energy of residuals of added tokens over that of the tokens that centroids were made for; see ``compact``."""
+
+GROWTH_LIMIT = 2.0
+"""Living tokens over the tokens that centroids were made for; see ``compact``."""
+
+
+@dataclass(frozen=True)
+class WriteSummary:
+    """What a commit did.
+
+    Attributes:
+        generation: the generation that it made.
+        added: documents with new ids.
+        updated: documents that replaced one of the same id.
+        deleted: documents that were deleted.
+        documents: living documents now.
+        segments: segments now.
+        drift: mean energy of the residuals of tokens added since centroids were found, over that of the tokens that
+            they were found for; 1 where nothing was added, and for an exact index.
+        growth: living tokens over those that centroids were found for; 1 for an exact index.
+        retrained: whether centroids were found anew.
+    """
+
+    generation: int
+    added: int
+    updated: int
+    deleted: int
+    documents: int
+    segments: int
+    drift: float
+    growth: float
+    retrained: bool = False
+
+    @property
+    def advice(self) -> str | None:
+        """What to do about centroids that no longer fit; None where they do."""
+        if self.drift <= DRIFT_LIMIT and self.growth <= GROWTH_LIMIT:
+            return None
+        return (
+            f"The centroids fit the added tokens less well than those they were found for (error ×{self.drift:.2f}, "
+            f"tokens ×{self.growth:.1f}): `xtrkit compact` finds new ones."
+        )
+
+
+class IndexWriter:
+    """Changes an index; use it in a ``with``, at whose end everything is committed at once.
+
+    Attributes:
+        summary: what the commit did; None before.
+    """
+
+    summary: WriteSummary | None = None
+
+    def __init__(self, path: Path, reporter: Reporter = SILENT) -> None:
+        """Take the right to change an index.
+
+        Raises:
+            IndexLockedError: another writer has it.
+            IndexFormatError: there is no index, or it is damaged.
+            StorageError: it can't be read.
+        """
+        pin(path).close()  # no lock is made where there is no index
+        self._path, self._reporter = path, reporter
+        self._lock: WriterLock | None = WriterLock(path)
+        try:
+            self._store = Store.open(path)
+        except BaseException:
+            self._lock.close()
+            raise
+        self._generation = self._store.generation + 1
+        self._segments: list[OpenedSegment] = list(self._store.segments)
+        self._dead = [set(np.flatnonzero(~segment.live).tolist()) for segment in self._segments]
+        self._staged: dict[str, tuple[Passage, npt.NDArray[np.float16]]] = {}
+        self._staged_bytes = self._added = self._updated = self._deleted = 0
+        self._new_tokens, self._new_error = 0, 0.0
+
+    def __enter__(self) -> IndexWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is None and self._lock:
+            self.commit()
+        self.close()
+
+    def close(self) -> None:
+        """Give up what was not committed."""
+        if self._lock:
+            collect(self._path)
+            self._store.close()
+            self._lock.close()
+            self._lock = None
+
+    def add(
+        self,
+        ids: Iterable[str],
+        embeddings: Iterable[FloatArray] | Ragged,
+        texts: Iterable[str] | None = None,
+        metadata: Iterable[Fields | None] | None = None,
+        parts: Iterable[Part | None] | None = None,
+    ) -> None:
+        """Add documents; one with an id that is there already takes its place.
+
+        Args:
+            ids: unique strings.
+            embeddings: (m, d) token vectors of each.
+            texts: their texts.
+            metadata: their metadata: names to texts, numbers, booleans or None.
+            parts: which parts of which documents they are.
+
+        Raises:
+            InputError: something can't be used; nothing of the batch was taken then.
+            StorageError: the disk refused; the writer can't go on then.
+        """
+        self._take(ids, embeddings, texts, metadata, parts, must_exist=False)
+
+    def update(
+        self,
+        ids: Iterable[str],
+        embeddings: Iterable[FloatArray] | Ragged,
+        texts: Iterable[str] | None = None,
+        metadata: Iterable[Fields | None] | None = None,
+        parts: Iterable[Part | None] | None = None,
+    ) -> None:
+        """As :meth:`add`, but every id must be there.
+
+        Raises:
+            InputError: one isn't, or something can't be used; nothing of the batch was taken then.
+        """
+        self._take(ids, embeddings, texts, metadata, parts, must_exist=True)
+
+    def delete(self, ids: Iterable[str], *, missing_ok: bool = False) -> None:
+        """Delete documents.
+
+        Raises:
+            InputError: an id isn't there (unless ``missing_ok``); nothing was deleted then.
+        """
+        self._check_open()
+        names = list(dict.fromkeys(_checked_ids(ids)))
+        places, there = self._places(names)
+        if not missing_ok:
+            self._check_there(names, there)
+        self._deleted += len(there)
+        self._kill(names, places)
+
+    def commit(self) -> WriteSummary:
+        """Make all changes so far the next generation. When this returns, they survive a power cut.
+
+        Raises:
+            StorageError: the disk refused: the index is as it was, unless the message says that this is uncertain.
+        """
+        self._check_open()
+        try:
+            return self._committed()
+        finally:
+            self.close()  # after an error nobody goes on with what may be half written
+
+    def _committed(self) -> WriteSummary:
+        self._seal()
+        if not (self._added or self._updated or self._deleted):
+            self.summary = self._summary(self._store.generation, self._store.properties, len(self._segments))
+            return self.summary
+        self._drop_dead_segments()
+        sources = [
+            Source(segment, self._live(segment, dead)) for segment, dead in zip(self._segments, self._dead, strict=True)
+        ]
+        kept, tail = _tail(sources)
+        segments = [self._with_tombstones(source) for source in kept]
+        if tail:
+            properties = self._store.properties
+            segments.append(
+                merged(self._path, self._generation, tail, self._store.quantiser, properties.dim, self._reporter)
+            )
+        properties = self._properties()
+        manifest = Manifest(
+            self._generation, creator(), properties.record(), self._store.pin.manifest.codec, tuple(segments)
+        )
+        commit(self._path, manifest)
+        self.summary = self._summary(self._generation, properties, len(segments))
+        return self.summary
+
+    def _take(
+        self,
+        ids: Iterable[str],
+        embeddings: Iterable[FloatArray] | Ragged,
+        texts: Iterable[str] | None,
+        metadata: Iterable[Fields | None] | None,
+        parts: Iterable[Part | None] | None,
+        *,
+        must_exist: bool,
+    ) -> None:
+        self._check_open()
+        documents, inputs = list(embeddings), Inputs(list(ids), texts, metadata, parts)
+        passages = inputs.take(len(documents), 0)
+        inputs.check_spent(len(documents))
+        names = [passage.id for passage in passages]
+        if len(set(names)) < len(names):
+            twice = next(name for number, name in enumerate(names) if name in names[:number])
+            raise InputError(f"The id {twice!r} comes twice in a batch: ids must be unique.")
+        dim = self._store.properties.dim
+        halves = [checked(name, document, dim) for name, document in zip(names, documents, strict=True)]
+        places, there = self._places(names)
+        if must_exist:
+            self._check_there(names, there)
+        self._kill(names, places)
+        self._updated += len(there)
+        self._added += len(names) - len(there)
+        for passage, vectors in zip(passages, halves, strict=True):
+            self._staged[passage.id] = (passage, vectors)
+            self._staged_bytes += vectors.nbytes
+        if self._staged_bytes > STAGED_BYTES:
+            try:
+                self._seal()
+            except BaseException:
+                self.close()
+                raise
+
+    def _places(self, names: Sequence[str]) -> tuple[list[set[int]], set[str]]:
+        """Where living documents with some ids are in each segment, and which ids are there at all."""
+        there, places = {name for name in names if name in self._staged}, []
+        for segment, dead in zip(self._segments, self._dead, strict=True):
+            found = segment.passages.numbers(names) if names else {}
+            alive = {name: number for name, number in found.items() if number not in dead}
+            places.append(set(alive.values()))
+            there |= alive.keys()
+        return places, there
+
+    def _check_there(self, names: Sequence[str], there: set[str]) -> None:
+        for name in names:
+            if name not in there:
+                raise InputError(f"No document of this index has the id {name!r}.")
+
+    def _kill(self, names: Sequence[str], places: Sequence[set[int]]) -> None:
+        for dead, killed in zip(self._dead, places, strict=True):
+            dead |= killed
+        for name in names:
+            if name in self._staged:
+                self._staged_bytes -= self._staged.pop(name)[1].nbytes
+
+    def _seal(self) -> None:
+        """Write what is staged as a segment."""
+        if not self._staged:
+            return
+        passages, halves = zip(*self._staged.values(), strict=True)
+        rows = RowsInMemory(Ragged.from_arrays(halves))
+        facts, error = write_segment(
+            self._path, self._generation, rows, passages, self._store.quantiser, reporter=self._reporter
+        )
+        self._new_tokens += rows.n_tokens
+        self._new_error += error
+        self._segments.append(open_segment(self._path, facts, self._store.properties, self._store.quantiser))
+        self._dead.append(set())
+        self._staged, self._staged_bytes = {}, 0
+
+    def _drop_dead_segments(self) -> None:
+        """Leave out segments without living documents, but for one where there is no other."""
+        alive = [len(dead) < segment.facts.documents for segment, dead in zip(self._segments, self._dead, strict=True)]
+        if not any(alive):
+            alive[-1] = True
+        self._segments = [segment for segment, keep in zip(self._segments, alive, strict=True) if keep]
+        self._dead = [dead for dead, keep in zip(self._dead, alive, strict=True) if keep]
+
+    def _live(self, segment: OpenedSegment, dead: set[int]) -> Mask:
+        live = np.ones(segment.facts.documents, dtype=np.bool_)
+        live[list(dead)] = False
+        return live
+
+    def _with_tombstones(self, source: Source) -> Any:
+        segment, live = source
+        before = segment.live if len(segment.live) else np.ones_like(live)
+        if np.array_equal(live, before):
+            return segment.facts
+        dead = np.flatnonzero(~live).astype(np.uint32)
+        name = new_tombstones_name(segment.facts.name, self._generation)
+        return replace(segment.facts, dead=len(dead), tombstones=write_tombstones(self._path, name, dead))
+
+    def _properties(self) -> Properties:
+        before = self._store.properties
+        if self._store.quantiser is None:
+            return before
+        tokens = before.added_tokens + self._new_tokens
+        error = before.added_tokens * before.added_error + self._new_error
+        return replace(before, added_tokens=tokens, added_error=error / max(tokens, 1))
+
+    def _summary(self, generation: int, properties: Properties, segments: int) -> WriteSummary:
+        documents = sum(
+            segment.facts.documents - len(dead) for segment, dead in zip(self._segments, self._dead, strict=True)
+        )
+        tokens = sum(
+            _living_tokens(segment, self._live(segment, dead))
+            for segment, dead in zip(self._segments, self._dead, strict=True)
+        )
+        drift, growth = _drift_and_growth(properties, tokens)
+        return WriteSummary(generation, self._added, self._updated, self._deleted, documents, segments, drift, growth)
+
+    def _check_open(self) -> None:
+        if not self._lock:
+            raise InputError("This writer has committed or given up: open another with index.writer().")
+
+
+def _checked_ids(ids: Iterable[str]) -> list[str]:
+    names = list(ids)
+    if isinstance(ids, str):
+        raise InputError(f"Ids are given as a list, got the string {ids!r}.")
+    for name in names:
+        if not isinstance(name, str):
+            raise InputError(f"Ids must be strings, got {name!r} of type {type(name).__name__}.")
+    return names
+
+
+def _living_tokens(segment: OpenedSegment, live: Mask) -> int:
+    return LivingRows([Source(segment, live)], 0).n_tokens
+
+
+def _drift_and_growth(properties: Properties, tokens: int) -> tuple[float, float]:
+    if not properties.trained_tokens:
+        return 1.0, 1.0
+    growth = tokens / properties.trained_tokens
+    if not properties.added_tokens or not properties.trained_error:
+        return 1.0, growth
+    return properties.added_error / properties.trained_error, growth
+
+
+def _tail(sources: Sequence[Source]) -> tuple[list[Source], list[Source]]:
+    """Segments that stay, and those at the end that become one, if there are too many."""
+    if len(sources) <= MOST_SEGMENTS:
+        return list(sources), []
+    first = len(sources) - MERGED_AT_ONCE
+    tokens = [_living_tokens(*source) for source in sources]
+    while first and tokens[first - 1] <= sum(tokens[first:]):
+        first -= 1
+    return list(sources[:first]), list(sources[first:])
+
+
+def compact(path: Path, *, retrain: bool | None = None, reporter: Reporter = SILENT) -> WriteSummary:
+    """Make one segment of all, without the dead; the generations before it are removed once nobody reads them.
+
+    Args:
+        path: the index.
+        retrain: find centroids anew for a compressed index; None does so where the error has drifted beyond
+            ``DRIFT_LIMIT`` or the tokens have grown beyond ``GROWTH_LIMIT``.
+        reporter: told about the progress.
+
+    Raises:
+        IndexDamagedError: a file is damaged; nothing was changed.
+        IndexLockedError: another writer is at work.
+        StorageError: the disk refused.
+    """
+    pin(path).close()
+    lock = WriterLock(path)
+    try:
+        store = Store.open(path)
+        live = [segment.live if len(segment.live) else _everyone(segment) for segment in store.segments]
+        sources = [Source(segment, mask) for segment, mask in zip(store.segments, live, strict=True)]
+        properties, codec = store.properties, store.pin.manifest.codec
+        tokens, generation = LivingRows(sources, properties.dim).n_tokens, store.generation + 1
+        drift, growth = _drift_and_growth(properties, tokens)
+        if retrain is None:
+            retrain = drift > DRIFT_LIMIT or growth > GROWTH_LIMIT
+        retrain = retrain and store.quantiser is not None and tokens > 0
+        if len(sources) > 1 or not live[0].all() or retrain:
+            if retrain:
+                properties, codec, segment = _retrained(path, generation, sources, properties, reporter)
+            else:
+                segment = merged(path, generation, sources, store.quantiser, properties.dim, reporter)
+            commit(path, Manifest(generation, creator(), properties.record(), codec, (segment,)))
+        drift, growth = _drift_and_growth(properties, tokens)
+        documents = sum(int(mask.sum()) for mask in live)
+        generation = generation if len(sources) > 1 or not live[0].all() or retrain else store.generation
+        store.close()
+        return WriteSummary(generation, 0, 0, 0, documents, 1, drift, growth, retrained=bool(retrain))
+    finally:
+        collect(path, keep=1)
+        lock.close()
+
+
+def _everyone(segment: OpenedSegment) -> Mask:
+    return np.ones(segment.facts.documents, dtype=np.bool_)
+
+
+def _retrained(
+    path: Path, generation: int, sources: Sequence[Source], properties: Properties, reporter: Reporter
+) -> tuple[Properties, FileFacts, Any]:
+    check_sources(path, sources)
+    rows = LivingRows(sources, properties.dim)
+    quantiser: Quantiser
+    quantiser, assigned = train(rows, codec_named(str(properties.codec), properties.bits), reporter=reporter)
+    codec = write_quantiser(path, new_codec_name(generation), quantiser)
+    segment, error = write_segment(
+        path, generation, rows, living_passages(sources), quantiser, assigned=assigned, reporter=reporter
+    )
+    tokens = rows.n_tokens
+    trained = replace(properties, trained_tokens=tokens, trained_error=error / tokens, added_tokens=0, added_error=0.0)
+    return trained, codec, segment

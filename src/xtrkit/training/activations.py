@@ -1,0 +1,156 @@
+"""Hidden states of frozen lower layers, computed once a text and kept on disk as float16."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sentence_transformers import MultiVectorEncoder
+from torch import Tensor
+
+from xtrkit.encoding.modules import quiet
+from xtrkit.errors import InputError
+from xtrkit.training.inputs import Features, TextInputs
+from xtrkit.training.top_layers import LowerLayers
+
+_TOKENS_AT_A_TIME = 4096
+
+
+class CachedInputs:
+    """Texts as the hidden states that enter the upper layers, read from disk.
+
+    Made with :meth:`open`, which computes what is not there yet. A text costs ``2 · width`` bytes a token: 768 bytes of
+    MiniLM's.
+    """
+
+    def __init__(self, folder: Path, width: int) -> None:
+        self._offsets: npt.NDArray[np.int64] = np.load(folder / "offsets.npy")
+        total = int(self._offsets[-1])
+        self._states = np.memmap(folder / "states.f16", np.float16, "r", shape=(total, width))
+        self._ids = np.memmap(folder / "tokens.i32", np.int32, "r", shape=(total, 3))
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        model: MultiVectorEncoder,
+        top_layers: int,
+        task: str,
+        texts: Sequence[str],
+        advance: Callable[[int], None] = lambda amount: None,
+    ) -> CachedInputs:
+        """The activations of some texts below the ``top_layers`` upper layers of a model.
+
+        Args:
+            folder: where activations are kept; of each model, depth and collection apart.
+            model: the model to train; its lower layers must not have learnt anything yet.
+            top_layers: how many layers will learn.
+            task: "query" or "document".
+            texts: the texts.
+            advance: called with how many texts were done.
+
+        Raises:
+            InputError: there is no space on the disk, or a number is too large for float16.
+        """
+        inputs, lower = TextInputs(model, texts), LowerLayers(model, top_layers)
+        width = int(model[0].get_embedding_dimension())
+        place = folder / _name(model, top_layers, task, texts)
+        if not (place / "offsets.npy").is_file():
+            partial = place.with_name(place.name + ".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            _write(partial, inputs, lower, task, width, advance)
+            partial.rename(place)
+        else:
+            advance(len(texts))
+        return cls(place, width)
+
+    def features(self, task: str, numbers: Sequence[int]) -> Features:
+        """A batch for :class:`~xtrkit.training.top_layers.UpperLayers`: padded, with masks."""
+        spans = [slice(int(self._offsets[n]), int(self._offsets[n + 1])) for n in numbers]
+        longest = max(span.stop - span.start for span in spans)
+        states = np.zeros((len(spans), longest, self._states.shape[1]), dtype=np.float32)
+        ids = np.zeros((len(spans), longest, 3), dtype=np.int64)
+        for row, span in enumerate(spans):
+            states[row, : span.stop - span.start] = self._states[span]
+            ids[row, : span.stop - span.start] = self._ids[span]
+        features: Features = {
+            "hidden_states": torch.from_numpy(states),
+            "input_ids": torch.from_numpy(ids[:, :, 0].copy()),
+            "attention_mask": torch.from_numpy((ids[:, :, 1] == 1).astype(np.int64)),
+        }
+        if (ids[:, :, 2] == 1).any():
+            features["query_expansion_positions"] = torch.from_numpy((ids[:, :, 2] == 1).astype(np.int64))
+        return features
+
+
+def _name(model: MultiVectorEncoder, top_layers: int, task: str, texts: Sequence[str]) -> str:
+    """A name for the activations of these texts: another for other lower layers, lengths, markers, or texts."""
+    transformer = model[0]
+    digest = hashlib.sha256()
+    settings: Any = [top_layers, task, model.prompts, transformer.query_length, transformer.document_length]
+    settings += [transformer.query_expansion, transformer.do_lower_case]
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, tensor in transformer.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+    for text in texts:
+        encoded = text.encode()
+        digest.update(len(encoded).to_bytes(8, "little"))
+        digest.update(encoded)
+    return f"{task}-{digest.hexdigest()[:24]}"
+
+
+def _write(
+    folder: Path, inputs: TextInputs, lower: LowerLayers, task: str, width: int, advance: Callable[[int], None]
+) -> None:
+    """Compute and write; texts of like length together, each in its place."""
+    lengths = inputs.lengths(task)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    total = int(offsets[-1])
+    needed = total * (2 * width + 12)
+    if (free := shutil.disk_usage(folder).free) < needed + (1 << 28):
+        raise InputError(
+            f"The activations of {len(lengths):,} texts need {needed / 1e9:.1f} GB, but {folder.parent} has "
+            f"{free / 1e9:.1f} GB left: take fewer texts, shorter ones, or another --cache."
+        )
+    states = np.memmap(folder / "states.f16", np.float16, "w+", shape=(total, width))
+    ids = np.memmap(folder / "tokens.i32", np.int32, "w+", shape=(total, 3))
+    order, start = np.argsort(-lengths, kind="stable"), 0
+    while start < len(order):
+        stop = start + max(1, _TOKENS_AT_A_TIME // int(lengths[order[start]]))
+        batch = order[start:stop].tolist()
+        with quiet(), torch.inference_mode():
+            features = inputs.features(task, batch)
+            found = lower({key: value.to(inputs.device) for key, value in features.items()}).float().cpu().numpy()
+        if not (np.abs(found[_real(features)]) < np.finfo(np.float16).max).all():
+            raise InputError("An activation is too large for float16: train without --top-layers.")
+        marks = torch.stack([features["input_ids"], features["attention_mask"], _expansion(features)], dim=2).cpu()
+        for row, number in enumerate(batch):
+            span, length = slice(offsets[number], offsets[number + 1]), lengths[number]
+            states[span], ids[span] = found[row, :length], marks[row, :length].numpy()
+        advance(len(batch))
+        start = stop
+    states.flush()
+    ids.flush()
+    np.save(folder / "offsets.npy", offsets)
+
+
+def _real(features: Features) -> npt.NDArray[np.bool_]:
+    real: npt.NDArray[np.bool_] = (features["attention_mask"].bool() | _expansion(features).bool()).cpu().numpy()
+    return real
+
+
+def _expansion(features: Features) -> Tensor:
+    """(texts, tokens) 1 where a [MASK] was added."""
+    positions = features.get("query_expansion_positions")
+    if positions is None:
+        return torch.zeros_like(features["attention_mask"])
+    return torch.as_tensor(positions).to(features["attention_mask"])

@@ -1,0 +1,144 @@
+"""Hard negatives: documents that a retriever ranks high and nobody calls relevant.
+
+Written as ColBERT's triples, ``[query, positive, negative, …]``, ids of a BEIR folder, one line for each positive.
+Repeated with a better model's index, the negatives get harder: train, index, mine, train again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from xtrkit.collection import open_collection
+from xtrkit.errors import CollectionError, InputError
+from xtrkit.evaluation.beir import TestCollection, read_test_collection
+from xtrkit.evaluation.bm25 import BM25
+from xtrkit.recipes import Recipe
+from xtrkit.retriever import Retriever
+from xtrkit.training.formats import relevant_documents
+
+Ranked = Mapping[str, Sequence[tuple[str, float]]]
+
+
+def mine(
+    data: str | Path,
+    out: str | Path,
+    *,
+    index: str | Path | None = None,
+    model: str | None = None,
+    n: int = 8,
+    depth: int = 100,
+    skip: int = 0,
+    margin: float = 0.0,
+    progress: bool = False,
+) -> tuple[int, int]:
+    """Find hard negatives for the training queries of a BEIR folder.
+
+    Args:
+        data: the folder, or ``FOLDER:SPLIT``; its ``qrels/train.tsv`` by default.
+        out: the file to write.
+        index: an index of the folder's corpus, which is searched as XTR; None takes BM25.
+        model: where the index's encoder is, if it has moved.
+        n: most negatives of a query.
+        depth: how many documents are looked at.
+        skip: how many of the first are passed over, as they may be relevant without being judged.
+        margin: a negative must score so much below the query's worst positive, as a share of that one's score: 0.05
+            asks for at most 95 % of it. A likely false negative is what scores more. Where the positive is not among
+            the ``depth`` best, nothing is known, and all are kept.
+        progress: show a progress bar.
+
+    Returns:
+        how many lines were written, and how many negatives are in them.
+
+    Raises:
+        CollectionError: the folder can't be read, or a query has no positive.
+        InputError: a number can't be used.
+    """
+    _check(n, depth, skip, margin)
+    folder, split = _folder_and_split(data)
+    test = read_test_collection(folder, split)
+    relevant = relevant_documents(test.qrels)
+    if without := [query for query, found in relevant.items() if not found]:
+        raise CollectionError(f"qrels/{split}.tsv: the query {without[0]!r} has no positive: leave it out.")
+    ranked = _by_bm25(test, depth) if index is None else _by_index(test, index, model, depth, progress)
+    texts = _texts(folder, ranked, relevant)
+    lines, n_negatives = [], 0
+    for query, positives in relevant.items():
+        negatives = hard_negatives(ranked.get(query, ()), positives, texts, n=n, skip=skip, margin=margin)
+        n_negatives += len(negatives) * len(positives)
+        lines += [json.dumps([query, positive, *negatives], ensure_ascii=False) for positive in positives]
+    write_whole(Path(out), lines)
+    return len(lines), n_negatives
+
+
+def hard_negatives(
+    ranking: Sequence[tuple[str, float]],
+    positives: Sequence[str],
+    texts: Mapping[str, str],
+    *,
+    n: int,
+    skip: int = 0,
+    margin: float = 0.0,
+) -> list[str]:
+    """The first ``n`` documents of a ranking that may be negatives; arguments as in :func:`mine`."""
+    relevant, relevant_texts = set(positives), {texts[document] for document in positives}
+    of_positives = [score for document, score in ranking if document in relevant]
+    most = min(of_positives) - margin * abs(min(of_positives)) if of_positives and margin else float("inf")
+    return [
+        document
+        for document, score in ranking[skip:]
+        if document not in relevant and texts[document] not in relevant_texts and score <= most
+    ][:n]
+
+
+def write_whole(path: Path, lines: Sequence[str]) -> None:
+    """Write a file that appears when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _check(n: int, depth: int, skip: int, margin: float) -> None:
+    if n < 1 or skip < 0 or depth < n + skip:
+        raise InputError(
+            f"{n} negatives after the first {skip} need a depth of {max(1, n) + max(0, skip)}, got {depth}."
+        )
+    if not 0 <= margin < 1:
+        raise InputError(f"margin is a share of the positive's score, from 0 to below 1, got {margin}.")
+
+
+def _folder_and_split(data: str | Path) -> tuple[Path, str]:
+    folder, colon, split = str(data).rpartition(":")
+    return (Path(folder), split) if colon and Path(folder).is_dir() else (Path(data), "train")
+
+
+def _by_bm25(test: TestCollection, depth: int) -> Ranked:
+    return BM25(open_collection(test.path / "corpus.jsonl")).search(test.queries, depth)
+
+
+def _by_index(test: TestCollection, index: str | Path, model: str | None, depth: int, progress: bool) -> Ranked:
+    with Retriever.open(index, model=model) as retriever:
+        rankings = retriever.search_batch(
+            list(test.queries.values()), depth, recipe=Recipe(k_prime=max(1000, depth)), progress=progress
+        )
+    return {query: list(ranking) for query, ranking in zip(test.queries, rankings, strict=True)}
+
+
+def _texts(folder: Path, ranked: Ranked, relevant: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Texts of what was found and of the positives.
+
+    Raises:
+        CollectionError: a document isn't in the corpus: the index is of another collection, or the judgements are.
+    """
+    needed = {document for ranking in ranked.values() for document, _ in ranking}
+    needed |= {document for found in relevant.values() for document in found}
+    corpus = folder / "corpus.jsonl"
+    texts = {passage.id: passage.text for passage in open_collection(corpus) if passage.id in needed}
+    if missing := sorted(needed - set(texts)):
+        raise CollectionError(
+            f"{corpus} does not have {missing[0]!r}, which the judgements or the index name: use those of this corpus."
+        )
+    return texts

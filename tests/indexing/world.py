@@ -1,0 +1,98 @@
+"""An index and what must be in it: a model in plain Python and NumPy that every operation is compared with."""
+
+import zlib
+
+import numpy as np
+
+from xtrkit.errors import InputError
+from xtrkit.index import Index
+
+DIM = 8
+
+
+def vectors_of(identifier, version):
+    """(m, d) unit vectors that depend on id and version."""
+    random = np.random.default_rng(zlib.crc32(f"{identifier} {version}".encode()))
+    rows = random.normal(size=(int(random.integers(1, 4)), DIM)).astype(np.float16).astype(np.float32)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+
+
+def fields_of(identifier, version):
+    return {"version": version, "even": len(identifier) % 2 == 0}
+
+
+class World:
+    """Documents are ids with a version; ``content`` says which live."""
+
+    def __init__(self, path, nbits=16, first=("a", "b", "c")):
+        self.path, self.content = path, dict.fromkeys(first, 0)
+        Index.create(path, [self._vectors(first, 0)], **self._facts(first, 0), nbits=nbits).close()
+        self.index, self.version, self.old = Index.open(path), 0, {}
+
+    def _vectors(self, ids, version):
+        return [vectors_of(identifier, version) for identifier in ids]
+
+    def _facts(self, ids, version):
+        texts = [f"text {identifier} {version}" for identifier in ids]
+        return {"ids": list(ids), "texts": texts, "metadata": [fields_of(identifier, version) for identifier in ids]}
+
+    def change(self, put=(), delete=()):
+        """One commit."""
+        self.version += 1
+        with self.index.writer() as writer:
+            if put:
+                facts = self._facts(put, self.version)
+                writer.add(facts["ids"], self._vectors(put, self.version), facts["texts"], facts["metadata"])
+            present = [identifier for identifier in delete if identifier in self.content or identifier in put]
+            writer.delete(present)
+        self.content |= dict.fromkeys(put, self.version)
+        for identifier in present:
+            self.content.pop(identifier, None)
+        assert writer.summary.documents == len(self.content)
+        return writer.summary
+
+    def pin(self):
+        """Remember an opened generation and its content."""
+        pinned = self.index.snapshot()
+        self.old[pinned.generation] = (pinned, dict(self.content))
+
+    def refresh(self):
+        before = self.index.generation
+        moved = self.index.refresh()
+        assert self.index.generation >= before
+        assert moved == (self.index.generation > before)
+
+    def check(self, index=None, content=None):
+        """Ids, texts, metadata, vectors, and an exact search, with and without a filter."""
+        index, content = index or self.index, self.content if content is None else content
+        assert set(index.ids()) == set(content)
+        assert len(index) == len(content)
+        for identifier, version in content.items():
+            passage = index.stored(index.number(identifier))
+            assert (passage.text, passage.fields) == (f"text {identifier} {version}", fields_of(identifier, version))
+            if index.storage == "float16":
+                assert np.array_equal(index.vectors(index.number(identifier)), vectors_of(identifier, version))
+        if index.storage == "float16":
+            query = vectors_of("query", 1).astype(np.float32)
+            self.check_search(index, content, query, None)
+            self.check_search(index, content, query, {"even": True})
+            self.check_search(index, content, query, {"version": {"$gte": 2}})
+        for identifier in ("nobody", *(set("abcdefghij") - set(content))):
+            try:
+                index.number(identifier)
+            except InputError:
+                continue
+            raise AssertionError(identifier)
+
+    def check_search(self, index, content, query, where):
+        scores = {}
+        for identifier, version in content.items():
+            fields = fields_of(identifier, version)
+            wanted = where is None or ("even" in where and fields["even"]) or ("version" in where and version >= 2)
+            if wanted:
+                scores[identifier] = float((query @ vectors_of(identifier, version).astype(np.float32).T).max(1).sum())
+        found = dict(index.search(query, k=100, scoring="maxsim", where=where))
+        assert found.keys() == scores.keys()
+        for identifier, score in scores.items():
+            assert abs(found[identifier] - score) < 1e-4
+        assert list(found.values()) == sorted(found.values(), reverse=True)
