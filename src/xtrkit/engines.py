@@ -7,6 +7,7 @@ documents are numbered through in their order, and finds no document that is dea
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from xtrkit import search as exact_search
 from xtrkit import search_compressed
+from xtrkit.errors import InputError, MissingExtraError
 from xtrkit.indexing.codec import name_of
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.indexing.store import Store
@@ -73,9 +75,21 @@ class Engine(Protocol):
         """(n,) how far similarities of each query token can be from those with the vectors that were indexed."""
 
 
-def engine_of(store: Store) -> Engine:
-    """The engine that reads what the store holds."""
-    return ExactEngine(store.corpus()) if store.quantiser is None else CompressedEngine(store.corpus())
+def engine_of(store: Store, device: str | None = None) -> Engine:
+    """The engine that reads what the store holds; of a compressed one on a device, where one is named.
+
+    Raises:
+        InputError: there is no such device, or the index is exact.
+        MissingExtraError: torch isn't installed.
+    """
+    if store.quantiser is None:
+        if device is not None:
+            raise InputError(
+                f"Only a compressed index is searched on a device, got {device!r} and one of float16 vectors: build it "
+                "with nbits=4 (--nbits 4), or leave the device out."
+            )
+        return ExactEngine(store.corpus())
+    return CompressedEngine(store.corpus()) if device is None else DeviceEngine(store.corpus(), device)
 
 
 class ExactEngine:
@@ -181,3 +195,28 @@ class CompressedEngine:
             shared=recipe.shared,
             rerank=None if recipe.rerank is None else int(recipe.rerank),
         )
+
+
+class DeviceEngine(CompressedEngine):
+    """Searches a copy of the living tokens on a device of torch's; all else is the compressed engine's."""
+
+    def __init__(self, segments: Sequence[Segment[CompressedTokens]], device: str) -> None:
+        super().__init__(segments)
+        try:
+            from xtrkit import search_torch
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            raise MissingExtraError('Searching on a device needs torch: run pip install "xtrkit[torch]".') from error
+        self._search = search_torch.search_batch
+        self._tokens = search_torch.DeviceTokens.of(self._corpus, device)
+
+    def search(
+        self, queries: Ragged, k: int, recipe: Recipe, subset: Mask | None = None, threads: int | None = None
+    ) -> list[Found]:
+        """The k best documents of each query, many side by side; ``threads`` are left to the device."""
+        begin = time.perf_counter()
+        results = self._search(self._tokens, list(queries), k, recipe.scoring, self._effort(recipe), subset)
+        seconds = {"device": (time.perf_counter() - begin) / max(1, len(results))}
+        k_prime = int(recipe.k_prime) if recipe.scoring == "xtr" else None
+        return [Found(documents, scores, k_prime, seconds) for documents, scores in results]

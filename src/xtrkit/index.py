@@ -43,8 +43,9 @@ class Index:
     manager that closes its files.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._view = (store, engine_of(store))
+    def __init__(self, store: Store, device: str | None = None) -> None:
+        self._device = device
+        self._view = (store, engine_of(store, device))
 
     @classmethod
     def create(
@@ -137,19 +138,22 @@ class Index:
         return cls.open(target)
 
     @classmethod
-    def open(cls, path: str | Path, *, generation: int | None = None) -> Index:
+    def open(cls, path: str | Path, *, generation: int | None = None, device: str | None = None) -> Index:
         """Map an index that is on disk. It stays as it is, whatever writers do, until :meth:`refresh` is called.
 
         Args:
             path: its directory.
             generation: which of its generations; the newest where this is left out.
+            device: "cuda" or another device of torch's on which a compressed index is searched; by default the CPU,
+                without torch.
 
         Raises:
             IndexFormatError: there is none, it is damaged, or a newer xtrkit wrote it.
-            InputError: there is no such generation (any more).
+            InputError: there is no such generation (any more), or no such device.
             StorageError: it can't be read.
+            MissingExtraError: a device needs torch, which isn't installed.
         """
-        return cls(Store.open(Path(path), generation))
+        return cls(Store.open(Path(path), generation), device)
 
     def refresh(self) -> bool:
         """Move to the newest generation; return whether there was a newer one. Searches at work end with the old one.
@@ -162,7 +166,7 @@ class Index:
         if store.generation <= self.generation:
             store.pin.close()
             return False
-        self._view = (store, engine_of(store))
+        self._view = (store, engine_of(store, self._device))
         return True
 
     def snapshot(self) -> Index:

@@ -10,6 +10,7 @@ from tests.compressed.building import built
 from tests.conftest import unit_rows
 from tests.test_segments import part_of
 from xtrkit.errors import InputError
+from xtrkit.index import Index
 from xtrkit.scoring.estimation import estimate_named
 from xtrkit.search_compressed import DEFAULT
 from xtrkit.search_compressed import search_batch as search_by_kernels
@@ -104,3 +105,26 @@ def test_where_clusters_stay_closed_scores_are_about_the_kernels(corpus, queries
 def test_a_device_that_is_not_there_is_named(index):
     with pytest.raises(InputError, match=r"no device 'cuda:97' here"):
         DeviceTokens.of(ClusteredCorpus([Segment(index)]), "cuda:97")
+
+
+def test_an_index_is_searched_on_a_device_and_refreshed_there(tmp_path):
+    rows = unit_rows(np.random.default_rng(5), sum(LENGTHS), 16)
+    documents = np.split(rows, np.cumsum(LENGTHS)[:-1])
+    Index.create(tmp_path / "idx", [documents], nbits=4).close()
+    index, plain = Index.open(tmp_path / "idx", device="cpu"), Index.open(tmp_path / "idx")
+    for scoring in ("xtr", "maxsim"):
+        for query in documents[:5]:
+            found, expected = (i.search(query, 3, scoring=scoring, nprobe="all") for i in (index, plain))
+            assert found.ids[0] == expected.ids[0]
+            np.testing.assert_allclose(found.scores, expected.scores, atol=5e-3 * len(query))
+            assert list(found.seconds) == ["device"]
+    with plain.writer() as writer:
+        writer.delete(["3"])
+    assert index.refresh()
+    assert "3" not in index.search(documents[3], 40).ids
+
+
+def test_an_exact_index_has_no_device(tmp_path):
+    Index.create(tmp_path / "idx", [[unit_rows(np.random.default_rng(5), 3, 16)]]).close()
+    with pytest.raises(InputError, match="Only a compressed index is searched on a device, got 'cuda'"):
+        Index.open(tmp_path / "idx", device="cuda")
