@@ -62,6 +62,7 @@ class Index:
         overwrite: bool = False,
         progress: bool = False,
         n_documents: int | None = None,
+        device: str | None = None,
     ) -> Index:
         """Write an index and open it. One batch is in memory at a time, so the corpus may be of any size.
 
@@ -83,6 +84,7 @@ class Index:
             overwrite: replace an index that is there already, once the new one is complete.
             progress: show on standard error how each phase goes on.
             n_documents: how many documents there will be, if that is known, to tell the time left.
+            device: "cuda" or another device of torch's that finds clusters; by default the CPU, without torch.
 
         Raises:
             IndexExistsError: something is at ``path`` already.
@@ -102,6 +104,7 @@ class Index:
             overwrite=overwrite,
             reporter=Reporter(progress),
             n_documents=n_documents,
+            device=device,
         )
         return cls.open(target)
 

@@ -81,7 +81,12 @@ class Retriever:
 
     @classmethod
     def open(
-        cls, path: str | Path, *, model: str | None = None, reranker: Reranker | str | Path | None = None
+        cls,
+        path: str | Path,
+        *,
+        model: str | None = None,
+        reranker: Reranker | str | Path | None = None,
+        device: str | None = None,
     ) -> Retriever:
         """Open an index and load its encoder, and a reranker where one is named.
 
@@ -90,6 +95,7 @@ class Retriever:
             model: where to find the encoder; by default under the name that it had when the index was made.
             reranker: what scores the best passages anew: a name or a directory, as
                 :func:`~xtrkit.reranking.load_reranker` takes them, or a loaded one.
+            device: where a compressed index is searched, as in :meth:`xtrkit.Index.open`.
 
         Raises:
             IndexFormatError: there is no index, or it is damaged.
@@ -97,7 +103,7 @@ class Retriever:
         """
         if isinstance(reranker, str | Path):
             reranker = load_reranker(reranker)
-        index = Index.open(path)
+        index = Index.open(path, device=device)
         made_with = index.encoder
         if made_with is not None:
             try:

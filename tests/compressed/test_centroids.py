@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import unit_rows
-from xtrkit.indexing.centroids import centroid_count, grouped, sums_by_cluster, train, train_by_type
+from xtrkit.indexing.centroids import centroid_count, grouped, sums_by_cluster, train
 
 
 def clustered_rows(random, n, dim=16, centres=12):
@@ -50,16 +50,6 @@ def test_assignment_finds_the_nearest_centroid():
 def test_assigning_nothing():
     tree = grouped(unit_rows(np.random.default_rng(0), 4, 8), 0)
     assert tree.assign(np.zeros((0, 8), dtype=np.float32)).shape == (0,)
-
-
-def test_by_type_separates_types():
-    random = np.random.default_rng(3)
-    types = random.integers(0, 6, 600).astype(np.int32)
-    rows = (unit_rows(random, 6, 16)[types] + 0.05 * random.normal(size=(600, 16))).astype(np.float32)
-    tree = train_by_type(rows, types, 24, 0)
-    assert len(tree.centroids) <= 24
-    assigned = tree.assign(rows, len(tree.groups))
-    assert all(len(set(types[assigned == c])) <= 1 for c in range(len(tree.centroids)))
 
 
 def test_sums_by_cluster():

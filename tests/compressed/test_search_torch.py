@@ -124,6 +124,19 @@ def test_an_index_is_searched_on_a_device_and_refreshed_there(tmp_path):
     assert "3" not in index.search(documents[3], 40).ids
 
 
+def test_an_index_is_built_on_a_device(tmp_path):
+    """All centroids are compared there, and so here: the corpus has fewer groups than are looked into."""
+    rows = unit_rows(np.random.default_rng(5), sum(LENGTHS), 16)
+    documents = np.split(rows, np.cumsum(LENGTHS)[:-1])
+    on_device = Index.create(tmp_path / "device", [documents], nbits=4, device="cpu")
+    by_tree = Index.create(tmp_path / "tree", [documents], nbits=4)
+    for number in range(40):
+        np.testing.assert_array_equal(on_device.vectors(number), by_tree.vectors(number))
+    with pytest.raises(InputError, match="no device 'cuda:97' here"):
+        Index.create(tmp_path / "none", [documents], nbits=4, device="cuda:97")
+    assert not (tmp_path / "none").exists()
+
+
 def test_an_exact_index_has_no_device(tmp_path):
     Index.create(tmp_path / "idx", [[unit_rows(np.random.default_rng(5), 3, 16)]]).close()
     with pytest.raises(InputError, match="Only a compressed index is searched on a device, got 'cuda'"):

@@ -64,6 +64,13 @@ Threads = Annotated[
         show_default=False,
     ),
 ]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        help="Compressed indexes: search on this device of torch's, such as cuda. [dim]\\[default: the CPU, without torch][/]",
+        show_default=False,
+    ),
+]
 Rerank = Annotated[
     str | None,
     typer.Option(
@@ -209,6 +216,7 @@ def search(
     nprobe: NProbe = 32,
     exact: Exact = False,
     threads: Threads = None,
+    device: Device = None,
     explain: Explain = False,
     timings: Annotated[bool, typer.Option("--timings", help="Show what each stage of the search took.")] = False,
     rerank: Rerank = None,
@@ -235,7 +243,7 @@ def search(
     check_threads(threads)
     check_query(query)
     condition = maintain.parsed_filter(where)
-    retriever, seconds = Retriever.open(index, model=model, reranker=rerank), dict[str, float]()
+    retriever, seconds = Retriever.open(index, model=model, reranker=rerank, device=device), dict[str, float]()
     if timings:
         retriever.search(query, k, recipe=recipe, rerank_depth=rerank_depth)  # loads kernels, found loaded afterwards
     hits = retriever.search(
@@ -276,6 +284,7 @@ def evaluate(
     nprobe: NProbe = 32,
     exact: Exact = False,
     threads: Threads = None,
+    device: Device = None,
     maxsim: Annotated[bool, typer.Option(help="Also measure ColBERT scoring.")] = True,
     baseline: Annotated[str, typer.Option(help="[bold]bm25[/] or [bold]none[/].")] = "bm25",
     run: Annotated[
@@ -312,7 +321,7 @@ def evaluate(
     check_threads(threads)
     names, test = parse_measures(measures), read_test_collection(dataset, split)
     bm25 = build_bm25(test) if baseline == "bm25" else None
-    retriever = Retriever.open(index, model=model)
+    retriever = Retriever.open(index, model=model, device=device)
     check_same_documents(retriever, test)
     if run:
         render.check_run_path(run)

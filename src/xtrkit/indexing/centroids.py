@@ -11,7 +11,7 @@ with the members.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,8 +31,6 @@ SAMPLE_PER_CENTROID = 32
 
 ROUNDS = 3
 """Rounds of k-means over all centroids together, after the rounds inside the groups."""
-
-ROUNDS_BY_TYPE = 1
 
 BLOCK = 1 << 15
 
@@ -89,7 +87,17 @@ class CentroidTree:
         return assigned
 
 
-def train(sample: Floats, n_centroids: int, seed: int, advance: Advance = lambda amount: None) -> CentroidTree:
+Assign = Callable[[CentroidTree, Floats], npt.NDArray[np.int32]]
+"""(B, d) rows -> (B,) the centroid most alike to each: :meth:`CentroidTree.assign`, or the same on a device."""
+
+
+def train(
+    sample: Floats,
+    n_centroids: int,
+    seed: int,
+    advance: Advance = lambda amount: None,
+    assign: Assign = CentroidTree.assign,
+) -> CentroidTree:
     """Spherical k-means in two levels, then ``ROUNDS`` rounds over all centroids together.
 
     Args:
@@ -97,6 +105,7 @@ def train(sample: Floats, n_centroids: int, seed: int, advance: Advance = lambda
         n_centroids: C; fewer come back where there are fewer different vectors, or clusters that stay empty.
         seed: the same sample and seed give the same centroids.
         advance: told how much was done, of ``(1 + ROUNDS) * S``.
+        assign: how rows find their centroids in the rounds over all of them.
     """
     random = np.random.default_rng(seed)
     rows = renormalised(sample)
@@ -106,36 +115,14 @@ def train(sample: Floats, n_centroids: int, seed: int, advance: Advance = lambda
     for members, share in _shares(group_of, len(groups), n_centroids):
         parts.append(_kmeans(rows[members], share, 4, random))
         advance(len(members))
-    return _refined(rows, grouped(np.concatenate(parts), seed), ROUNDS, seed, advance)
+    return _refined(rows, grouped(np.concatenate(parts), seed), ROUNDS, seed, advance, assign)
 
 
-def train_by_type(sample: Floats, types: npt.NDArray[np.int32], n_centroids: int, seed: int) -> CentroidTree:
-    """Token-aware clustering (Tachiom): each token type is clustered by itself, which costs next to nothing.
-
-    The budget is spread over the types as their counts; types too rare for a centroid of their own are clustered
-    together. ``ROUNDS_BY_TYPE`` rounds over all centroids together then move borders that types do not explain.
-
-    Args:
-        sample: (S, d) token vectors.
-        types: (S,) vocabulary id of each.
-        n_centroids: C.
-        seed: as in :func:`train`.
-    """
-    random = np.random.default_rng(seed)
-    rows = renormalised(sample)
-    _, type_of = np.unique(types, return_inverse=True)
-    counts = np.bincount(type_of)
-    rare = counts * n_centroids < len(rows)
-    part_of = np.where(rare[type_of], 0, type_of + 1)
-    parts = [
-        _kmeans(rows[members], share, 4, random) for members, share in _shares(part_of, len(counts) + 1, n_centroids)
-    ]
-    return _refined(rows, grouped(np.concatenate(parts), seed), ROUNDS_BY_TYPE, seed, lambda amount: None)
-
-
-def _refined(rows: Floats, tree: CentroidTree, rounds: int, seed: int, advance: Advance) -> CentroidTree:
+def _refined(
+    rows: Floats, tree: CentroidTree, rounds: int, seed: int, advance: Advance, assign: Assign
+) -> CentroidTree:
     for _ in range(rounds):
-        tree = grouped(_directions(rows, tree.assign(rows), tree.centroids), seed)
+        tree = grouped(_directions(rows, assign(tree, rows), tree.centroids), seed)
         advance(len(rows))
     return tree
 

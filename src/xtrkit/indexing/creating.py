@@ -10,7 +10,8 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from xtrkit.errors import IndexExistsError, InputError, StorageError
+from xtrkit.errors import IndexExistsError, InputError, MissingExtraError, StorageError
+from xtrkit.indexing.centroids import Assign, CentroidTree
 from xtrkit.indexing.codec import BITS, Codec, check_bits, codec_named, name_of
 from xtrkit.indexing.compressed_format import write_quantiser
 from xtrkit.indexing.documents import Batches, Inputs, spool_documents
@@ -47,6 +48,7 @@ def write_store(
     reporter: Reporter,
     n_documents: int | None,
     metadata: Iterable[Fields | None] | None = None,
+    device: str | None = None,
 ) -> None:
     """Write an index, holding one batch in memory at a time.
 
@@ -63,6 +65,7 @@ def write_store(
         reporter: told about the progress.
         n_documents: how many documents there will be, if that is known.
         metadata: their metadata; None where there is none.
+        device: a device of torch's that tokens are assigned to centroids on; None is the CPU, without torch.
 
     Raises:
         IndexExistsError: something is at ``path`` and may not be overwritten.
@@ -74,6 +77,7 @@ def write_store(
     if nbits not in (*BITS, EXACT_BITS):
         raise InputError(f"nbits must be 1, 2, 4 or 8, or 16 for an exact index, got {nbits!r}.")
     compression = None if nbits == EXACT_BITS else codec_named(codec, nbits)
+    assign = assignment_on(device)
     path = path.resolve()  # a symlink's target is replaced, not the link; "." has a name
     check_free(path, overwrite=overwrite)
     with storage_errors(path.parent, "making it"):
@@ -92,7 +96,7 @@ def write_store(
                     reporter=reporter,
                     n_documents=n_documents,
                 )
-                manifest = _write_files(workplace / BUILDING, spool, compression, encoder, reporter)
+                manifest = _write_files(workplace / BUILDING, spool, compression, encoder, reporter, assign)
             put_in_place(workplace / BUILDING, manifest, path, overwrite=overwrite)
         except BaseException:
             if not (resumable and spool.committed):
@@ -101,15 +105,38 @@ def write_store(
         cleared(workplace)
 
 
+def assignment_on(device: str | None) -> Assign:
+    """How tokens find their centroids: by the tree of centroids, or on a device.
+
+    Raises:
+        InputError: there is no such device.
+        MissingExtraError: a device needs torch, which isn't installed.
+    """
+    if device is None:
+        return CentroidTree.assign
+    try:
+        from xtrkit.indexing.assign_torch import assign_on
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingExtraError('Building on a device needs torch: run pip install "xtrkit[torch]".') from error
+    return assign_on(device)
+
+
 def _write_files(
-    building: Path, spool: Spool, codec: Codec | None, encoder: EncoderIdentity | None, reporter: Reporter
+    building: Path,
+    spool: Spool,
+    codec: Codec | None,
+    encoder: EncoderIdentity | None,
+    reporter: Reporter,
+    assign: Assign,
 ) -> Manifest:
     """Write all files of a first generation but its manifest."""
     fresh(building)
     if codec is None:
         segment, _ = write_segment(building, 1, spool, spool.documents(), None, reporter=reporter)
         return Manifest(1, creator(), Properties(spool.dim, EXACT_BITS, encoder=encoder).record(), None, (segment,))
-    quantiser, assigned = train(spool, codec, reporter=reporter)
+    quantiser, assigned = train(spool, codec, reporter=reporter, assign=assign)
     file = write_quantiser(building, new_codec_name(1), quantiser)
     segment, error = write_segment(
         building, 1, spool, spool.documents(), quantiser, assigned=assigned, reporter=reporter

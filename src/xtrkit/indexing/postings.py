@@ -65,7 +65,12 @@ class Written(NamedTuple):
 
 
 def train(
-    rows: TokenRows, codec: Codec, *, seed: int = 0, reporter: Reporter = SILENT
+    rows: TokenRows,
+    codec: Codec,
+    *,
+    seed: int = 0,
+    reporter: Reporter = SILENT,
+    assign: clustering.Assign = clustering.CentroidTree.assign,
 ) -> tuple[Quantiser, npt.NDArray[np.int32]]:
     """Find centroids for token vectors, and fit a codec to them.
 
@@ -74,16 +79,18 @@ def train(
         codec: how vectors are kept.
         seed: the same vectors and seed give the same centroids.
         reporter: told about the progress.
+        assign: how tokens find their centroids.
 
     Returns:
         the centroids with the codec, and (M,) the cluster of each token.
     """
     rotation = codec.rotation(rows.dim, seed)
     sample = _sample(rows, rotation, _sample_size(rows), seed, reporter)
-    tree = _train(sample, clustering.centroid_count(rows.n_tokens), seed, reporter)
+    with reporter.phase("Finding centroids", (1 + clustering.ROUNDS) * len(sample), "comparisons") as advance:
+        tree = clustering.train(sample, clustering.centroid_count(rows.n_tokens), seed, advance, assign)
     held_out = sample[:HELD_OUT].copy()
     del sample
-    assigned, means = _assign(rows, rotation, tree, reporter)
+    assigned, means = _assign(rows, rotation, tree, reporter, assign)
     quantiser = quantiser_of(codec, rotation, tree, means)
     residuals = held_out - quantiser.centroids[tree.assign(held_out)]
     return quantiser_of(codec.fitted(residuals), rotation, tree, means), assigned
@@ -119,7 +126,7 @@ def compress(
         StorageError: the file could not be written.
     """
     if assigned is None:
-        assigned, _ = _assign(rows, quantiser.rotation, quantiser.tree, reporter)
+        assigned, _ = _assign(rows, quantiser.rotation, quantiser.tree, reporter, clustering.CentroidTree.assign)
     with scratch(directory) as unordered:
         scales, error = _encode(rows, quantiser, assigned, unordered, reporter)
         file = write_postings(directory, name, unordered, rows.lengths(), assigned, scales, quantiser, reporter)
@@ -181,11 +188,6 @@ def _sample(rows: TokenRows, rotation: Floats, size: int, seed: int, reporter: R
     return sample
 
 
-def _train(sample: Floats, n_centroids: int, seed: int, reporter: Reporter) -> clustering.CentroidTree:
-    with reporter.phase("Finding centroids", (1 + clustering.ROUNDS) * len(sample), "comparisons") as advance:
-        return clustering.train(sample, n_centroids, seed, advance)
-
-
 def _rotated(rows: TokenRows, rotation: Floats, what: str, reporter: Reporter) -> Iterator[tuple[slice, Floats]]:
     with reporter.phase(what, rows.n_tokens, "tokens") as advance:
         for block, vectors in rows.blocks():
@@ -194,13 +196,13 @@ def _rotated(rows: TokenRows, rotation: Floats, what: str, reporter: Reporter) -
 
 
 def _assign(
-    rows: TokenRows, rotation: Floats, tree: clustering.CentroidTree, reporter: Reporter
+    rows: TokenRows, rotation: Floats, tree: clustering.CentroidTree, reporter: Reporter, assign: clustering.Assign
 ) -> tuple[npt.NDArray[np.int32], Floats]:
     """The cluster of each token, and the mean of each cluster's tokens."""
     assigned = np.empty(rows.n_tokens, dtype=np.int32)
     sums = np.zeros_like(tree.centroids)
     for block, rotated in _rotated(rows, rotation, "Assigning tokens", reporter):
-        assigned[block] = tree.assign(rotated)
+        assigned[block] = assign(tree, rotated)
         sums += clustering.sums_by_cluster(rotated, assigned[block], len(sums))
     sizes = np.bincount(assigned, minlength=len(sums))[:, np.newaxis]
     # A cluster without tokens keeps its direction: nobody will find anything there.
