@@ -181,6 +181,8 @@ class Loader:
 def check_hostile(files, box, number):
     kinds = ["manifest", "codec", "tokens", "passages"]
     given = [(kinds[seed % 4], seed) for seed in range(number)]
+    for seed in range(8):
+        Loader(files, box)((kinds[seed % 4], seed))  # compiles what children would compile each
     opened = 0
     for what, (status, result) in in_children(Loader(files, box), given, at_a_time=1000):
         assert status not in [-fatal for fatal in FATAL], what

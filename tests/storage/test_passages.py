@@ -12,7 +12,8 @@ from xtrkit.storage.passages import Part, Passage, PassageFile, checked_passage,
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 values = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-fields = st.dictionaries(texts.filter(lambda name: name and '"' not in name), values | texts, min_size=1, max_size=3)
+names = texts.filter(lambda name: name and name.isprintable() and not set(name) & set('"\\'))
+fields = st.dictionaries(names, values | texts, min_size=1, max_size=3)
 parts = st.builds(Part, texts.filter(bool), st.integers(0, 9), st.integers(10, 99))
 passages = st.lists(
     st.builds(Passage, texts.filter(bool), st.none() | texts, st.none() | fields, st.none() | parts),

@@ -70,10 +70,10 @@ def _in_child(function, inputs):
     process = os.fork()
     if not process:
         os.close(reading)
-        signal.alarm(60)  # a hang ends here
         try:
             with os.fdopen(writing, "w") as results:
                 for given in inputs:
+                    signal.alarm(20)  # a hang ends here
                     results.write(json.dumps(function(given)) + "\n")
                     results.flush()
         except BaseException:

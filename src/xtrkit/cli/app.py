@@ -67,7 +67,8 @@ Threads = Annotated[
 Device = Annotated[
     str | None,
     typer.Option(
-        help="Compressed indexes: search on this device of torch's, such as cuda. [dim]\\[default: the CPU, without torch][/]",
+        help="Compressed indexes: search on this device of torch's, such as cuda. "
+        "[dim]\\[default: the CPU, without torch][/]",
         show_default=False,
     ),
 ]

@@ -34,10 +34,12 @@ from xtrkit.values import FloatArray, Mask, Ragged
 STAGED_BYTES = 1 << 28
 """Token vectors that a writer holds in memory; beyond that it writes a segment and goes on."""
 
-MOST_SEGMENTS = 16
-"""Segments of an index; a commit that would make more merges the last ones."""
+MOST_SEGMENTS = 4
+"""Segments of an index; a commit that would make more merges the last ones. Each costs a search about 8 %."""
 
-MERGED_AT_ONCE = 8
+MERGED_AT_ONCE = 2
+"""Segments that are merged then at least, and those before them that are no larger than all after them together."""
+
 DRIFT_LIMIT = 1.25
 """Mean energy of residuals of added tokens over that of the tokens that centroids were made for; see ``compact``."""
 

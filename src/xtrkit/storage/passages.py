@@ -9,6 +9,7 @@ passages explains is stopped.
 from __future__ import annotations
 
 import json
+import math
 import os
 import sqlite3
 import threading
@@ -119,7 +120,7 @@ def _check_fields(identifier: str, fields: Fields | None) -> None:
             raise InputError(f"{where} needs a name that is a string without quotation marks and backslashes.")
         if value is not None and not isinstance(value, str | int | float):
             raise InputError(f"{where} must be a string, a number, a boolean or None, got {type(value).__name__}.")
-        if isinstance(value, float) and not abs(value) <= 1.8e308:
+        if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f"{where} must be a finite number, got {value}.")
         if isinstance(value, int) and not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
             raise InputError(f"{where} must fit into 64 bits, got {value}.")
@@ -307,16 +308,31 @@ class PassageFile:
         except IndexDamagedError as error:
             found = [str(error)]
         problems = [] if found == ["ok"] else [RowProblem(text, []) for text in found]
-        for number in range(self.count if full else 0):
-            identifier: list[str] = []
+        for first in range(0, self.count if full else 0, STEPS_BETWEEN_CHECKS):
             try:
-                identifier = self.ids([number])
-                passage = self.passage(number)
-                if self.number(passage.id) != number:
-                    raise damaged(self.path, f"the id of passage {number} does not lead to it")
+                rows = self._all(
+                    f"SELECT {ROW}, text FROM meta LEFT JOIN texts USING (number) WHERE number >= ? AND number < ?",
+                    (first, first + STEPS_BETWEEN_CHECKS),
+                )
             except IndexDamagedError as error:
-                problems.append(RowProblem(str(error), identifier))
+                problems.append(RowProblem(str(error), []))
+                continue
+            if len(rows) != min(STEPS_BETWEEN_CHECKS, self.count - first):
+                problems.append(RowProblem(str(damaged(self.path, "passages are missing")), []))
+            problems += [problem for row in rows for problem in self._row_problem(row[:-1], row[-1])]
+        if full and self._all("SELECT 1 FROM texts WHERE number NOT IN (SELECT number FROM meta) LIMIT 1", steps=20):
+            problems.append(RowProblem(str(damaged(self.path, "there are texts without passages")), []))
         return problems
+
+    def _row_problem(self, row: tuple[Any, ...], text: object) -> list[RowProblem]:
+        """What is wrong with a row, if anything is."""
+        identifier: list[str] = []
+        try:
+            identifier = [self._passage(row).id]
+            self._checked_text(row, text)
+        except IndexDamagedError as error:
+            return [RowProblem(str(error), identifier)]
+        return []
 
     def _meta(self, number: int) -> tuple[Any, ...]:
         for row in self._all(f"SELECT {ROW} FROM meta WHERE number = ?", (int(number),)):
@@ -324,9 +340,12 @@ class PassageFile:
         raise damaged(self.path, f"passage {number} is missing")
 
     def _text_of(self, row: tuple[Any, ...]) -> str | None:
+        found = self._all("SELECT text FROM texts WHERE number = ?", (row[0],))
+        return self._checked_text(row, found[0][0] if found else None)
+
+    def _checked_text(self, row: tuple[Any, ...], stored: object) -> str | None:
         number, text_crc = row[0], row[-2]
-        found = self._all("SELECT text FROM texts WHERE number = ?", (number,))
-        text = self._text(number, found[0][0]) if found else None
+        text = None if stored is None else self._text(number, stored)
         if text_crc != (None if text is None else _crc(number, text)):
             raise damaged(self.path, f"the text of passage {number} is not what was written")
         return text
