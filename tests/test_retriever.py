@@ -56,7 +56,7 @@ def test_questions_find_their_passage(retriever, query, best, scoring):
     hits = retriever.search(query, k=3, scoring=scoring)
     assert hits[0].id == best
     assert [hit.rank for hit in hits] == [1, 2, 3]
-    assert hits[0].text == dict(PASSAGES)[best]
+    assert hits[0].text == {passage.id: passage.text for passage in PASSAGES}[best]
     assert hits[0].matches is None
 
 
@@ -161,7 +161,7 @@ def monot5(rerankers):
 
 @pytest.mark.parametrize("depth", [1, 3, 100])
 def test_reranking_orders_the_best_by_the_rerankers_score(index_path, default_encoder, retriever, monot5, depth):
-    query, texts = "the late document", dict(PASSAGES)
+    query, texts = "the late document", {passage.id: passage.text for passage in PASSAGES}
     first = [hit.id for hit in retriever.search(query, 7)]
     reranked = Retriever(Index.open(index_path), default_encoder, reranker=monot5)
     hits = reranked.search(query, 2, rerank_depth=depth)

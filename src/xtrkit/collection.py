@@ -26,11 +26,16 @@ FORMATS = "a BEIR folder (with corpus.jsonl), a .jsonl or .tsv file, or a folder
 
 
 class Passage(NamedTuple):
-    """One passage: the caller's id, the text that is encoded, shown and stored, and metadata to filter by."""
+    """One passage: the caller's id, the text that is encoded, shown and stored, and metadata to filter by.
+
+    ``part`` is (document, first, last) of a passage that was cut out of a longer document: the document's id, and
+    where the passage begins and ends in its text.
+    """
 
     id: str
     text: str
     metadata: Mapping[str, Any] | None = None
+    part: tuple[str, int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from xtrkit.indexing.writer import IndexWriter, WriteSummary, compact
 from xtrkit.progress import Advance, Reporter
 from xtrkit.recipes import XTR, Recipe, check_k, check_threads
 from xtrkit.search import Found
-from xtrkit.storage.passages import Fields, Passage
+from xtrkit.storage.passages import Fields, Part, Passage
 from xtrkit.values import EncoderIdentity, FloatArray, IntArray, Mask, Ragged, Ranking
 
 QUERIES_AT_A_TIME = 64
@@ -56,6 +56,7 @@ class Index:
         ids: Iterable[str] | None = None,
         texts: Iterable[str] | None = None,
         metadata: Iterable[Fields | None] | None = None,
+        parts: Iterable[Part | None] | None = None,
         encoder: EncoderIdentity | None = None,
         nbits: int = EXACT_BITS,
         codec: str = "grid",
@@ -77,6 +78,7 @@ class Index:
             ids: the documents' ids, unique strings; "0", "1", … where they are left out.
             texts: the documents' texts, to be shown with results.
             metadata: the documents' metadata: names to texts, numbers, booleans or None, to filter by.
+            parts: which parts of which longer documents they are: (id, first character, last) or None.
             encoder: which encoder made the vectors; a :class:`xtrkit.Retriever` checks it.
             nbits: 16 keeps the vectors as float16 and searches exactly; 1, 2, 4 or 8 compress them to so many bits a
                 dimension, in clusters of which a search opens some.
@@ -98,6 +100,7 @@ class Index:
             ids=ids,
             texts=texts,
             metadata=metadata,
+            parts=parts,
             encoder=encoder,
             nbits=nbits,
             codec=codec,

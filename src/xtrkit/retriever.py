@@ -25,7 +25,10 @@ from xtrkit.recipes import XTR, Recipe, check_k
 from xtrkit.reranking.base import DEPTH, Reranker, check_depth, rerank
 from xtrkit.reranking.load import load_reranker
 from xtrkit.search import Found
+from xtrkit.splitting import SplitCollection
 from xtrkit.stopwatch import Stopwatch
+from xtrkit.storage.passages import Part
+from xtrkit.storage.passages import Passage as StoredPassage
 from xtrkit.values import FloatArray, Ragged, Ranking
 
 SURVEYED = 256
@@ -42,6 +45,7 @@ class Hit:
         text: the passage; None where the index has no texts.
         rank: 1 for the best.
         matches: why it was found, one entry for each query token; None unless asked for.
+        part: (document, first, last) where the passage was cut out of a longer document: its id, and the characters.
     """
 
     id: str
@@ -49,6 +53,7 @@ class Hit:
     text: str | None
     rank: int
     matches: Sequence[Match] | None = None
+    part: Part | None = None
 
 
 class Retriever:
@@ -136,6 +141,7 @@ class Retriever:
         threads: int | None = None,
         seconds: dict[str, float] | None = None,
         rerank_depth: int = DEPTH,
+        group_by_document: bool = False,
         **choices: Any,
     ) -> list[Hit]:
         """The k best passages for a query.
@@ -151,6 +157,7 @@ class Retriever:
             seconds: receives what each stage took: "encode", the stages of the search (:mod:`xtrkit.stopwatch`),
                 "rerank_texts" where there is a reranker, and "passages" for texts and explanations.
             rerank_depth: with a reranker, how many of the retrieved passages it scores; k at least.
+            group_by_document: of passages that were cut out of one document, return the best alone, and k documents.
             **choices: fields of :class:`~xtrkit.recipes.Recipe` that shall differ: ``scoring``, ``k_prime``,
                 ``imputation``, ``reduction``, ``nprobe``, ``candidates``.
 
@@ -164,21 +171,30 @@ class Retriever:
         watch.lap("encode")
         depth = self._depth(k, rerank_depth)
         index = self.index.snapshot()
-        (found,) = index.find(embeddings, depth, subset=subset, where=where, recipe=recipe, threads=threads)
-        watch.skip(found.seconds)
-        passages = [(number, *index.passage(number)) for number in found.documents.tolist()]
-        watch.lap("passages")
+        while True:
+            (found,) = index.find(embeddings, depth, subset=subset, where=where, recipe=recipe, threads=threads)
+            watch.skip(found.seconds)
+            passages = [index.stored(number) for number in found.documents.tolist()]
+            watch.lap("passages")
+            if not group_by_document or len(passages) < depth or len(set(map(_document_of, passages))) >= k:
+                break
+            depth *= 2
         best = list(enumerate(found.scores.tolist()))
         if self.reranker is not None:
-            best = rerank(self.reranker, query, _texts([text for _, _, text in passages]))
+            best = rerank(self.reranker, query, _texts([passage.text for passage in passages]))
             watch.lap("rerank_texts")
+        if group_by_document:
+            firsts: dict[str, tuple[int, float]] = {}
+            for place, score in best:
+                firsts.setdefault(_document_of(passages[place]), (place, score))
+            best = list(firsts.values())
         hits = []
         for rank, (place, score) in enumerate(best[:k], 1):
-            number, identifier, text = passages[place]
-            matches = (
-                _matches(index, self.encoder, query, embeddings[0], number, text, found, recipe) if explain else None
-            )
-            hits.append(Hit(identifier, score, text, rank, matches))
+            number, passage = int(found.documents[place]), passages[place]
+            matches = None
+            if explain:
+                matches = _matches(index, self.encoder, query, embeddings[0], number, passage.text, found, recipe)
+            hits.append(Hit(passage.id, score, passage.text, rank, matches, passage.part))
         watch.lap("passages")
         if seconds is not None:
             seconds |= watch.seconds
@@ -323,6 +339,10 @@ class IndexingSummary:
     truncated: int
 
 
+def _document_of(passage: StoredPassage) -> str:
+    return passage.id if passage.part is None else passage.part.document
+
+
 def index_collection(
     passages: Iterable[Passage],
     path: str | Path,
@@ -332,6 +352,7 @@ def index_collection(
     nbits: int = EXACT_BITS,
     codec: str = "grid",
     overwrite: bool = False,
+    split: bool = False,
     progress: bool = False,
 ) -> IndexingSummary:
     """Encode a collection and index it, some hundred passages at a time: memory does not grow with the collection.
@@ -346,6 +367,8 @@ def index_collection(
         nbits: as in :meth:`xtrkit.Index.create`.
         codec: as in :meth:`xtrkit.Index.create`.
         overwrite: replace an index that is there already, once the new one is complete.
+        split: cut texts that are longer than the encoder's window into overlapping passages
+            (:mod:`xtrkit.splitting`) instead of cutting them off.
         progress: show on standard error what the index will take, and how each phase goes on.
 
     Raises:
@@ -355,6 +378,8 @@ def index_collection(
     if isinstance(passages, Iterator):
         raise InputError("Passages are read twice, which an iterator can't be: give a collection or a list.")
     check_free(Path(path), overwrite=overwrite)
+    if split:
+        passages = SplitCollection(passages, encoder)
     survey = _surveyed(passages)
     if progress:
         Reporter(shown=True).note(_expectation(survey, encoder, nbits, Path(path)))
@@ -367,13 +392,14 @@ def index_collection(
             truncated += chunk.truncated
             yield chunk.embeddings
 
-    to_name, to_store, to_filter = tee(passages, 3)
+    to_name, to_store, to_filter, to_group = tee(passages, 4)
     index = Index.create(
         path,
         embeddings,
         ids=(passage.id for passage in to_name),
         texts=(passage.text for passage in to_store),
         metadata=(passage.metadata for passage in to_filter),
+        parts=(None if passage.part is None else Part(*passage.part) for passage in to_group),
         encoder=encoder.identity,
         nbits=nbits,
         codec=codec,

@@ -15,22 +15,32 @@ from xtrkit.indexing.store import Properties, opened_quantiser
 from xtrkit.indexing.writer import WriteSummary
 from xtrkit.progress import progress_bar
 from xtrkit.retriever import Retriever
+from xtrkit.splitting import SplitCollection
 from xtrkit.storage.manifest import Manifest, SegmentFacts
+from xtrkit.storage.passages import Part, PassageFile
 from xtrkit.storage.passages import Passage as StoredPassage
-from xtrkit.storage.passages import PassageFile
 from xtrkit.storage.tombstones import read_tombstones
 from xtrkit.values import Ragged
 
 
 def add_collection(
-    passages: Iterable[Passage], retriever: Retriever, *, batch_size: int = 32, progress: bool = False
+    passages: Iterable[Passage],
+    retriever: Retriever,
+    *,
+    batch_size: int = 32,
+    split: bool = False,
+    progress: bool = False,
 ) -> WriteSummary:
     """Encode a collection and add it in one commit; passages whose ids are there already are replaced.
+
+    So are those that were cut out of a document whose id comes again, however many they were.
 
     Args:
         passages: the collection; read twice.
         retriever: the index with its encoder; it moves to the new generation.
         batch_size: texts encoded together.
+        split: cut texts that are longer than the encoder's window into passages, as in
+            :func:`~xtrkit.retriever.index_collection`.
         progress: show a progress bar.
 
     Raises:
@@ -39,21 +49,39 @@ def add_collection(
     """
     if isinstance(passages, Iterator):
         raise InputError("Passages are read twice, which an iterator can't be: give a collection or a list.")
+    if split:
+        passages = SplitCollection(passages, retriever.encoder)
     n_passages = check_passages(passages)
     to_encode, to_store = tee(passages, 2)
     with (
         retriever.index.writer(progress=progress) as writer,
         progress_bar("Encoding", n_passages, shown=progress, unit="passages") as advance,
     ):
+        writer.delete(_outdated(passages, retriever))
         texts = (passage.text for passage in to_encode)
         for chunk in retriever.encoder.stream_documents(texts, batch_size=batch_size):
             part = list(islice(to_store, len(chunk.embeddings)))
-            ids, texts_of, metadata = zip(*part, strict=True)
-            writer.add(ids, chunk.embeddings, texts_of, metadata)
+            ids, texts_of, metadata, parts = zip(*part, strict=True)
+            writer.add(ids, chunk.embeddings, texts_of, metadata, [None if p is None else Part(*p) for p in parts])
             advance(len(part))
         summary = writer.commit()
     retriever.index.refresh()
     return summary
+
+
+def _outdated(passages: Iterable[Passage], retriever: Retriever) -> list[str]:
+    """Ids of passages of documents that come again, and that do not come again themselves."""
+    ids, documents = set(), set()
+    for passage in passages:
+        ids.add(passage.id)
+        documents.add(passage.id if passage.part is None else passage.part[0])
+    index = retriever.index
+    stored = (index.stored(index.number(identifier)) for identifier in index.ids())
+    return [
+        passage.id
+        for passage in stored
+        if passage.id not in ids and (passage.id if passage.part is None else passage.part.document) in documents
+    ]
 
 
 def encode_anew(

@@ -254,7 +254,7 @@ def test_a_damaged_index_is_refused(tmp_path, corpus, name):
     shutil.copytree(tmp_path / "index", tmp_path / "cut")
     (tmp_path / "cut" / name).write_bytes((tmp_path / "index" / name).read_bytes()[:-2])
     with pytest.raises(IndexFormatError):
-        opened(tmp_path / "cut", len(LENGTHS), int(LENGTHS.sum()))
+        opened(tmp_path / "cut", len(LENGTHS), sum(LENGTHS))
 
 
 @pytest.mark.parametrize("name", ["max", "", "nan", "t0", "t", "0,2"])

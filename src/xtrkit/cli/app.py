@@ -64,6 +64,10 @@ Threads = Annotated[
         show_default=False,
     ),
 ]
+Split = Annotated[
+    bool,
+    typer.Option("--split", help="Cut texts that are longer than the model's window into overlapping passages."),
+]
 Device = Annotated[
     str | None,
     typer.Option(
@@ -115,6 +119,7 @@ def index(
         str,
         typer.Option(help="How vectors are compressed: [bold]grid[/], or [bold]buckets[/] as ColBERTv2 and PLAID do."),
     ] = "grid",
+    split: Split = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there already.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -144,6 +149,7 @@ def index(
             nbits=nbits,
             codec=codec,
             overwrite=overwrite,
+            split=split,
             progress=not as_json,
         )
     except KeyboardInterrupt:
@@ -163,7 +169,7 @@ def index(
     if summary.truncated:
         out.print(
             f"{summary.truncated:,} of the passages encoded in this run were longer than the model's window and were "
-            "cut off at its end."
+            "cut off at its end; --split keeps all of them."
         )
 
 
@@ -195,7 +201,8 @@ def import_index(
     passages = None if collection is None else open_collection(collection)
     if passages is not None:
         check_passages(passages)
-    with Index.from_stanford(index, source, passages=passages, overwrite=overwrite, progress=not as_json) as made:
+    stored = None if passages is None else ((p.id, p.text, p.metadata) for p in passages)
+    with Index.from_stanford(index, source, passages=stored, overwrite=overwrite, progress=not as_json) as made:
         facts = {"index": str(index), "passages": len(made), "tokens": made.n_tokens, "storage": made.storage}
     if as_json:
         _print_json(facts)
@@ -222,6 +229,12 @@ def search(
     timings: Annotated[bool, typer.Option("--timings", help="Show what each stage of the search took.")] = False,
     rerank: Rerank = None,
     rerank_depth: RerankDepth = 100,
+    group_by_document: Annotated[
+        bool,
+        typer.Option(
+            "--group-by-document", help="Of passages cut out of one document (index --split), show the best alone."
+        ),
+    ] = False,
     where: Annotated[
         str | None,
         typer.Option(
@@ -256,6 +269,7 @@ def search(
         threads=threads,
         seconds=seconds,
         rerank_depth=rerank_depth,
+        group_by_document=group_by_document,
     )
     if as_json:
         shown = {"query": query, "index": str(index), "recipe": vars(recipe), "reranker": rerank}

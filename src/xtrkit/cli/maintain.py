@@ -31,6 +31,10 @@ def add(
         Path, typer.Argument(help="What to add: a collection, as for [bold]xtrkit index[/].", show_default=False)
     ],
     batch_size: Annotated[int, typer.Option(help="Texts encoded together.", min=1)] = 32,
+    split: Annotated[
+        bool,
+        typer.Option("--split", help="Cut texts that are longer than the model's window into overlapping passages."),
+    ] = False,
     as_json: Json = False,
     model: Model = None,
 ) -> None:
@@ -46,7 +50,7 @@ def add(
 
     passages, begin = open_collection(collection), time.perf_counter()
     retriever = Retriever.open(index, model=model)
-    summary = add_collection(passages, retriever, batch_size=batch_size, progress=not as_json)
+    summary = add_collection(passages, retriever, batch_size=batch_size, split=split, progress=not as_json)
     _tell(summary, begin, as_json, f"Added {summary.added:,} passages and replaced {summary.updated:,}")
 
 

@@ -86,6 +86,7 @@ def hits_as_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
             "id": hit.id,
             "score": hit.score,
             "text": hit.text,
+            **({} if hit.part is None else hit.part._asdict()),
             **({} if hit.matches is None else {"matches": [_match_as_json(match) for match in hit.matches]}),
         }
         for hit in hits

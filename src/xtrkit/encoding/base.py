@@ -49,6 +49,9 @@ class Encoder(Protocol):
     ) -> Iterator[EncodedChunk]:
         """Encode a stream of any length, ``chunk_size`` texts at a time, holding no more than that in memory."""
 
+    def document_token_count(self, text: str) -> int:
+        """How many tokens a document has, markers included, before anything is cut off."""
+
     def query_tokens(self, text: str) -> list[Token]:
         """The tokens behind the rows of ``encode_queries([text])``, one for each row, in order."""
 

@@ -41,6 +41,7 @@ class TextPreparation:
 
     def __init__(self, tokenizer_file: Path, settings: RuntimeSettings) -> None:
         self.settings = settings
+        self._whole = _tokenizer(tokenizer_file, None)
         self._tokenizers = {task: _tokenizer(tokenizer_file, settings.truncation(task)) for task in get_args(Task)}
 
     def tokenise(self, texts: Sequence[str], task: Task) -> list[Encoding]:
@@ -58,6 +59,10 @@ class TextPreparation:
         encoded = [tokenizer.encode(prepared[0])] if len(prepared) == 1 else tokenizer.encode_batch_fast(prepared)
         # A tokenizer without special tokens makes nothing of an empty text, which should have a vector all the same.
         return [encoding if len(encoding) else tokenizer.encode(prompt + ".") for encoding in encoded]
+
+    def count(self, text: str, task: Task) -> int:
+        """How many tokens a text has, markers included, before anything is cut off."""
+        return len(self._whole.encode(self.settings.prompt(task) + self._as_tokenised(text)))
 
     def widths(self, encoded: Sequence[Encoding], task: Task) -> npt.NDArray[np.int64]:
         """(N,) how many tokens each text takes up in a batch."""

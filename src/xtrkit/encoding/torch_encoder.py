@@ -94,6 +94,10 @@ class TorchEncoder:
         while chunk := list(islice(stream, chunk_size)):
             yield self._encode(chunk, "document", batch_size, progress=False)
 
+    def document_token_count(self, text: str) -> int:
+        """How many tokens a document has, markers included, before anything is cut off."""
+        return int(self._prepare([text], "document")[1][0])
+
     def query_tokens(self, text: str) -> list[Token]:
         """The tokens behind the rows of ``encode_queries([text])``, one for each row, in order."""
         return self._tokens(text, "query")

@@ -232,6 +232,9 @@ def open_tokens(path: Path, quantiser: Quantiser, n_documents: int, n_tokens: in
         values = arrays[name]
         if len(values) and not 0 <= int(values.min()) <= int(values.max()) < end:
             raise damaged(path, f"its {name} lead nowhere")
+    exponents = arrays["scales"].view(np.uint16) & np.uint16(0x7C00)
+    if (exponents == 0x7C00).any():
+        raise damaged(path, "its scales are no finite numbers")  # kernels count similarities in steps of their range
     shared = {key: getattr(quantiser, key) for key in ("rotation", "group_vectors", "group_scales", "group_offsets")}
     return CompressedTokens(
         codec=quantiser.codec,

@@ -23,7 +23,7 @@ from xtrkit.progress import Reporter
 from xtrkit.storage.files import flush, storage_errors
 from xtrkit.storage.generations import WriterLock, collect, commit, generations, new_codec_name
 from xtrkit.storage.manifest import Manifest
-from xtrkit.storage.passages import Fields
+from xtrkit.storage.passages import Fields, Part
 from xtrkit.values import EncoderIdentity
 
 BUILDING = "index"
@@ -48,6 +48,7 @@ def write_store(
     reporter: Reporter,
     n_documents: int | None,
     metadata: Iterable[Fields | None] | None = None,
+    parts: Iterable[Part | None] | None = None,
     device: str | None = None,
 ) -> None:
     """Write an index, holding one batch in memory at a time.
@@ -65,6 +66,7 @@ def write_store(
         reporter: told about the progress.
         n_documents: how many documents there will be, if that is known.
         metadata: their metadata; None where there is none.
+        parts: which parts of which documents they are; None where they are documents.
         device: a device of torch's that tokens are assigned to centroids on; None is the CPU, without torch.
 
     Raises:
@@ -91,7 +93,7 @@ def write_store(
                 spool_documents(
                     spool,
                     batches,
-                    Inputs(ids, texts, metadata),
+                    Inputs(ids, texts, metadata, parts),
                     check_dim=lambda dim: None if compression is None else check_bits(nbits, dim),
                     reporter=reporter,
                     n_documents=n_documents,

@@ -1,0 +1,103 @@
+"""Long documents: cut up within the window, whole between them, found and grouped by document."""
+
+import json
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+
+from xtrkit.collection import Passage
+from xtrkit.encoding import load_encoder
+from xtrkit.index import Index
+from xtrkit.retriever import Retriever, index_collection
+from xtrkit.splitting import SplitCollection
+from xtrkit.updating import add_collection
+
+ANIMALS = ["The cat sleeps on the warm roof.", "A whale sings in the deep sea.", "Bees dance to show where nectar is."]
+LONG = " ".join(f"Section {number} is about trains and their timetables." for number in range(40))
+STORY = "\n\n".join([LONG, " ".join(ANIMALS), LONG])
+
+
+@pytest.fixture(scope="module", params=["default", "xtr"])
+def encoder(request, checkpoints):
+    return load_encoder("default" if request.param == "default" else checkpoints["xtr"], document_length=64)
+
+
+@pytest.mark.parametrize("text", [STORY, "word " * 500, "日本語の文章です。 " * 60], ids=["story", "words", "cjk"])
+def test_pieces_fit_overlap_in_order_and_leave_nothing_out(encoder, text):
+    pieces = list(SplitCollection([Passage("d", text, {"year": 1})], encoder))
+    assert [piece.id for piece in pieces] == [f"d#{number}" for number in range(1, len(pieces) + 1)]
+    assert len(pieces) > 1
+    covered = set()
+    for piece in pieces:
+        document, first, last = piece.part
+        assert (document, piece.metadata) == ("d", {"year": 1})
+        assert piece.text == text[first:last]
+        assert encoder.document_token_count(piece.text) <= 64
+        covered |= set(range(first, last))
+    assert not "".join(text[place] for place in sorted(set(range(len(text))) - covered)).strip()
+    assert all(a.part[1] < b.part[1] for a, b in pairwise(pieces))
+
+
+def test_sentences_stay_whole_where_they_fit(encoder):
+    pieces = list(SplitCollection([Passage("d", STORY)], encoder))
+    for sentence in ANIMALS:
+        assert any(sentence in piece.text for piece in pieces)
+
+
+def test_short_texts_stay_as_they_are_and_iterating_again_is_the_same(encoder):
+    collection = SplitCollection([Passage("a", "short"), Passage("b", ""), Passage("d", STORY)], encoder)
+    pieces = list(collection)
+    assert pieces[:2] == [Passage("a", "short"), Passage("b", "")]
+    assert pieces == list(collection)
+
+
+def test_results_are_grouped_by_document_k_of_them(tmp_path):
+    encoder = load_encoder(document_length=64)
+    texts = [Passage("story", STORY), Passage("cats", "Cats sleep all day."), Passage("trains", LONG)]
+    summary = index_collection(texts, tmp_path / "idx", encoder, split=True)
+    assert summary.truncated == 0
+    assert summary.passages > 10
+    retriever = Retriever.open(tmp_path / "idx")
+    for query in ("where are the timetables of trains?", "which animal sings in the sea?"):
+        apart = retriever.search(query, 40)
+        grouped = retriever.search(query, 3, group_by_document=True)
+        documents = [hit.part.document if hit.part else hit.id for hit in grouped]
+        assert sorted(documents) == ["cats", "story", "trains"]
+        best = {}
+        for hit in apart:
+            best.setdefault(hit.part.document if hit.part else hit.id, hit.id)
+        assert best[documents[0]] == grouped[0].id
+    found = retriever.search("which animal sings in the sea?", 1)[0]
+    assert "whale" in found.text
+    assert STORY[found.part.first : found.part.last] == found.text
+
+
+def test_a_document_that_comes_again_replaces_all_of_its_passages(tmp_path):
+    encoder = load_encoder(document_length=64)
+    index_collection([Passage("d", STORY), Passage("e", "other")], tmp_path / "idx", encoder, split=True)
+    retriever = Retriever.open(tmp_path / "idx")
+    add_collection([Passage("d", " ".join([LONG[:600], "A whale."]))], retriever, split=True)
+    ids = list(retriever.index.ids())
+    assert all(identifier.startswith("d#") or identifier == "e" for identifier in ids)
+    add_collection([Passage("d", "now short")], retriever, split=True)
+    assert sorted(Index.open(tmp_path / "idx").ids()) == ["d", "e"]
+
+
+def test_from_the_command_line(tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "story.txt").write_text(STORY * 4, encoding="utf-8")
+    (tmp_path / "notes" / "cat.txt").write_text("Cats sleep.", encoding="utf-8")
+    results = []
+    for arguments in (
+        ["index", str(tmp_path / "notes"), str(tmp_path / "idx"), "--split", "--json"],
+        ["search", str(tmp_path / "idx"), "a whale in the sea", "-k", "2", "--group-by-document", "--json"],
+    ):
+        ran = subprocess.run([sys.executable, "-m", "xtrkit", *arguments], capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+        results.append(json.loads(ran.stdout))
+    indexed, found = results
+    assert indexed["passages"] > 2
+    assert indexed["truncated"] == 0
+    assert {hit.get("document", hit["id"]) for hit in found["hits"]} == {"story.txt", "cat.txt"}
