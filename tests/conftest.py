@@ -1,12 +1,8 @@
 """Fixtures and strategies that several test modules share."""
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
-
-for threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(threads, "1")  # tests run side by side; before NumPy and torch are imported
 
 import numpy as np
 import pytest
