@@ -2,7 +2,7 @@
 
     python benchmarks/stages.py --data SET --index INDEX [--queries 100]
 
-SET is what benchmarks/peers/prepare.py made, INDEX a compressed index of it (run.py leaves one below --work). Of each
+SET is what benchmarks/peers/prepare.py made, INDEX a compressed index of it of one segment (run.py leaves one below --work). Of each
 query's stages the best of five rounds, by the clock; one thread.
 """
 
@@ -18,7 +18,7 @@ from contract import Data
 from xtrkit.index import Index
 from xtrkit.indexing.store import Store
 from xtrkit.token_retrieval.centroid import choose_clusters, quantised
-from xtrkit.token_retrieval.corpus import ClusteredCorpus, whole
+from xtrkit.token_retrieval.corpus import ClusteredCorpus
 
 ROUNDS = 5
 
@@ -42,8 +42,8 @@ def main():
     parser.add_argument("--queries", type=int, default=100)
     arguments = parser.parse_args()
     queries = Data(arguments.data).queries[: arguments.queries]
-    tokens, index = Store.open(arguments.index).tokens, Index.open(arguments.index)
-    corpus = ClusteredCorpus(whole(tokens))
+    store, index = Store.open(arguments.index), Index.open(arguments.index)
+    corpus, tokens = ClusteredCorpus(store.corpus()), store.segments[0].tokens
     row_bytes = tokens.codes.shape[1] + tokens.scales.itemsize
     for place, nprobe in enumerate((8, 16, 32, 64, 128)):
         measured = [best_stages(index, query, nprobe) for query in queries]

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from xtrkit.cli import encoders, maintain, models, render
+from xtrkit.cli.reproduction import reproduction
 from xtrkit.cli.training import training
 from xtrkit.errors import InputError
 
@@ -29,6 +30,7 @@ app = typer.Typer(
     With your own text: [bold]xtrkit index notes/ idx[/], then [bold]xtrkit search idx "who wrote it?" --explain[/].""",
 )
 app.add_typer(training)
+app.add_typer(reproduction)
 out = Console(soft_wrap=True, markup=False)
 
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Directory of the index.", show_default=False)]

@@ -33,15 +33,21 @@ def evaluate(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEASURES)
     Ranks decide, not scores: where two scores are equal, the order of the run stands, which ``trec_eval`` would not
     promise.
     """
+    each = of_each_query(run, qrels, measures)
+    return {name: sum(values.values()) / len(qrels) for name, values in each.items()}
+
+
+def of_each_query(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEASURES) -> dict[str, dict[str, float]]:
+    """{measure: {query: value}}, as :func:`evaluate` averages them."""
     ir_measures = _ir_measures()
-    parsed = {name: ir_measures.parse_measure(name) for name in measures}
+    names = {ir_measures.parse_measure(name): name for name in measures}
     ranked = {
         query: {document: float(-rank) for rank, (document, _) in enumerate(run.get(query, ()))} for query in qrels
     }
-    totals = dict.fromkeys(parsed.values(), 0.0)
-    for metric in ir_measures.iter_calc(list(totals), qrels, ranked):
-        totals[metric.measure] += metric.value
-    return {name: totals[measure] / len(qrels) for name, measure in parsed.items()}
+    found = {name: dict.fromkeys(qrels, 0.0) for name in measures}
+    for metric in ir_measures.iter_calc(list(names), qrels, ranked):
+        found[names[metric.measure]][metric.query_id] = metric.value
+    return found
 
 
 def _check(name: str) -> None:

@@ -47,6 +47,8 @@ OWN = {
     "positions": "<u4",
     "codes": "|u1",
 }
+NOT_FINITE = 0x7C00
+"""Bits of float16 from which on a number without a sign is infinite, or none at all."""
 PARAMETER = "codec_"
 """What the names of a codec's parameters begin with; they are float32."""
 
@@ -229,11 +231,13 @@ def open_tokens(path: Path, quantiser: Quantiser, n_documents: int, n_tokens: in
     document_offsets = _offsets(path, arrays.pop("lengths"), n_tokens)
     offsets = _offsets(path, arrays.pop("cluster_sizes"), n_tokens)
     for name, end in (("documents", n_documents), ("positions", n_tokens)):
-        values = arrays[name]
-        if len(values) and not 0 <= int(values.min()) <= int(values.max()) < end:
+        values = arrays[name].view(np.uint32)  # of which negative numbers are the largest
+        if len(values) and int(values.max()) >= end:
             raise damaged(path, f"its {name} lead nowhere")
-    exponents = arrays["scales"].view(np.uint16) & np.uint16(0x7C00)
-    if (exponents == 0x7C00).any():
+    scales = arrays["scales"].view(
+        np.uint16
+    )  # in the order of the numbers they stand for, as far as these are positive
+    if len(scales) and int(scales.max()) >= NOT_FINITE:
         raise damaged(path, "its scales are no finite numbers")  # kernels count similarities in steps of their range
     shared = {key: getattr(quantiser, key) for key in ("rotation", "group_vectors", "group_scales", "group_offsets")}
     return CompressedTokens(

@@ -1,0 +1,14 @@
+"""The XTR paper's claims as commands: two models trained alike but for the objective, and what they retrieve.
+
+``laboratory.py`` trains and indexes, ``tokens.py`` looks at retrieved tokens, ``scoring_claims.py`` and
+``token_claims.py`` have a function for each table and figure of the paper, ``claims.py`` names them, and
+``outcome.py`` writes tables, pictures and verdicts.
+"""
+
+from __future__ import annotations
+
+from xtrkit.reproduction.claims import CLAIMS, Claim, claim_named
+from xtrkit.reproduction.laboratory import Laboratory, Setting
+from xtrkit.reproduction.outcome import Outcome
+
+__all__ = ["CLAIMS", "Claim", "Laboratory", "Outcome", "Setting", "claim_named"]

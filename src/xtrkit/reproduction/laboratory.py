@@ -1,0 +1,145 @@
+"""Models that were trained alike but for what a claim is about, and test collections indexed with them.
+
+Whatever was trained or indexed before, with the same setting, is used again: a claim that needs the models of another
+one costs only its own searches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from xtrkit.collection import open_collection
+from xtrkit.encoding import load_encoder
+from xtrkit.errors import InputError
+from xtrkit.evaluation.beir import TestCollection, read_test_collection
+from xtrkit.retriever import Retriever, index_collection
+from xtrkit.training import train
+from xtrkit.values import Ragged
+
+Objective = Literal["xtr", "colbert"]
+OBJECTIVES: tuple[Objective, Objective] = ("colbert", "xtr")
+LABELS: Mapping[Objective, str] = {"colbert": "trained as ColBERT", "xtr": "trained as XTR"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What both objectives have alike.
+
+    Attributes:
+        data: what is learnt from, as ``xtrkit train --data`` takes it.
+        tests: BEIR folders; the first is the one that token analyses look at.
+        model: what training starts from.
+        seeds: a model of each objective for each.
+        epochs: passes over the data.
+        batch_size: queries in a batch.
+        k_train: XTR's, but where a claim is about it.
+        top_layers: learn so many layers of the model; 0 learns all.
+        learning_rate: of the peak.
+        query_length: most tokens of a query, in training and testing.
+        document_length: the same of a document.
+        k_prime: k' where a claim is not about it.
+        queries: most test queries of a collection; the first ones.
+    """
+
+    data: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
+    model: str = "all-MiniLM-L6-v2"
+    seeds: tuple[int, ...] = (1, 2, 3)
+    epochs: int = 1
+    batch_size: int = 64
+    k_train: int = 64
+    top_layers: int = 2
+    learning_rate: float = 1e-4
+    query_length: int = 32
+    document_length: int = 128
+    k_prime: int = 1000
+    queries: int = 300
+
+    def but(self, **choices: Any) -> Setting:
+        """This setting with some fields changed.
+
+        Raises:
+            InputError: a name is not a field.
+        """
+        unknown = sorted(set(choices) - set(Setting.__dataclass_fields__))
+        if unknown:
+            raise InputError(f"Unknown choice {unknown[0]!r}: there are {', '.join(Setting.__dataclass_fields__)}.")
+        lists = {name: tuple(value) for name, value in choices.items() if isinstance(value, list)}
+        return replace(self, **{**choices, **lists})
+
+    def training(self, seed: int) -> dict[str, Any]:
+        """The fields of a training recipe that follow from it."""
+        names = ("epochs", "batch_size", "top_layers", "learning_rate", "query_length", "document_length")
+        return {**{name: getattr(self, name) for name in names}, "seed": seed}
+
+
+class Laboratory:
+    """Trains and indexes what claims ask for, below one working directory.
+
+    Attributes:
+        setting: what all models have alike.
+        tests: the test collections.
+    """
+
+    def __init__(self, setting: Setting, work: Path, tell: Callable[[str], None] = lambda text: None) -> None:
+        """Check that everything is there before anything is trained.
+
+        Args:
+            setting: what all models have alike.
+            work: where models and indexes are kept.
+            tell: called with a line before each long piece of work.
+
+        Raises:
+            InputError: there are no data, tests or seeds, or they can't be read.
+        """
+        for name, what in (
+            ("data", "training data (--data)"),
+            ("tests", "test collections (--test)"),
+            ("seeds", "seeds"),
+        ):
+            if not getattr(setting, name):
+                raise InputError(f"There are no {what}: a claim needs at least one.")
+        self.setting, self._work, self._tell = setting, work, tell
+        self.tests = [_cut(read_test_collection(path), setting.queries) for path in setting.tests]
+
+    def model(self, objective: Objective, seed: int | None = None, **changes: Any) -> Path:
+        """The directory of a model, trained unless it is there; ``changes`` are fields of its training recipe."""
+        chosen = {**self.setting.training(self.setting.seeds[0] if seed is None else seed), **changes}
+        if objective == "xtr":
+            chosen.setdefault("k_train", self.setting.k_train)
+        facts = {"objective": objective, "model": self.setting.model, "data": self.setting.data, **chosen}
+        path = self._work / "models" / f"{objective}-{_digest(facts)}"
+        if not (path / "modules.json").is_file():
+            self._tell(f"training {objective} ({', '.join(f'{name} {value}' for name, value in chosen.items())})")
+            cache = self._work / "activations" if chosen["top_layers"] else None
+            data = list(self.setting.data)
+            train(objective, self.setting.model, data, path, dev=None, cache=cache, overwrite=path.exists(), **chosen)
+        return path
+
+    def retriever(self, model: Path, test: TestCollection) -> Retriever:
+        """A test collection's corpus in an exact index of a model's vectors."""
+        path = self._work / "indexes" / f"{model.name}-{_digest(str(test.path.resolve()))}"
+        if not path.exists():
+            self._tell(f"indexing {test.path.name} with {model.name}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            index_collection(open_collection(test.path), path, load_encoder(model))
+        return Retriever.open(path)
+
+    def embeddings(self, retriever: Retriever, test: TestCollection) -> Ragged:
+        """Of the test queries, in their order."""
+        return retriever.encode_queries(list(test.queries.values()))
+
+
+def _cut(test: TestCollection, most: int) -> TestCollection:
+    kept = list(test.qrels)[:most]
+    queries = {query: test.queries[query] for query in test.queries if query in set(kept)}
+    return TestCollection(test.path, queries, {query: test.qrels[query] for query in kept})
+
+
+def _digest(facts: dict[str, Any] | str) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]

@@ -1,0 +1,93 @@
+"""``reproductions/CLAIM.yaml``: a claim, in which setting it was measured, and the figures that came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xtrkit.errors import InputError, MissingExtraError
+from xtrkit.reproduction.claims import Claim, claim_named
+from xtrkit.reproduction.laboratory import Setting
+from xtrkit.reproduction.outcome import Outcome
+
+FIELDS = {"claim", "source", "command", "setting", "tolerance", "figures"}
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is written down of a claim.
+
+    Attributes:
+        claim: which.
+        setting: the one it was measured in; data and tests are names of folders.
+        tolerance: how far a figure may be from what is written here.
+        figures: what came out.
+    """
+
+    claim: Claim
+    setting: Setting
+    tolerance: float
+    figures: Mapping[str, float]
+
+    def in_folder(self, datasets: Path) -> Setting:
+        """The setting with data and tests below a folder."""
+        below = {
+            name: tuple(str(datasets / folder) for folder in getattr(self.setting, name)) for name in ("data", "tests")
+        }
+        return self.setting.but(**below)
+
+    def differences(self, outcome: Outcome) -> list[str]:
+        """A line for each figure that is not what is written here; none where all are."""
+        found = []
+        for name, expected in self.figures.items():
+            value = outcome.figures.get(name)
+            if value is None or abs(value - expected) > self.tolerance * max(1.0, abs(expected)):
+                found.append(f"{name} is {'missing' if value is None else f'{value:.4f}'}, not {expected:.4f}")
+        return found
+
+
+def read_record(path: Path) -> Record:
+    """Read a record.
+
+    Raises:
+        InputError: it can't be read, or isn't one.
+        MissingExtraError: PyYAML isn't installed.
+    """
+    yaml = _yaml()
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path} can't be read as YAML: {error}.") from error
+    if not isinstance(content, dict) or set(content) - FIELDS or not {"claim", "setting"} <= set(content):
+        raise InputError(f"{path} is no record of a claim: expected the fields {', '.join(sorted(FIELDS))}.")
+    if not isinstance(content["setting"], dict):
+        raise InputError(f"{path}: setting must be fields and values, got {content['setting']!r}.")
+    setting = Setting().but(**content["setting"])
+    figures = {str(name): float(value) for name, value in (content.get("figures") or {}).items()}
+    return Record(claim_named(str(content["claim"])), setting, float(content.get("tolerance", 0.02)), figures)
+
+
+def write_record(path: Path, claim: Claim, setting: Setting, outcome: Outcome, tolerance: float = 0.02) -> None:
+    """Write down what came out; data and tests as names of folders."""
+    fields = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(setting).items()}
+    for name in ("data", "tests"):
+        fields[name] = [Path(folder).name for folder in fields[name]]
+    content = {
+        "claim": claim.name,
+        "source": f"Lee et al. 2023, {claim.source}",
+        "command": f"xtrkit reproduce {path.as_posix()} --datasets DATASETS --work WORK",
+        "setting": fields,
+        "tolerance": tolerance,
+        "figures": {name: round(float(value), 4) for name, value in outcome.figures.items()},
+    }
+    path.write_text(_yaml().safe_dump(content, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtraError('Records of claims need PyYAML: pip install "xtrkit[train]".') from error
+    return yaml
