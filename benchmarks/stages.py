@@ -2,8 +2,8 @@
 
     python benchmarks/stages.py --data SET --index INDEX [--queries 100]
 
-SET is what benchmarks/peers/prepare.py made, INDEX a compressed index of it of one segment (run.py leaves one below --work). Of each
-query's stages the best of five rounds, by the clock; one thread.
+SET is what benchmarks/peers/prepare.py made, INDEX a compressed index of it, of one segment (run.py leaves one below
+--work). Of each query's stages the best of five rounds, by the clock; one thread.
 """
 
 import argparse
