@@ -58,6 +58,7 @@ def read(directory, seed):
         else:
             opened.close()
         print(generation, flush=True)  # noqa: T201
+        time.sleep(0.01 * random.random())  # four that never rest would leave a writer hardly any time
 
 
 def start(function, directory, seed, log):

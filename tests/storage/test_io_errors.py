@@ -53,12 +53,13 @@ def test_refused_here_and_there(zygote, box):
 
 
 @pytest.mark.slow
-def test_refused_everywhere(zygote, box):
+def test_refused_in_many_places(zygote, box):
     directory = box / "index"
     points = points_of(zygote, directory)
-    for error, call, n in points:
+    chosen = spread(points, 500)
+    for error, call, n in chosen:
         fail_at(zygote, directory, error, call, n)
-    print(f"{len(points)} refused calls")  # noqa: T201
+    print(f"{len(chosen)} refused calls of {len(points)}")  # noqa: T201
 
 
 def _limited(size, write):

@@ -87,9 +87,9 @@ def checked_passage(passage: Passage) -> Passage:
     """The passage itself, if it can be stored.
 
     Raises:
-        InputError: its id, text or metadata are of another type than they must be, or can't be stored.
+        InputError: its id, text, metadata or part are of another type than they must be, or can't be stored.
     """
-    identifier, text, fields, _ = passage
+    identifier, text, fields, part = passage
     if not isinstance(identifier, str):
         raise InputError(f"Ids must be strings, got {identifier!r} of type {type(identifier).__name__}.")
     if not identifier or "\0" in identifier:
@@ -106,6 +106,7 @@ def checked_passage(passage: Passage) -> Passage:
     if size > LONGEST_ID:
         raise InputError(f"Ids may have {LONGEST_ID} bytes, {identifier[:40]!r}… has {size}.")
     _check_fields(identifier, fields)
+    _check_part(identifier, part)
     return passage._replace(fields=dict(fields) if fields else None)
 
 
@@ -128,6 +129,26 @@ def _check_fields(identifier: str, fields: Fields | None) -> None:
             f"{name}{value}".encode()
         except UnicodeEncodeError as error:
             raise InputError(f"{where} holds half a surrogate pair; UTF-8 can't.") from error
+
+
+def _check_part(identifier: str, part: Part | None) -> None:
+    if part is None:
+        return
+    try:
+        document, first, last = part
+        right = (
+            isinstance(document, str)
+            and 0 <= first <= last <= LARGEST_INTEGER
+            and (type(first), type(last)) == (int, int)
+        )
+        document.encode()
+    except (TypeError, ValueError, AttributeError):
+        right = False
+    if not right:
+        raise InputError(
+            f"The part that {identifier!r} is must be (document, first, last), a string and two places in its text, "
+            f"got {part!r}."
+        )
 
 
 def _crc(*values: object) -> int:
