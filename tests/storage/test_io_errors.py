@@ -3,15 +3,17 @@
 import errno
 import os
 import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.storage import real
 from tests.storage.test_kill import check_recovery, clear, recorded_calls
 from tests.storage.toy import LAST
 from tests.storage.tracing import CALLS, READS, needs_strace, spread
 from xtrkit.errors import StorageError
-from xtrkit.storage.arrays import write_arrays
+from xtrkit.storage.arrays import append_array, write_arrays
 from xtrkit.storage.passages import Passage, write_passages
 
 pytestmark = needs_strace
@@ -75,6 +77,18 @@ def _limited(size, write):
             os._exit(12)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 287])
+def test_an_index_is_not_made_of_half_its_vectors(box, size):
+    """The vectors of 18 tokens wait in a file of 288 bytes."""
+    assert _limited(size, lambda: real.apply(box / "index", real.STEPS[0])) == 10
+    assert not (box / "index").exists()
+
+
+def test_what_a_full_disk_does_not_take_is_an_error():
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
+        append_array(full, np.ones(3))
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 100, 4096, 5000, 9000, 20_000])

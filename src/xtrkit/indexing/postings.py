@@ -22,7 +22,7 @@ from xtrkit.indexing.codec import Codec
 from xtrkit.indexing.compressed_format import Quantiser, token_specs
 from xtrkit.indexing.spool import blocks_of
 from xtrkit.progress import SILENT, Reporter
-from xtrkit.storage.arrays import ArrayWriter
+from xtrkit.storage.arrays import ArrayWriter, append_array
 from xtrkit.storage.files import FileFacts, scratch
 from xtrkit.values import IntArray
 
@@ -218,7 +218,7 @@ def _encode(
         for block, rotated in _rotated(rows, quantiser.rotation, "Compressing tokens", reporter):
             centroids = quantiser.centroids[assigned[block]]
             codes, scales[block] = quantiser.codec.encode(rotated, centroids)
-            codes.tofile(file)
+            append_array(file, codes)
             error += float(np.square(rotated - centroids).sum(dtype=np.float64))
     return scales, error
 

@@ -41,6 +41,9 @@ ROW = "number, id, fields, document, first, last, text_crc, crc"
 STEPS_BETWEEN_CHECKS = 10_000
 STEPS_PER_PASSAGE = 400
 LONGEST_ID = 512
+LOOKED_UP = 500
+"""Rows that are looked up at a time: SQLite takes so many variables in any version."""
+
 CONDITIONS_KEPT = 64
 """Conditions whose matches are remembered: a byte for each passage and condition."""
 
@@ -258,9 +261,22 @@ class PassageFile:
         row = self._meta(number)
         return self._passage(row)._replace(text=self._text_of(row))
 
-    def ids(self, numbers: Iterable[int]) -> list[str]:
-        """The ids of some passages, in the order asked for."""
-        return [self._passage(self._meta(number)).id for number in numbers]
+    def ids(self, numbers: Sequence[int]) -> list[str]:
+        """The ids of some passages, in the order asked for.
+
+        Raises:
+            IndexDamagedError: a row is missing, or not what was written.
+        """
+        found: dict[int, str] = {}
+        for first in range(0, len(numbers), LOOKED_UP):
+            part = numbers[first : first + LOOKED_UP]
+            marks = ", ".join("?" * len(part))
+            rows = self._all(f"SELECT {ROW} FROM meta WHERE number IN ({marks})", part, steps=len(part))
+            found |= {row[0]: self._checked(row)[0] for row in rows}
+        for number in numbers:
+            if number not in found:
+                raise damaged(self.path, f"passage {number} is missing")
+        return [found[number] for number in numbers]
 
     def text(self, number: int) -> str | None:
         """The text of a passage; None where there is none.
@@ -283,7 +299,7 @@ class PassageFile:
         """The numbers of the passages with some ids; ids that are not there are left out."""
         marks = ", ".join("?" * len(identifiers))
         rows = self._all(f"SELECT {ROW} FROM meta WHERE id IN ({marks})", identifiers, steps=len(identifiers))
-        found = {self._passage(row).id: int(row[0]) for row in rows}
+        found = {self._checked(row)[0]: int(row[0]) for row in rows}
         if not found.keys() <= set(identifiers):
             raise damaged(self.path, "looking for ids leads to others")
         return found
@@ -300,7 +316,7 @@ class PassageFile:
         if mask is None:
             rows = self._all(f"SELECT {ROW} FROM meta WHERE {condition}", values, steps=1 + len(values))
             for row in rows:
-                self._passage(row)
+                self._checked(row)
             mask = np.zeros(self.count, dtype=np.bool_)
             mask[[int(row[0]) for row in rows]] = True
         self._matching[key] = mask
@@ -373,12 +389,17 @@ class PassageFile:
 
     def _passage(self, row: tuple[Any, ...]) -> Passage:
         """What a row says, without the text."""
-        number, identifier, fields, document, first, last, text_crc, crc = row
-        values = [value if value is None else self._text(number, value) for value in (identifier, fields, document)]
-        if _crc(number, *values, first, last, text_crc) != crc:
+        identifier, fields, document = self._checked(row)
+        part = None if document is None else Part(document, row[4], row[5])
+        return Passage(identifier, None, json.loads(fields) if fields else None, part)
+
+    def _checked(self, row: tuple[Any, ...]) -> tuple[str, str | None, str | None]:
+        """Id, fields and document of a row that is what was written."""
+        number, *texts, first, last, text_crc, crc = row
+        identifier, fields, document = [value if value is None else self._text(number, value) for value in texts]
+        if _crc(number, identifier, fields, document, first, last, text_crc) != crc:
             raise damaged(self.path, f"passage {number} is not what was written")
-        part = None if values[2] is None else Part(values[2], first, last)
-        return Passage(values[0] or "", None, json.loads(values[1]) if values[1] else None, part)
+        return identifier or "", fields, document
 
     def _text(self, number: int, value: object) -> str:
         try:
