@@ -33,7 +33,7 @@ import numpy.typing as npt
 
 from xtrkit.errors import IndexLockedError, InputError, StorageError
 from xtrkit.storage.arrays import append_array
-from xtrkit.storage.files import let_go
+from xtrkit.storage.files import let_go, storage_errors
 from xtrkit.storage.passages import Part, Passage
 from xtrkit.values import Ragged
 
@@ -239,9 +239,13 @@ class Spool:
 
 
 def blocks_of(path: Path, dtype: str, width: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-    """Read a file of rows of numbers, ``BLOCK`` rows at a time: which they are, and the (B, width) rows."""
+    """Read a file of rows of numbers, ``BLOCK`` rows at a time: which they are, and the (B, width) rows.
+
+    Raises:
+        StorageError: it can't be read.
+    """
     first = 0
-    with path.open("rb") as file:
+    with storage_errors(path, "reading"), path.open("rb") as file:
         while buffer := file.read(BLOCK * width * np.dtype(dtype).itemsize):
             rows = np.frombuffer(buffer, dtype=dtype).reshape(-1, width)
             yield slice(first, first + len(rows)), rows

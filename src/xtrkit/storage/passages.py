@@ -342,7 +342,7 @@ class PassageFile:
         check = "integrity_check" if full else "quick_check"
         try:
             found = [_text(row[0]) or "" for row in self._all(f"PRAGMA {check}", steps=20)]
-        except IndexDamagedError as error:
+        except (IndexDamagedError, StorageError) as error:
             found = [str(error)]
         problems = [] if found == ["ok"] else [RowProblem(text, []) for text in found]
         for first in range(0, self.count if full else 0, STEPS_BETWEEN_CHECKS):
@@ -351,15 +351,20 @@ class PassageFile:
                     f"SELECT {ROW}, text FROM meta LEFT JOIN texts USING (number) WHERE number >= ? AND number < ?",
                     (first, first + STEPS_BETWEEN_CHECKS),
                 )
-            except IndexDamagedError as error:
+            except (IndexDamagedError, StorageError) as error:
                 problems.append(RowProblem(str(error), []))
                 continue
             if len(rows) != min(STEPS_BETWEEN_CHECKS, self.count - first):
                 problems.append(RowProblem(str(damaged(self.path, "passages are missing")), []))
             problems += [problem for row in rows for problem in self._row_problem(row[:-1], row[-1])]
-        if full and self._all("SELECT 1 FROM texts WHERE number NOT IN (SELECT number FROM meta) LIMIT 1", steps=20):
-            problems.append(RowProblem(str(damaged(self.path, "there are texts without passages")), []))
-        return problems
+        return [*problems, *(self._texts_without_passages() if full else [])]
+
+    def _texts_without_passages(self) -> list[RowProblem]:
+        try:
+            found = self._all("SELECT 1 FROM texts WHERE number NOT IN (SELECT number FROM meta) LIMIT 1", steps=20)
+        except (IndexDamagedError, StorageError) as error:
+            return [RowProblem(str(error), [])]
+        return [RowProblem(str(damaged(self.path, "there are texts without passages")), [])] if found else []
 
     def _row_problem(self, row: tuple[Any, ...], text: object) -> list[RowProblem]:
         """What is wrong with a row, if anything is."""
