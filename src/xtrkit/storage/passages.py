@@ -171,7 +171,7 @@ def write_passages(directory: Path, name: str, passages: Iterable[Passage]) -> F
     try:
         try:
             _fill(path, passages)
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise StorageError(
                 f"{path}: writing failed ({error}). Nothing that was committed before is lost; mend the disk and try "
                 "again."
