@@ -54,6 +54,23 @@ def show(name, index, queries, meta):
     return ndcg, recall, ms
 
 
+def against_one_segment(index, directory, queries):
+    """CPU time of the queries, over that of a copy that was compacted; the less of three measurements each."""
+
+    def spent(searched):
+        begin = time.process_time()
+        searched.search_batch(list(queries), 10)
+        return time.process_time() - begin
+
+    copy = directory / "copy"
+    shutil.copytree(index.path, copy)
+    compact(copy, retrain=False)
+    with Index.open(copy) as whole:
+        pairs = [(spent(index), spent(whole)) for _ in range(3)]
+    shutil.rmtree(copy)
+    return min(first for first, _ in pairs) / min(second for _, second in pairs)
+
+
 def rounds(directory, documents, queries, meta, nbits):
     """Start with half of the documents; ten rounds later all but the deleted have been there."""
     ids, n = np.array(meta["ids"]), len(documents)
@@ -62,7 +79,7 @@ def rounds(directory, documents, queries, meta, nbits):
     start, waiting = order[: n // 2], list(order[n // 2 :])
     path = directory / f"rounds{nbits}"
     Index.create(path, [[documents[i] for i in start]], ids=ids[start], nbits=nbits).close()
-    index, living = Index.open(path), {int(i) for i in start}
+    index, living, slower = Index.open(path), {int(i) for i in start}, []
     for _ in range(10):
         size = len(living)
         new = [int(waiting.pop()) for _ in range(min(len(waiting), size // 10))]
@@ -77,7 +94,11 @@ def rounds(directory, documents, queries, meta, nbits):
         living -= set(deleted.tolist())
         waiting = [int(i) for i in deleted] + waiting
         index.refresh()
+        slower.append(against_one_segment(index, directory, queries))
     summary = writer.summary
+    print(
+        "latency after each round, against the same in one segment: " + " ".join(f"×{factor:.2f}" for factor in slower)
+    )
     print(f"{nbits} bits, {len(living)} documents: drift {summary.drift:.3f}, growth {summary.growth:.2f}")
     kept = sorted(living)
     rebuilt = directory / f"rebuilt{nbits}"
@@ -95,28 +116,32 @@ def rounds(directory, documents, queries, meta, nbits):
     return path
 
 
-def commits(directory, documents, meta, nbits):
-    """Wall-clock ms of a commit of 1,000 encoded passages of 20 tokens, and of opening with 20 segments."""
-    path, writers.MOST_SEGMENTS = directory / f"commits{nbits}", 20
+def commits(directory, documents, meta, nbits, merging):
+    """A commit of 1,000 encoded passages of 20 tokens, in ms; opening with 20 segments, wall-clock."""
+    path, before = directory / f"commits{nbits}{merging}", writers.MOST_CHANGED
+    writers.MOST_CHANGED = before if merging else np.inf
     short = [np.asarray(document[:20]) for document in documents]
     Index.create(path, [short], ids=meta["ids"], nbits=nbits).close()
-    spent = []
+    spent, busy = [], []
     with Index.open(path) as index:
         for number in range(19):
             batch = short[1000 * (number % 5) : 1000 * (number % 5) + 1000]
-            begin = time.perf_counter()
+            begin, begin_busy = time.perf_counter(), time.process_time()
             with index.writer() as writer:
                 writer.add([f"{number} {i}" for i in range(1000)], batch, ["A passage of some words."] * 1000)
             spent.append(1000 * (time.perf_counter() - begin))
+            busy.append(1000 * (time.process_time() - begin_busy))
     opening = []
     for _ in range(9):
         begin = time.perf_counter()
         opened = Index.open(path)
         opening.append(1000 * (time.perf_counter() - begin))
-    writers.MOST_SEGMENTS = 4
+    writers.MOST_CHANGED = before
     print(
-        f"{nbits} bits: commit of 1,000 passages p50 {np.median(spent):.0f} ms, max {max(spent):.0f} ms; "
-        f"open with {opened.n_segments} segments p50 {np.median(opening):.1f} ms"
+        f"{nbits} bits, {'merging' if merging else 'never merging'}: commit of 1,000 passages p50 "
+        f"{np.median(busy):.0f} ms CPU (max {max(busy):.0f}), {np.median(spent):.0f} ms wall; "
+        f"open with {opened.n_segments} segments p50 {np.median(opening):.1f} ms",
+        flush=True,
     )
     opened.close()
 
@@ -129,10 +154,12 @@ def filters(directory, documents, queries, meta, nbits):
     with Index.open(path) as index:
         where = {"hundredth": 7}
         index.search_batch(list(queries)[:5], 10, where=where)
-        for name, choices in (("no filter", {}), ("1 % filter", {"where": where}), ("no filter", {})):
-            begin = time.process_time()
-            index.search_batch(list(queries), 10, **choices)
-            print(f"{nbits} bits, {name}: {1000 * (time.process_time() - begin) / len(queries):.2f} ms a query")
+        for k in (10, 100):
+            for name, choices in (("no filter", {}), ("1 % filter", {"where": where})) * 2:
+                begin = time.process_time()
+                index.search_batch(list(queries), k, **choices)
+                spent = 1000 * (time.process_time() - begin) / len(queries)
+                print(f"{nbits} bits, {name}, k = {k}: {spent:.2f} ms a query", flush=True)
 
 
 def verifying(path):
@@ -153,7 +180,8 @@ def main():
                 nbits,
             )
             verifying(path)
-            commits(directory, documents, meta, nbits)
+            for merging in (True, False):
+                commits(directory, documents, meta, nbits, merging)
             filters(
                 directory, documents, queries if nbits == 4 else Ragged.from_arrays(list(queries)[:60]), meta, nbits
             )

@@ -77,11 +77,11 @@ def test_results_are_grouped_by_document_k_of_them(tmp_path):
 def test_a_document_that_comes_again_replaces_all_of_its_passages(tmp_path):
     encoder = load_encoder(document_length=64)
     index_collection([Passage("d", STORY), Passage("e", "other")], tmp_path / "idx", encoder, split=True)
-    retriever = Retriever.open(tmp_path / "idx")
+    retriever, opened_before = Retriever.open(tmp_path / "idx"), Retriever.open(tmp_path / "idx")
     add_collection([Passage("d", " ".join([LONG[:600], "A whale."]))], retriever, split=True)
     ids = list(retriever.index.ids())
     assert all(identifier.startswith("d#") or identifier == "e" for identifier in ids)
-    add_collection([Passage("d", "now short")], retriever, split=True)
+    add_collection([Passage("d", "now short")], opened_before, split=True)
     assert sorted(Index.open(tmp_path / "idx").ids()) == ["d", "e"]
 
 

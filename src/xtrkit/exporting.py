@@ -10,7 +10,7 @@ import numpy as np
 from xtrkit.errors import InputError
 from xtrkit.index import Index
 from xtrkit.indexing.merging import LivingRows
-from xtrkit.storage.arrays import ArraySpec, ArrayWriter
+from xtrkit.storage.arrays import ArraySpec, ArrayWriter, append_array
 from xtrkit.storage.files import storage_errors
 
 
@@ -55,7 +55,7 @@ def _write_npy(target: Path, rows: LivingRows, lengths: np.ndarray) -> None:
         header = {"descr": "<f2", "fortran_order": False, "shape": (rows.n_tokens, rows.dim)}
         np.lib.format.write_array_header_1_0(file, header)
         for _, vectors in rows.blocks():
-            vectors.astype("<f2").tofile(file)
+            append_array(file, vectors.astype("<f2"))
     beside = target.with_suffix(".lengths.npy")
     with storage_errors(beside, "writing"), beside.open("xb") as file:
         np.save(file, lengths)

@@ -267,6 +267,10 @@ class Index:
         """Every living document's id, in order of number."""
         return self._store.passages.all_ids()
 
+    def passages(self) -> Iterator[Passage]:
+        """Every living document's id, metadata and what it is part of, in order of number; texts are left out."""
+        return (passage for _, passage in self._store.passages.living())
+
     def passage(self, number: int) -> tuple[str, str | None]:
         """Id and text of the document with a number, 0 … N - 1."""
         return self.stored(number)[:2]

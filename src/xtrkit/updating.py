@@ -57,6 +57,7 @@ def add_collection(
         retriever.index.writer(progress=progress) as writer,
         progress_bar("Encoding", n_passages, shown=progress, unit="passages") as advance,
     ):
+        retriever.index.refresh()  # nobody else can change it any more
         writer.delete(_outdated(passages, retriever))
         texts = (passage.text for passage in to_encode)
         for chunk in retriever.encoder.stream_documents(texts, batch_size=batch_size):
@@ -75,11 +76,9 @@ def _outdated(passages: Iterable[Passage], retriever: Retriever) -> list[str]:
     for passage in passages:
         ids.add(passage.id)
         documents.add(passage.id if passage.part is None else passage.part[0])
-    index = retriever.index
-    stored = (index.stored(index.number(identifier)) for identifier in index.ids())
     return [
         passage.id
-        for passage in stored
+        for passage in retriever.index.passages()
         if passage.id not in ids and (passage.id if passage.part is None else passage.part.document) in documents
     ]
 

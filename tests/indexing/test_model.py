@@ -1,6 +1,8 @@
 """Stateful: whatever is added, updated, deleted, compacted, pinned, rolled back: the index is as the model."""
 
+import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from tests.indexing.world import World
+from tests.indexing.world import World, merging_late
 from xtrkit.errors import InputError
 from xtrkit.index import Index
 from xtrkit.indexing.checking import roll_back_to, verify
@@ -58,9 +60,29 @@ class Machine(RuleBasedStateMachine):
     def abandon(self, put):
         """A writer that gives up changes nothing."""
         with pytest.raises(RuntimeError), self.world.index.writer() as writer:  # noqa: PT012
-            writer.add(put, self.world._vectors(put, 99))
+            writer.add(*self.world.batch(put))
             writer.delete(self.world.content)
             raise RuntimeError
+
+    @rule(put=SOME, committed=st.booleans())
+    def killed(self, put, committed):
+        """A writer that is killed before its commit changes nothing, and after it all."""
+        batch = self.world.batch(put)
+        process = os.fork()
+        if not process:
+            try:
+                writer = self.world.index.writer()
+                writer.add(*batch)
+                if committed:
+                    writer._committed()
+                else:
+                    writer._seal()
+            finally:
+                os.kill(os.getpid(), signal.SIGKILL)
+        assert os.waitpid(process, 0)[1] == signal.SIGKILL
+        if committed:
+            self.world.content |= dict.fromkeys(put, self.world.version)
+        self._committed()
 
     @rule(retrain=st.booleans())
     def compact(self, retrain):
@@ -121,12 +143,13 @@ class CompressedMachine(Machine):
 
 
 def run(machine, examples, steps):
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
+    with merging_late():
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck)
+            ),
+        )
 
 
 @pytest.mark.parametrize("machine", [Machine, CompressedMachine], ids=["exact", "compressed"])

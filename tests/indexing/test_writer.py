@@ -14,6 +14,7 @@ from xtrkit.index import Index
 from xtrkit.indexing import writer as writers
 from xtrkit.indexing.checking import drop_segment, verify
 from xtrkit.indexing.filters import compiled
+from xtrkit.indexing.merging import Source
 
 RANDOM = np.random.default_rng(5)
 DIM = 16
@@ -43,8 +44,9 @@ def ranking(index, seed=9, **choices):
     return list(index.search(query, k=200, nprobe="all", imputation="none", **choices))
 
 
-def test_segments_are_searched_as_one(path):
+def test_segments_are_searched_as_one(path, monkeypatch):
     """Added in five commits with updates and deletions, before and after a merge: the same ranking."""
+    monkeypatch.setattr(writers, "MOST_CHANGED", np.inf)
     index = Index.open(path)
     for number in range(5):
         with index.writer() as writer:
@@ -53,7 +55,7 @@ def test_segments_are_searched_as_one(path):
             writer.delete([f"d{number + 10}"])
     assert index.refresh()
     assert (len(index), index.generation) == (30 + 35 - 5, 6)
-    assert index.n_segments > 1
+    assert index.n_segments == 6
     before = ranking(index)
     assert len(before) == 60
     summary = index.compact(retrain=False)
@@ -67,17 +69,50 @@ def test_segments_are_searched_as_one(path):
     assert verify(path, full=True).ok
 
 
-def test_many_commits_are_merged_on_the_way(path, monkeypatch):
-    monkeypatch.setattr(writers, "MOST_SEGMENTS", 4)
-    index, most = Index.open(path), 0
-    for number in range(12):
+def test_what_changed_too_much_is_merged(path):
+    """There are few segments and few dead documents, however many commits there were; each is as right as before."""
+    index, segments, kept = Index.open(path), [], {f"d{i}" for i in range(30)}
+    for number in range(40):
         with index.writer() as writer:
             writer.add([f"e{number}"], documents(1, seed=number))
-        most = max(most, writer.summary.segments)
-    index.refresh()
-    assert most == 4
-    assert sorted(index.ids()) == sorted([f"d{i}" for i in range(30)] + [f"e{i}" for i in range(12)])
+            if number % 4 == 0:
+                writer.delete([f"d{number // 4}"])
+                kept.remove(f"d{number // 4}")
+        kept.add(f"e{number}")
+        index.refresh()
+        segments.append(index.n_segments)
+        facts = [segment.facts for segment in index._store.segments]
+        assert sum(segment.dead for segment in facts) <= len(kept) / 2
+    assert 1 < max(segments) <= 4
+    assert set(index.ids()) == kept
     assert verify(path, full=True).ok
+
+
+@pytest.mark.parametrize(
+    ("sizes", "dead", "merged"),
+    [
+        ([100], [0], 0),
+        ([100], [20], 0),
+        ([100], [21], 1),
+        ([100, 25], [0, 0], 0),
+        ([100, 26], [0, 0], 2),
+        ([100, 10], [16, 0], 2),
+        ([1000, 100, 26], [0, 0, 0], 2),
+        ([1000, 100, 25], [0, 0, 0], 0),
+        ([1000, 200, 51], [0, 0, 0], 3),
+        ([1000, 100, 9, 2], [0, 0, 0, 1], 1),
+        ([1000, 100, 9, 2], [0, 0, 0, 0], 0),
+    ],
+)
+def test_which_segments_are_merged(tmp_path, sizes, dead, merged):
+    """Each has living tokens four times as many as died in it and came after it."""
+    one, sources = np.ones((1, 4), np.float32), []
+    for number, (size, gone) in enumerate(zip(sizes, dead, strict=True)):
+        Index.create(tmp_path / str(number), [[one] * size]).close()
+        (segment,) = Index.open(tmp_path / str(number))._store.segments
+        sources.append(Source(segment, np.arange(size) >= gone))
+    kept, tail = writers._tail(sources)
+    assert (len(tail), kept + tail) == (merged, sources)
 
 
 def test_more_than_memory_is_written_on_the_way(path, monkeypatch):
@@ -112,6 +147,18 @@ ONE = documents(1)
 BAD_BATCHES = {
     "an id twice": (["a", "a"], documents(2), {}, "The id 'a' comes twice in a batch"),
     "an id that is none": ([1], ONE, {}, "Ids must be strings, got 1 of type int"),
+    "a string of ids": ("ab", documents(2), {}, "There must be a list of ids, one for each document, got 'ab' of type"),
+    "no ids": (None, ONE, {}, "Give an id for each document, got None"),
+    "a string of texts": (["a"], ONE, {"texts": "x"}, "There must be a list of texts"),
+    "a number of texts": (["a"], ONE, {"texts": 1}, "There must be a list of texts, one for each document, got 1 of"),
+    "a dict of no document": (["a"], ONE, {"metadata": {"n": 1}}, "metadata of 'a' must be a dict, got str"),
+    "too few parts": (["a", "b"], documents(2), {"parts": [None]}, "There are 1 parts"),
+    "a part that is none": (["a"], ONE, {"parts": ["doc"]}, r"part that 'a' is must be .* got 'doc'"),
+    "a part of no document": (["a"], ONE, {"parts": [(None, 0, 1)]}, "a string and two places in its text"),
+    "a part without an end": (["a"], ONE, {"parts": [("doc", 0)]}, r"got \('doc', 0\)"),
+    "a part backwards": (["a"], ONE, {"parts": [("doc", 3, 2)]}, r"got \('doc', 3, 2\)"),
+    "a part at no place": (["a"], ONE, {"parts": [("doc", 0.0, 2)]}, "two places in its text"),
+    "a part of half a character": (["a"], ONE, {"parts": [("\udc00", 0, 2)]}, "a string and two places"),
     "None as id": ([None], ONE, {}, "Ids must be strings"),
     "bytes as id": ([b"a"], ONE, {}, "Ids must be strings"),
     "an empty id": ([""], ONE, {}, "at least one character"),
@@ -170,6 +217,12 @@ BAD_CALLS = {
     "delete a number": (lambda writer: writer.delete([1]), "Ids must be strings, got 1"),
     "delete a string": (lambda writer: writer.delete("d1"), "Ids are given as a list, got the string 'd1'"),
     "update what is not there": (lambda writer: writer.update(["zz"], ONE), "has the id 'zz'"),
+    "update with other dimensions": (
+        lambda writer: writer.update(["d1"], [unit_rows(RANDOM, 2, 8)]),
+        "those before had",
+    ),
+    "update one twice": (lambda writer: writer.update(["d1", "d1"], documents(2)), "comes twice in a batch"),
+    "add once it has given up": (lambda writer: (writer.close(), writer.add(["a"], ONE)), "has committed or given up"),
     "update half": (lambda writer: writer.update(["d1", "zz"], documents(2)), "has the id 'zz'"),
 }
 
@@ -210,8 +263,10 @@ BAD_FILTERS = {
 @pytest.mark.parametrize("case", BAD_FILTERS)
 def test_a_filter_that_is_none(path, case):
     where, message = BAD_FILTERS[case]
+    before = digest(path)
     with pytest.raises(InputError, match=message):
         ranking(Index.open(path), where=where)
+    assert digest(path) == before
 
 
 @pytest.mark.parametrize(
@@ -325,21 +380,23 @@ def test_the_command_line(tmp_path):
     found = json.loads(run("search", idx, "Which passage?", "--where", '{"year": {"$gt": 2005}}', "--json").stdout)
     assert {hit["id"] for hit in found["hits"]} == {"6", "7"}
     assert "--where must be JSON" in run("search", idx, "x", "--where", "year > 3").stderr
-    deleted = run("delete", idx, "0", "1")
-    assert "Deleted 2 passages" in deleted.stdout
+    assert "Deleted 1 passages" in run("delete", idx, "0").stdout
     assert "No document of this index has the id '0'" in run("delete", idx, "0").stderr
     assert run("delete", idx, "0", "--missing-ok").returncode == 0
-    assert "generation 4 has 6 passages in 1 segment." in run("compact", idx).stdout
+    assert "generation 4 has 7 passages in 1 segment." in run("compact", idx).stdout
     report = run("verify", idx, "--full")
     assert (report.returncode, json.loads(report.stdout)["ok"]) == (0, True)
+    assert f"Copied generation 4 to {tmp_path / 'copy'}." in run("backup", idx, tmp_path / "copy").stdout
+    assert json.loads(run("verify", tmp_path / "copy", "--full").stdout)["ok"]
+    assert "File exists" in run("backup", idx, tmp_path / "copy").stderr
     assert run("vectors", idx, tmp_path / "out.safetensors").returncode == 0
-    assert len((tmp_path / "out.ids.txt").read_text().splitlines()) == 6
+    assert len((tmp_path / "out.ids.txt").read_text().splitlines()) == 7
     (file,) = idx.glob("*.vectors.safetensors")
     file.write_bytes(file.read_bytes()[:-1])
     broken = run("verify", idx)
     problem = json.loads(broken.stdout)["problems"][0]
-    assert (broken.returncode, problem["file"], problem["ids"]) == (1, file.name, ["2", "3", "4", "5", "6", "7"])
+    assert (broken.returncode, problem["file"], problem["ids"]) == (1, file.name, ["1", "2", "3", "4", "5", "6", "7"])
     encoded = run("repair", idx, "--reencode", problem["segment"])
-    assert "Generation 5 has 6 passages encoded anew" in encoded.stdout, encoded.stderr
+    assert "Generation 5 has 7 passages encoded anew" in encoded.stdout, encoded.stderr
     assert json.loads(run("verify", idx, "--full").stdout)["ok"]
     assert "Choose one way" in run("repair", idx).stderr

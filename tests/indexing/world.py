@@ -1,11 +1,13 @@
 """An index and what must be in it: a model in plain Python and NumPy that every operation is compared with."""
 
 import zlib
+from contextlib import contextmanager
 
 import numpy as np
 
 from xtrkit.errors import InputError
 from xtrkit.index import Index
+from xtrkit.indexing import writer as writers
 
 DIM = 8
 
@@ -19,6 +21,16 @@ def vectors_of(identifier, version):
 
 def fields_of(identifier, version):
     return {"version": version, "even": len(identifier) % 2 == 0}
+
+
+@contextmanager
+def merging_late():
+    """Let small indexes have several segments and dead documents; they would be merged at nearly each commit."""
+    before, writers.MOST_CHANGED = writers.MOST_CHANGED, 2.0
+    try:
+        yield
+    finally:
+        writers.MOST_CHANGED = before
 
 
 class World:
@@ -36,13 +48,18 @@ class World:
         texts = [f"text {identifier} {version}" for identifier in ids]
         return {"ids": list(ids), "texts": texts, "metadata": [fields_of(identifier, version) for identifier in ids]}
 
+    def batch(self, put):
+        """New versions of some documents, as ``IndexWriter.add`` takes them."""
+        self.version += 1
+        facts = self._facts(put, self.version)
+        return facts["ids"], self._vectors(put, self.version), facts["texts"], facts["metadata"]
+
     def change(self, put=(), delete=()):
         """One commit."""
-        self.version += 1
+        batch = self.batch(put)
         with self.index.writer() as writer:
             if put:
-                facts = self._facts(put, self.version)
-                writer.add(facts["ids"], self._vectors(put, self.version), facts["texts"], facts["metadata"])
+                writer.add(*batch)
             present = [identifier for identifier in delete if identifier in self.content or identifier in put]
             writer.delete(present)
         self.content |= dict.fromkeys(put, self.version)

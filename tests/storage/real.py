@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.indexing.world import merging_late
 from tests.storage import toy
 from xtrkit.index import Index
 from xtrkit.indexing.store import Store
@@ -57,7 +58,11 @@ class Opened:
 
 
 def apply(directory, step):
-    kind, what = step
+    with merging_late():
+        _apply(directory, *step)
+
+
+def _apply(directory, kind, what):
     if kind == "create":
         embeddings = [vectors_of(text) for text in what.values()]
         Index.create(directory, [embeddings], **facts_of(what), nbits=4).close()

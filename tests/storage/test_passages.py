@@ -2,6 +2,7 @@
 
 import sqlite3
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,6 +120,27 @@ def test_a_changed_row_is_never_shown(three, statement, read):
     with pytest.raises(IndexDamagedError, match="docs is damaged"):
         read(file)
     assert file.problems()
+
+
+def test_flipped_bits_of_a_large_file_are_problems_and_not_errors(tmp_path):
+    """In a file of many pages, others break than in one of three."""
+    written = [Passage(f"id {number}", f"text {number} " * 20, {"n": number}) for number in range(300)]
+    size, random = write_passages(tmp_path, "docs", written).size, np.random.default_rng(0)
+    content, reported, path = (tmp_path / "docs").read_bytes(), 0, tmp_path / "flipped"
+    for _ in range(100):
+        flipped, bit = bytearray(content), int(random.integers(8 * size))
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        try:
+            file = PassageFile(path, len(written))
+        except IndexDamagedError:
+            continue
+        if file.problems():
+            reported += 1
+        else:
+            assert list(file.all_passages(texts=True)) == written
+        file.close()
+    assert reported > 30
 
 
 def test_a_closed_file_says_so(three):

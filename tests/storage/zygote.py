@@ -36,7 +36,7 @@ def child(task, reports):
         reports.send(f"error {type(error).__name__}: {error}".encode())
         os._exit(1)
     except BaseException as error:
-        reports.send(f"crash {type(error).__name__}: {error}".encode())
+        reports.send(f"crash {type(error).__name__}: {error}\n{traceback.format_exc()}".encode())
         os._exit(2)
     os._exit(0)
 

@@ -1,4 +1,4 @@
-"""The commands that change an index or look after it: add, delete, compact, verify, repair, vectors."""
+"""The commands that change an index or look after it: add, delete, compact, verify, repair, backup, vectors."""
 
 from __future__ import annotations
 
@@ -151,6 +151,18 @@ def repair(
     typer.echo(json.dumps(facts, ensure_ascii=False, indent=1) if as_json else text)
 
 
+def backup(
+    index: IndexPath,
+    target: Annotated[Path, typer.Argument(help="A directory to make.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Copy the newest generation of an index while others search or change it; the copy is an index of its own."""
+    from xtrkit.storage.generations import back_up
+
+    facts = {"index": str(index), "copy": str(target), "generation": back_up(index, target)}
+    typer.echo(json.dumps(facts, indent=1) if as_json else f"Copied generation {facts['generation']} to {target}.")
+
+
 def vectors(
     index: IndexPath,
     target: Annotated[Path, typer.Argument(help="A .safetensors or .npy file to make.", show_default=False)],
@@ -188,7 +200,7 @@ def parsed_filter(text: str | None) -> dict[str, Any] | None:
 
 def register(app: typer.Typer) -> None:
     """Give an application these commands."""
-    for command in (add, delete, compact, verify, repair, vectors):
+    for command in (add, delete, compact, verify, repair, backup, vectors):
         app.command()(command)
 
 

@@ -34,7 +34,18 @@ class Inputs:
         metadata: Iterable[Fields | None] | None = None,
         parts: Iterable[Part | None] | None = None,
     ) -> None:
+        """Put them side by side.
+
+        Raises:
+            InputError: one is a single string, or nothing that has entries.
+        """
         given = {"ids": ids, "texts": texts, "metadata": metadata, "parts": parts}
+        for what, source in given.items():
+            if source is not None and (isinstance(source, str | bytes) or not isinstance(source, Iterable)):
+                raise InputError(
+                    f"There must be a list of {what}, one for each document, got {source!r:.40} of type "
+                    f"{type(source).__name__}."
+                )
         self._given = {what: source is not None for what, source in given.items()}
         self._sources: dict[str, Iterator[Any]] = {
             what: repeat(None) if source is None else iter(source) for what, source in given.items()

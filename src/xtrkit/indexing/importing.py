@@ -19,6 +19,7 @@ from xtrkit.indexing.spool import BLOCK, claimed, cleared, workplace_of
 from xtrkit.indexing.stanford import StanfordIndex
 from xtrkit.indexing.store import Properties
 from xtrkit.progress import Reporter
+from xtrkit.storage.arrays import append_array
 from xtrkit.storage.files import scratch, storage_errors
 from xtrkit.storage.generations import new_codec_name, new_segment_name
 from xtrkit.storage.manifest import Manifest
@@ -84,7 +85,7 @@ def _write_chunks(source: StanfordIndex, building: Path, passages: Given | None,
                 for first in range(0, len(chunk.codes), BLOCK):
                     codes, of_block = chunk.codes[first : first + BLOCK], assigned[-1][first : first + BLOCK]
                     scales.append(source.codec.scales(codes, quantiser.centroids[of_block]))
-                    np.ascontiguousarray(codes).tofile(file)
+                    append_array(file, codes)
                 advance(1)
         if not scales:
             raise InputError(f"{source.path} holds no passages: there is nothing to import.")

@@ -10,11 +10,8 @@ import numpy.typing as npt
 
 from xtrkit.errors import InputError
 from xtrkit.indexing.filters import compiled
-from xtrkit.storage.passages import Passage, PassageFile
+from xtrkit.storage.passages import LOOKED_UP, Passage, PassageFile
 from xtrkit.values import Mask
-
-LOOKED_UP = 500
-"""Ids that are looked up at a time: SQLite takes so many variables in any version."""
 
 
 class Passages:
@@ -42,7 +39,12 @@ class Passages:
 
     def ids(self, numbers: Iterable[int]) -> list[str]:
         """The ids of some documents, in the order asked for."""
-        return [file.ids([inside])[0] for file, inside in map(self._place, numbers)]
+        places = [self._place(number) for number in numbers]
+        names: dict[PassageFile, dict[int, str]] = {}
+        for file in {file for file, _ in places}:
+            inside = [number for owner, number in places if owner is file]
+            names[file] = dict(zip(inside, file.ids(inside), strict=True))
+        return [names[file][number] for file, number in places]
 
     def passage(self, number: int) -> Passage:
         """A document with text and metadata.

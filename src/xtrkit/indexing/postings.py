@@ -22,7 +22,7 @@ from xtrkit.indexing.codec import Codec
 from xtrkit.indexing.compressed_format import Quantiser, token_specs
 from xtrkit.indexing.spool import blocks_of
 from xtrkit.progress import SILENT, Reporter
-from xtrkit.storage.arrays import ArrayWriter
+from xtrkit.storage.arrays import ArrayWriter, append_array
 from xtrkit.storage.files import FileFacts, scratch
 from xtrkit.values import IntArray
 
@@ -125,10 +125,10 @@ def compress(
     Raises:
         StorageError: the file could not be written.
     """
-    if assigned is None:
-        assigned, _ = _assign(rows, quantiser.rotation, quantiser.tree, reporter, clustering.CentroidTree.assign)
+    tree = quantiser.tree if assigned is None else None
+    assigned = np.empty(rows.n_tokens, dtype=np.int32) if assigned is None else assigned
     with scratch(directory) as unordered:
-        scales, error = _encode(rows, quantiser, assigned, unordered, reporter)
+        scales, error = _encode(rows, quantiser, assigned, tree, unordered, reporter)
         file = write_postings(directory, name, unordered, rows.lengths(), assigned, scales, quantiser, reporter)
     return Written(file, error)
 
@@ -210,15 +210,25 @@ def _assign(
 
 
 def _encode(
-    rows: TokenRows, quantiser: Quantiser, assigned: npt.NDArray[np.int32], path: Path, reporter: Reporter
+    rows: TokenRows,
+    quantiser: Quantiser,
+    assigned: npt.NDArray[np.int32],
+    tree: clustering.CentroidTree | None,
+    path: Path,
+    reporter: Reporter,
 ) -> tuple[npt.NDArray[np.float16], float]:
-    """Write the codes of all tokens, document after document; return their scales and the energy of the residuals."""
+    """Write the codes of all tokens, document after document; return their scales and the energy of the residuals.
+
+    Where a tree is given, ``assigned`` receives the cluster of each token by it.
+    """
     scales, error = np.empty(rows.n_tokens, dtype=np.float16), 0.0
     with path.open("wb") as file:
         for block, rotated in _rotated(rows, quantiser.rotation, "Compressing tokens", reporter):
+            if tree:
+                assigned[block] = tree.assign(rotated)
             centroids = quantiser.centroids[assigned[block]]
             codes, scales[block] = quantiser.codec.encode(rotated, centroids)
-            codes.tofile(file)
+            append_array(file, codes)
             error += float(np.square(rotated - centroids).sum(dtype=np.float64))
     return scales, error
 

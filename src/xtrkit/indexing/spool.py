@@ -32,6 +32,8 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import IndexLockedError, InputError, StorageError
+from xtrkit.storage.arrays import append_array
+from xtrkit.storage.files import let_go, storage_errors
 from xtrkit.storage.passages import Part, Passage
 from xtrkit.values import Ragged
 
@@ -66,7 +68,7 @@ def claimed(workplace: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        os.close(descriptor)
+        let_go(descriptor)
 
 
 def _locked(workplace: Path) -> int:
@@ -83,12 +85,12 @@ def _locked(workplace: Path) -> int:
         except FileNotFoundError:
             pass
         except BlockingIOError as error:
-            os.close(descriptor)
+            let_go(descriptor)
             raise IndexLockedError(
                 f"Another process is building this index (it works in {workplace}): wait for it, or choose another "
                 "place for this one."
             ) from error
-        os.close(descriptor)
+        let_go(descriptor)
 
 
 def cleared(workplace: Path) -> None:
@@ -141,7 +143,7 @@ class Spool:
         new = not (workplace / DOCUMENTS).exists()
         self._connection = sqlite3.connect(workplace / DOCUMENTS, isolation_level=None)
         self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
-        self._rows = (workplace / ROWS).open("ab")
+        self._rows = (workplace / ROWS).open("ab", buffering=0)
         if new:
             self._connection.executescript(SCHEMA)
             self._connection.execute("INSERT INTO facts VALUES ('origin', ?)", (origin,))
@@ -191,7 +193,7 @@ class Spool:
             self._connection.execute("INSERT INTO facts VALUES ('dim', ?)", (str(self.dim),))
         for passage, length in zip(passages, documents.lengths.tolist(), strict=True):
             self._insert(passage, length)
-        np.ascontiguousarray(documents.rows, dtype="<f2").tofile(self._rows)
+        append_array(self._rows, np.asarray(documents.rows, dtype="<f2"))
         if self._durable and time.monotonic() - self._flushed >= FLUSH_SECONDS:
             self.flush()
 
@@ -210,7 +212,6 @@ class Spool:
             self._flush()
 
     def _flush(self) -> None:
-        self._rows.flush()
         if self._durable:
             os.fsync(self._rows.fileno())
         self._connection.execute("COMMIT")
@@ -238,9 +239,13 @@ class Spool:
 
 
 def blocks_of(path: Path, dtype: str, width: int) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
-    """Read a file of rows of numbers, ``BLOCK`` rows at a time: which they are, and the (B, width) rows."""
+    """Read a file of rows of numbers, ``BLOCK`` rows at a time: which they are, and the (B, width) rows.
+
+    Raises:
+        StorageError: it can't be read.
+    """
     first = 0
-    with path.open("rb") as file:
+    with storage_errors(path, "reading"), path.open("rb") as file:
         while buffer := file.read(BLOCK * width * np.dtype(dtype).itemsize):
             rows = np.frombuffer(buffer, dtype=dtype).reshape(-1, width)
             yield slice(first, first + len(rows)), rows

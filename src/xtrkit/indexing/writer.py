@@ -34,11 +34,9 @@ from xtrkit.values import FloatArray, Mask, Ragged
 STAGED_BYTES = 1 << 28
 """Token vectors that a writer holds in memory; beyond that it writes a segment and goes on."""
 
-MOST_SEGMENTS = 4
-"""Segments of an index; a commit that would make more merges the last ones. Each costs a search about 8 %."""
-
-MERGED_AT_ONCE = 2
-"""Segments that are merged then at least, and those before them that are no larger than all after them together."""
+MOST_CHANGED = 0.25
+"""Tokens that died in a segment or came after it, for each living one of it: beyond that a commit makes one segment of
+it and all after it. Both cost searches; so there are few segments, and each token is written anew but rarely."""
 
 DRIFT_LIMIT = 1.25
 """Mean energy of residuals of added tokens over that of the tokens that centroids were made for; see ``compact``."""
@@ -232,7 +230,10 @@ class IndexWriter:
         must_exist: bool,
     ) -> None:
         self._check_open()
-        documents, inputs = list(embeddings), Inputs(list(ids), texts, metadata, parts)
+        if ids is None:
+            raise InputError("Give an id for each document, got None: ids tell which documents are replaced.")
+        inputs = Inputs(ids, texts, metadata, parts)
+        documents = list(embeddings)
         passages = inputs.take(len(documents), 0)
         inputs.check_spent(len(documents))
         names = [passage.id for passage in passages]
@@ -364,13 +365,13 @@ def _drift_and_growth(properties: Properties, tokens: int) -> tuple[float, float
 
 
 def _tail(sources: Sequence[Source]) -> tuple[list[Source], list[Source]]:
-    """Segments that stay, and those at the end that become one, if there are too many."""
-    if len(sources) <= MOST_SEGMENTS:
-        return list(sources), []
-    first = len(sources) - MERGED_AT_ONCE
-    tokens = [_living_tokens(*source) for source in sources]
-    while first and tokens[first - 1] <= sum(tokens[first:]):
-        first -= 1
+    """Segments that stay, and those at the end that become one, if one of them has changed too much."""
+    first, later = len(sources), 0
+    for number in reversed(range(len(sources))):
+        living = _living_tokens(*sources[number])
+        if later + sources[number].segment.facts.tokens - living > MOST_CHANGED * living:
+            first = number
+        later += living
     return list(sources[:first]), list(sources[first:])
 
 

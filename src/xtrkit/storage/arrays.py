@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from io import BufferedIOBase, RawIOBase
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -107,6 +108,17 @@ def write_arrays(directory: Path, name: str, arrays: Mapping[str, Array]) -> Fil
         for key, values in arrays.items():
             writer.append(key, values)
         return writer.finish()
+
+
+def append_array(file: RawIOBase | BufferedIOBase, values: Array) -> None:
+    """Append an array's bytes to an opened file. ``ndarray.tofile`` says nothing where a full disk takes them not.
+
+    Raises:
+        OSError: they could not be written.
+    """
+    view = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+    while view:
+        view = view[file.write(view) or 0 :]
 
 
 def _with_padding(specs: Mapping[str, ArraySpec]) -> dict[str, ArraySpec]:

@@ -88,8 +88,8 @@ class NewFile:
         """
         with storage_errors(self._path, "flushing it to disk"):
             os.fsync(self._descriptor)
-            os.close(self._descriptor)
         self._finished = True
+        let_go(self._descriptor)
         return FileFacts(self._path.name, self._size, self._hash.hexdigest())
 
 
@@ -108,6 +108,12 @@ def scratch(directory: Path) -> Iterator[Path]:
         discard(path)
 
 
+def let_go(descriptor: int) -> None:
+    """Close a descriptor that nothing was written through: it is gone even where the operating system complains."""
+    with suppress(OSError):
+        os.close(descriptor)
+
+
 def flush(path: Path) -> None:
     """Wait until a file or the names in a directory are on disk.
 
@@ -119,7 +125,7 @@ def flush(path: Path) -> None:
         try:
             os.fsync(descriptor)
         finally:
-            os.close(descriptor)
+            let_go(descriptor)
 
 
 def discard(path: Path) -> None:

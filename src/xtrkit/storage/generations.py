@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from xtrkit.errors import IndexDamagedError, IndexFormatError, IndexLockedError, InputError, StorageError
-from xtrkit.storage.files import NewFile, check_size, damaged, discard, flush, storage_errors
+from xtrkit.storage.files import NewFile, check_size, damaged, discard, flush, let_go, storage_errors
 from xtrkit.storage.manifest import LARGEST_MANIFEST, Manifest, decoded, encoded, manifest_name
 
 WRITER_LOCK = "writer.lock"
@@ -80,7 +80,7 @@ class Pin:
         self.directory = directory
         path = directory / manifest_name(generation)
         descriptor = _locked_shared(path)
-        self._finalizer = weakref.finalize(self, os.close, descriptor)
+        self._finalizer = weakref.finalize(self, let_go, descriptor)
         try:
             with storage_errors(path, "reading"):
                 content = os.pread(descriptor, LARGEST_MANIFEST, 0)
@@ -105,7 +105,7 @@ def _locked_shared(path: Path) -> int:
             raise FileNotFoundError(path)  # collected between the two calls
     except OSError as error:
         if descriptor >= 0:
-            os.close(descriptor)
+            let_go(descriptor)
         if isinstance(error, FileNotFoundError):
             raise
         raise StorageError(f"{path}: reading failed ({error.strerror or error}).") from error
@@ -187,15 +187,15 @@ class WriterLock:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                os.close(descriptor)
+                let_go(descriptor)
                 raise IndexLockedError(
                     f"Another process, or another writer of this one, is changing the index at {directory}: "
                     "wait until it has finished."
                 ) from error
             except BaseException:
-                os.close(descriptor)
+                let_go(descriptor)
                 raise
-        self._finalizer = weakref.finalize(self, os.close, descriptor)
+        self._finalizer = weakref.finalize(self, let_go, descriptor)
 
     def close(self) -> None:
         """Give the right back."""
@@ -260,7 +260,7 @@ def _removed_manifest(path: Path) -> bool:
             path.unlink()
             return True
     finally:
-        os.close(descriptor)
+        let_go(descriptor)
     return False
 
 

@@ -41,6 +41,9 @@ ROW = "number, id, fields, document, first, last, text_crc, crc"
 STEPS_BETWEEN_CHECKS = 10_000
 STEPS_PER_PASSAGE = 400
 LONGEST_ID = 512
+LOOKED_UP = 500
+"""Rows that are looked up at a time: SQLite takes so many variables in any version."""
+
 CONDITIONS_KEPT = 64
 """Conditions whose matches are remembered: a byte for each passage and condition."""
 
@@ -87,9 +90,9 @@ def checked_passage(passage: Passage) -> Passage:
     """The passage itself, if it can be stored.
 
     Raises:
-        InputError: its id, text or metadata are of another type than they must be, or can't be stored.
+        InputError: its id, text, metadata or part are of another type than they must be, or can't be stored.
     """
-    identifier, text, fields, _ = passage
+    identifier, text, fields, part = passage
     if not isinstance(identifier, str):
         raise InputError(f"Ids must be strings, got {identifier!r} of type {type(identifier).__name__}.")
     if not identifier or "\0" in identifier:
@@ -106,6 +109,7 @@ def checked_passage(passage: Passage) -> Passage:
     if size > LONGEST_ID:
         raise InputError(f"Ids may have {LONGEST_ID} bytes, {identifier[:40]!r}… has {size}.")
     _check_fields(identifier, fields)
+    _check_part(identifier, part)
     return passage._replace(fields=dict(fields) if fields else None)
 
 
@@ -130,6 +134,26 @@ def _check_fields(identifier: str, fields: Fields | None) -> None:
             raise InputError(f"{where} holds half a surrogate pair; UTF-8 can't.") from error
 
 
+def _check_part(identifier: str, part: Part | None) -> None:
+    if part is None:
+        return
+    try:
+        document, first, last = part
+        right = (
+            isinstance(document, str)
+            and 0 <= first <= last <= LARGEST_INTEGER
+            and (type(first), type(last)) == (int, int)
+        )
+        document.encode()
+    except (TypeError, ValueError, AttributeError):
+        right = False
+    if not right:
+        raise InputError(
+            f"The part that {identifier!r} is must be (document, first, last), a string and two places in its text, "
+            f"got {part!r}."
+        )
+
+
 def _crc(*values: object) -> int:
     return zlib.crc32("\0".join("" if value is None else f"={value}" for value in values).encode())
 
@@ -147,7 +171,7 @@ def write_passages(directory: Path, name: str, passages: Iterable[Passage]) -> F
     try:
         try:
             _fill(path, passages)
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             raise StorageError(
                 f"{path}: writing failed ({error}). Nothing that was committed before is lost; mend the disk and try "
                 "again."
@@ -237,9 +261,22 @@ class PassageFile:
         row = self._meta(number)
         return self._passage(row)._replace(text=self._text_of(row))
 
-    def ids(self, numbers: Iterable[int]) -> list[str]:
-        """The ids of some passages, in the order asked for."""
-        return [self._passage(self._meta(number)).id for number in numbers]
+    def ids(self, numbers: Sequence[int]) -> list[str]:
+        """The ids of some passages, in the order asked for.
+
+        Raises:
+            IndexDamagedError: a row is missing, or not what was written.
+        """
+        found: dict[int, str] = {}
+        for first in range(0, len(numbers), LOOKED_UP):
+            part = numbers[first : first + LOOKED_UP]
+            marks = ", ".join("?" * len(part))
+            rows = self._all(f"SELECT {ROW} FROM meta WHERE number IN ({marks})", part, steps=len(part))
+            found |= {row[0]: self._checked(row)[0] for row in rows}
+        for number in numbers:
+            if number not in found:
+                raise damaged(self.path, f"passage {number} is missing")
+        return [found[number] for number in numbers]
 
     def text(self, number: int) -> str | None:
         """The text of a passage; None where there is none.
@@ -262,7 +299,7 @@ class PassageFile:
         """The numbers of the passages with some ids; ids that are not there are left out."""
         marks = ", ".join("?" * len(identifiers))
         rows = self._all(f"SELECT {ROW} FROM meta WHERE id IN ({marks})", identifiers, steps=len(identifiers))
-        found = {self._passage(row).id: int(row[0]) for row in rows}
+        found = {self._checked(row)[0]: int(row[0]) for row in rows}
         if not found.keys() <= set(identifiers):
             raise damaged(self.path, "looking for ids leads to others")
         return found
@@ -279,7 +316,7 @@ class PassageFile:
         if mask is None:
             rows = self._all(f"SELECT {ROW} FROM meta WHERE {condition}", values, steps=1 + len(values))
             for row in rows:
-                self._passage(row)
+                self._checked(row)
             mask = np.zeros(self.count, dtype=np.bool_)
             mask[[int(row[0]) for row in rows]] = True
         self._matching[key] = mask
@@ -305,7 +342,7 @@ class PassageFile:
         check = "integrity_check" if full else "quick_check"
         try:
             found = [_text(row[0]) or "" for row in self._all(f"PRAGMA {check}", steps=20)]
-        except IndexDamagedError as error:
+        except (IndexDamagedError, StorageError) as error:
             found = [str(error)]
         problems = [] if found == ["ok"] else [RowProblem(text, []) for text in found]
         for first in range(0, self.count if full else 0, STEPS_BETWEEN_CHECKS):
@@ -314,15 +351,20 @@ class PassageFile:
                     f"SELECT {ROW}, text FROM meta LEFT JOIN texts USING (number) WHERE number >= ? AND number < ?",
                     (first, first + STEPS_BETWEEN_CHECKS),
                 )
-            except IndexDamagedError as error:
+            except (IndexDamagedError, StorageError) as error:
                 problems.append(RowProblem(str(error), []))
                 continue
             if len(rows) != min(STEPS_BETWEEN_CHECKS, self.count - first):
                 problems.append(RowProblem(str(damaged(self.path, "passages are missing")), []))
             problems += [problem for row in rows for problem in self._row_problem(row[:-1], row[-1])]
-        if full and self._all("SELECT 1 FROM texts WHERE number NOT IN (SELECT number FROM meta) LIMIT 1", steps=20):
-            problems.append(RowProblem(str(damaged(self.path, "there are texts without passages")), []))
-        return problems
+        return [*problems, *(self._texts_without_passages() if full else [])]
+
+    def _texts_without_passages(self) -> list[RowProblem]:
+        try:
+            found = self._all("SELECT 1 FROM texts WHERE number NOT IN (SELECT number FROM meta) LIMIT 1", steps=20)
+        except (IndexDamagedError, StorageError) as error:
+            return [RowProblem(str(error), [])]
+        return [RowProblem(str(damaged(self.path, "there are texts without passages")), [])] if found else []
 
     def _row_problem(self, row: tuple[Any, ...], text: object) -> list[RowProblem]:
         """What is wrong with a row, if anything is."""
@@ -352,12 +394,17 @@ class PassageFile:
 
     def _passage(self, row: tuple[Any, ...]) -> Passage:
         """What a row says, without the text."""
-        number, identifier, fields, document, first, last, text_crc, crc = row
-        values = [value if value is None else self._text(number, value) for value in (identifier, fields, document)]
-        if _crc(number, *values, first, last, text_crc) != crc:
+        identifier, fields, document = self._checked(row)
+        part = None if document is None else Part(document, row[4], row[5])
+        return Passage(identifier, None, json.loads(fields) if fields else None, part)
+
+    def _checked(self, row: tuple[Any, ...]) -> tuple[str, str | None, str | None]:
+        """Id, fields and document of a row that is what was written."""
+        number, *texts, first, last, text_crc, crc = row
+        identifier, fields, document = [value if value is None else self._text(number, value) for value in texts]
+        if _crc(number, identifier, fields, document, first, last, text_crc) != crc:
             raise damaged(self.path, f"passage {number} is not what was written")
-        part = None if values[2] is None else Part(values[2], first, last)
-        return Passage(values[0] or "", None, json.loads(values[1]) if values[1] else None, part)
+        return identifier or "", fields, document
 
     def _text(self, number: int, value: object) -> str:
         try:

@@ -115,11 +115,15 @@ def whole(tokens: Tokens) -> list[Segment[Tokens]]:
 
 
 def _living_sizes(segment: Segment[CompressedTokens]) -> npt.NDArray[np.int64]:
-    """(C,) how many tokens of living documents each cluster has."""
+    """(C,) how many tokens of living documents each cluster has.
+
+    Counted by what kernels read, the rows' documents: were these damaged and contradicted the positions, a kernel would
+    find more tokens than it has room for.
+    """
     tokens = segment.tokens
     sizes = np.diff(tokens.offsets)
     if not len(segment.live):
         return sizes
-    rows = tokens.positions[np.repeat(~segment.live, np.diff(tokens.document_offsets))].astype(np.int64)
+    rows = np.flatnonzero(~segment.live[tokens.documents])
     dead = np.searchsorted(tokens.offsets, rows, side="right") - 1
     return np.asarray(sizes - np.bincount(dead, minlength=len(sizes)))
