@@ -4,7 +4,8 @@
 
 Each way runs in a process of its own, on one thread, on all-MiniLM-L6-v2 with a 128-dimensional projection and the XTR
 objective; times are CPU seconds, the least of some steps; peaks are of resident memory, less what the process held
-before its first step. All texts have the full length, which is the worst case.
+before its first step. All texts have the full length, which is the worst case. ``--objective`` leaves the encoder
+out: token embeddings are given, and the scores, the loss and their gradients are measured alone.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 
 WAYS = ("sentence-transformers", "xtrkit", "xtrkit, recomputing", "xtrkit, top 2 layers kept", "xtrkit, top layer kept")
+ALONE = ("sentence-transformers", "xtrkit")
 
 
 def features_of(model, task, rows, length, seed):
@@ -47,6 +49,8 @@ def build(way, arguments):
         features_of(model, "document", arguments.batch, arguments.document_length, 1 + place)
         for place in range(1 + arguments.negatives)
     ]
+    if arguments.objective:
+        model = objective_alone(model, recipe, [queries, *documents])
     if way == "sentence-transformers":
         scores = XTRScores(top_k=arguments.k_train)
         loss = MultiVectorMultipleNegativesRankingLoss(model, scale=1 / recipe.temperature, similarity_fct=scores)
@@ -59,6 +63,27 @@ def build(way, arguments):
     return model, LateInteractionLoss(UpperLayers(model, depth), recipe), [
         {**entry, "hidden_states": kept(lower, entry)} for entry in (queries, *documents)
     ]  # fmt: skip
+
+
+def objective_alone(model, recipe, features):
+    """An encoder without layers, and features that hold the token embeddings themselves, which are its parameters."""
+    import torch
+
+    class Given(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tokenizer, self.embeddings = model.tokenizer, torch.nn.ParameterList()
+
+        def forward(self, features, task=None):
+            return {**features, "token_embeddings": features["given"]}
+
+    given = Given()
+    for place, entry in enumerate(features):
+        generator = torch.Generator().manual_seed(place)
+        rows = torch.randn(*entry["input_ids"].shape, recipe.dim, generator=generator)
+        given.embeddings.append(torch.nn.Parameter(torch.nn.functional.normalize(rows, dim=-1)))
+        entry["given"] = given.embeddings[place]
+    return given
 
 
 def kept(lower, entry):
@@ -123,10 +148,11 @@ def main():
     parser.add_argument("--document-length", type=int, default=180)
     parser.add_argument("--k-train", type=int, default=256)
     parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--objective", action="store_true", help="scores, loss and gradients of given embeddings alone")
     parser.add_argument("--way", action="append", choices=WAYS)
     parser.add_argument("--child", action="store_true")
     arguments = parser.parse_args()
-    ways = arguments.way or WAYS
+    ways = arguments.way or (ALONE if arguments.objective else WAYS)
     if arguments.child:
         run(ways[0], arguments)
         return

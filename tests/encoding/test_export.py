@@ -143,7 +143,7 @@ def test_int8_is_small_close_and_a_model_of_its_own(encoders, exports, int8):
     encoder, right = load_encoder(int8), encoders["stanford"].encode_documents(TEXTS)
     found = encoder.encode_documents(TEXTS)
     assert agreement(found.rows, right.rows).min() > 0.99
-    assert (int8 / "model.onnx").stat().st_size < 0.7 * (exports["stanford"] / "model.onnx").stat().st_size
+    assert (int8 / "model.onnx").stat().st_size < 0.75 * (exports["stanford"] / "model.onnx").stat().st_size
     assert encoder.identity.fingerprint != encoders["stanford"].identity.fingerprint
     for text, rows in zip(TEXTS, found, strict=True):  # rounded block by block, so that companions change nothing
         np.testing.assert_allclose(encoder.encode_documents([text])[0], rows, atol=2e-5)

@@ -89,3 +89,19 @@ def test_a_fitted_projection_keeps_more_of_the_similarities(plain_t5):
     fit_projection(model, TEXTS[:40], seed=0)
     assert (similarities(weight) - whole).square().mean() < 0.5 * by_chance
     torch.testing.assert_close(weight @ weight.T, torch.eye(6), atol=1e-5, rtol=0)
+
+
+def test_a_balanced_projection_counts_every_piece_alike(plain_t5):
+    model, _ = load_base(str(plain_t5), XTR_TRAINING.but(dim=6), "cpu")
+    fit_projection(model, TEXTS[:40], seed=0, balanced=True)
+    weight = next(m for m in model if isinstance(m, Dense)).linear.weight.detach().double()
+    of_piece = {}
+    for number in range(40):
+        features = TextInputs(model, TEXTS).features("document", [number])
+        with torch.no_grad():
+            rows = torch.nn.functional.normalize(model[0](dict(features))["token_embeddings"][0], dim=-1).double()
+        for piece, row in zip(features["input_ids"][0].tolist(), rows, strict=True):
+            of_piece.setdefault(piece, []).append(torch.outer(row, row))
+    moments = sum(torch.stack(found).mean(dim=0) for found in of_piece.values())
+    expected = torch.linalg.eigh(moments).eigenvectors[:, -6:]
+    torch.testing.assert_close(weight.T @ weight, expected @ expected.T, atol=1e-4, rtol=0)

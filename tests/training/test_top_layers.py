@@ -49,6 +49,16 @@ def test_kept_activations_serve_as_well(model, task, tmp_path):
     torch.testing.assert_close(got, expected, atol=5e-3, rtol=5e-3)
 
 
+def test_activations_in_bfloat16_are_kept_apart_and_nearly_the_same(model, tmp_path):
+    precise, rough = (CachedInputs.open(tmp_path, model, 1, "query", TEXTS, bf16=bf16) for bf16 in (False, True))
+    assert len(list(tmp_path.iterdir())) == 2
+    expected, got = (kept.features("query", range(len(TEXTS))) for kept in (precise, rough))
+    assert torch.equal(got["attention_mask"], expected["attention_mask"])
+    expected, got = expected["hidden_states"], got["hidden_states"]
+    assert not torch.equal(got, expected)
+    assert (got - expected).norm() < 0.03 * expected.norm()
+
+
 def test_activations_are_computed_once(model, tmp_path):
     done = []
     CachedInputs.open(tmp_path, model, 1, "document", TEXTS, done.append)

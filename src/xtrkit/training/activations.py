@@ -45,6 +45,7 @@ class CachedInputs:
         task: str,
         texts: Sequence[str],
         advance: Callable[[int], None] = lambda amount: None,
+        bf16: bool = False,
     ) -> CachedInputs:
         """The activations of some texts below the ``top_layers`` upper layers of a model.
 
@@ -55,18 +56,19 @@ class CachedInputs:
             task: "query" or "document".
             texts: the texts.
             advance: called with how many texts were done.
+            bf16: compute in bfloat16; what is kept is float16 either way.
 
         Raises:
             InputError: there is no space on the disk, or a number is too large for float16.
         """
         inputs, lower = TextInputs(model, texts), LowerLayers(model, top_layers)
         width = int(model[0].get_embedding_dimension())
-        place = folder / _name(model, top_layers, task, texts)
+        place = folder / _name(model, top_layers, task, texts, bf16)
         if not (place / "offsets.npy").is_file():
             partial = place.with_name(place.name + ".partial")
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            _write(partial, inputs, lower, task, width, advance)
+            _write(partial, inputs, lower, task, width, advance, bf16)
             partial.rename(place)
         else:
             advance(len(texts))
@@ -91,12 +93,12 @@ class CachedInputs:
         return features
 
 
-def _name(model: MultiVectorEncoder, top_layers: int, task: str, texts: Sequence[str]) -> str:
-    """A name for the activations of these texts: another for other lower layers, lengths, markers, or texts."""
+def _name(model: MultiVectorEncoder, top_layers: int, task: str, texts: Sequence[str], bf16: bool) -> str:
+    """A name for the activations of these texts: another for other lower layers, lengths, markers, texts, precision."""
     transformer = model[0]
     digest = hashlib.sha256()
     settings: Any = [top_layers, task, model.prompts, transformer.query_length, transformer.document_length]
-    settings += [transformer.query_expansion, transformer.do_lower_case]
+    settings += [transformer.query_expansion, transformer.do_lower_case, bf16]
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, tensor in transformer.state_dict().items():
         digest.update(name.encode())
@@ -109,7 +111,13 @@ def _name(model: MultiVectorEncoder, top_layers: int, task: str, texts: Sequence
 
 
 def _write(
-    folder: Path, inputs: TextInputs, lower: LowerLayers, task: str, width: int, advance: Callable[[int], None]
+    folder: Path,
+    inputs: TextInputs,
+    lower: LowerLayers,
+    task: str,
+    width: int,
+    advance: Callable[[int], None],
+    bf16: bool,
 ) -> None:
     """Compute and write; texts of like length together, each in its place."""
     lengths = inputs.lengths(task)
@@ -127,7 +135,8 @@ def _write(
     while start < len(order):
         stop = start + max(1, _TOKENS_AT_A_TIME // int(lengths[order[start]]))
         batch = order[start:stop].tolist()
-        with quiet(), torch.inference_mode():
+        autocast = torch.autocast(inputs.device.type, torch.bfloat16, enabled=bf16)
+        with quiet(), torch.inference_mode(), autocast:
             features = inputs.features(task, batch)
             found = lower({key: value.to(inputs.device) for key, value in features.items()}).float().cpu().numpy()
         if not (np.abs(found[_real(features)]) < np.finfo(np.float16).max).all():

@@ -68,15 +68,18 @@ def load_base(name: str, recipe: TrainingRecipe, device: str | None = None) -> t
     return _with_projection(build_model(directory, UNPROJECTED, device), recipe, directory), True
 
 
-def fit_projection(model: MultiVectorEncoder, texts: Sequence[str], seed: int) -> None:
+def fit_projection(model: MultiVectorEncoder, texts: Sequence[str], seed: int, *, balanced: bool = False) -> None:
     """Turn a new projection into the directions in which the base's token embeddings of some documents differ most.
 
     The eigenvectors of their second moments (nothing is subtracted, as similarities are inner products): of all
-    projections to so many dimensions, these keep most of the similarities that the base has already.
+    projections to so many dimensions, these keep most of the similarities that the base has already. ``balanced`` lets
+    each piece of the vocabulary count alike, however often it occurs: what tells rare words apart, which retrieval
+    lives on, would else be outweighed by what tells frequent ones apart.
     """
     (projection,) = (module for module in model if isinstance(module, Dense))
     inputs, transformer = TextInputs(model, texts), model[0]
     sample = np.random.default_rng(seed).permutation(len(texts))[:_PCA_TEXTS].tolist()
+    counts = _piece_counts(inputs, sample) if balanced else None
     moments = torch.zeros(projection.in_features, projection.in_features, dtype=torch.float64)
     model.eval()
     for first in range(0, len(sample), _PCA_BATCH):
@@ -84,7 +87,9 @@ def fit_projection(model: MultiVectorEncoder, texts: Sequence[str], seed: int) -
             features = inputs.features("document", sample[first : first + _PCA_BATCH])
             features = {key: value.to(model.device) for key, value in features.items()}
             mask = features["attention_mask"].bool()
-            rows = F.normalize(transformer(features)["token_embeddings"][mask].float(), dim=-1)
+            rows = F.normalize(transformer(dict(features))["token_embeddings"][mask].float(), dim=-1)
+            if counts is not None:
+                rows = rows / counts[features["input_ids"][mask].cpu()].sqrt().to(rows)[:, None]
             moments += (rows.T @ rows).cpu().double()
     _, directions = torch.linalg.eigh(moments)  # in ascending order of their share
     best = directions.flip(1)[:, : projection.out_features].T
@@ -92,6 +97,17 @@ def fit_projection(model: MultiVectorEncoder, texts: Sequence[str], seed: int) -
     signs = best.gather(1, best.abs().argmax(dim=1, keepdim=True)).sign()
     with torch.no_grad():
         projection.linear.weight.copy_(best * signs)
+
+
+def _piece_counts(inputs: TextInputs, sample: list[int]) -> torch.Tensor:
+    """(pieces up to the last that occurs,) how often each is in some documents."""
+    counts = torch.zeros(0)
+    for first in range(0, len(sample), _PCA_BATCH):
+        features = inputs.features("document", sample[first : first + _PCA_BATCH])
+        found = torch.bincount(features["input_ids"][features["attention_mask"].bool()], minlength=len(counts)).float()
+        found[: len(counts)] += counts
+        counts = found
+    return counts
 
 
 def base_directory(name: str) -> Path:

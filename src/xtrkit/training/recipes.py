@@ -26,7 +26,7 @@ from xtrkit.errors import InputError
 Scores = Literal["xtr", "maxsim"]
 Contrast = Literal["all", "others", "none"]
 Distillation = Literal["kl", "margin_mse", "none"]
-Init = Literal["pca", "random"]
+Init = Literal["pca", "balanced", "random"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class TrainingRecipe:
         query_length: most tokens of a query, markers included.
         document_length: most tokens of a document, markers included.
         dim: dimensions of the projection that a plain encoder gets; a late-interaction checkpoint keeps its own.
-        projection_init: "pca" of the base's token embeddings on training documents, or "random".
+        projection_init: "pca" of the base's token embeddings on training documents; "balanced", the same with every
+            piece of the vocabulary counting alike, however frequent; or "random".
         normalize: make token embeddings unit vectors; of plain encoders.
         lower_case: lower-case texts before the tokenizer; of plain encoders.
         query_prompt: put before queries; of plain encoders.
@@ -70,7 +71,7 @@ class TrainingRecipe:
         weight_decay: AdamW's.
         clip: largest norm of the gradient.
         seed: of shuffling, sampling, dropout and random projections.
-        bf16: compute the encoder in bfloat16.
+        bf16: compute the encoder in bfloat16, the activations of frozen layers too; weights and scores stay float32.
         top_layers: learn only so many of the upper layers and the projection; 0 learns all.
         rows_per_forward: texts that go through the encoder at a time.
         recompute: compute activations a second time in the backward pass: slower, in much less memory.

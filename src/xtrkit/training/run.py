@@ -150,15 +150,16 @@ class _Preparation(NamedTuple):
         from xtrkit.training.top_layers import UpperLayers, freeze_below
 
         model, is_new = load_base(self.base, self.recipe, self.device)
-        if is_new and self.recipe.projection_init == "pca" and self.first_start:
-            fit_projection(model, self.examples.documents, self.recipe.seed)
+        init = self.recipe.projection_init
+        if is_new and init != "random" and self.first_start:
+            fit_projection(model, self.examples.documents, self.recipe.seed, balanced=init == "balanced")
         embedder: nn.Module = model
         if self.recipe.top_layers:
             freeze_below(model, self.recipe.top_layers)
             embedder = UpperLayers(model, self.recipe.top_layers)
 
         def inputs(task: str, texts: Sequence[str]) -> Inputs:
-            return _inputs(model, self.recipe.top_layers, task, texts, cache, bar)
+            return _inputs(model, self.recipe, task, texts, cache, bar)
 
         batches = Batches(
             self.examples, inputs("query", self.examples.queries), inputs("document", self.examples.documents)
@@ -173,15 +174,15 @@ class _Preparation(NamedTuple):
 
 
 def _inputs(
-    model: MultiVectorEncoder, top_layers: int, task: str, texts: Sequence[str], cache: Path, bar: Bar
+    model: MultiVectorEncoder, recipe: TrainingRecipe, task: str, texts: Sequence[str], cache: Path, bar: Bar
 ) -> Inputs:
     from xtrkit.training.activations import CachedInputs
     from xtrkit.training.inputs import TextInputs
 
-    if not top_layers:
+    if not recipe.top_layers:
         return TextInputs(model, texts)
     with bar(f"Activations ({task})", len(texts)) as advance:
-        return CachedInputs.open(cache, model, top_layers, task, texts, advance)
+        return CachedInputs.open(cache, model, recipe.top_layers, task, texts, advance, recipe.bf16)
 
 
 def _trainer(run: _Run, recipe: TrainingRecipe, folder: Path, report: Callable[[Report], None]) -> Trainer:

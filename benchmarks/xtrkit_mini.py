@@ -1,0 +1,132 @@
+"""How xtrkit-mini is trained: all-MiniLM-L6-v2 as XTR, 128 dimensions, on one core, in some ten minutes of CPU time.
+
+    python benchmarks/xtrkit_mini.py --data DATASETS --work WORK
+
+DATASETS holds one BEIR folder for each name in ``PAIRS``. In WORK there will be ``mined`` (BM25's hard negatives),
+``pairs`` (what was drawn from them), ``model`` (a checkpoint for torch) and ``export`` (int8, for ONNX Runtime).
+What is there already is used again.
+"""
+
+import argparse
+import json
+import random
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from xtrkit.encoding.default import ORIGINAL
+from xtrkit.encoding.export import export
+from xtrkit.training import train
+from xtrkit.training.base import fit_projection, load_base
+from xtrkit.training.formats import read_training_data
+from xtrkit.training.mining import mine
+from xtrkit.training.recipes import XTR_TRAINING
+
+# Training queries of each set that are drawn, and the licence of the set.
+PAIRS = {
+    "squad-reqa": (2000, "CC BY-SA 4.0"),
+    "hotpotqa-dev": (2000, "CC BY-SA 4.0"),
+    "boolq": (1600, "CC BY-SA 3.0"),
+    "medquad": (1000, "CC BY 4.0"),
+    "bioasq-snippets-train": (1400, "CC BY 2.5"),
+}
+SEED = 1
+RECIPE = XTR_TRAINING.but(
+    top_layers=2, bf16=True, dim=128, projection_init="balanced", query_length=32, document_length=160, batch_size=32,
+    steps=60, learning_rate=2e-4, projection_rate=3.0, eval_steps=60,
+)  # fmt: skip
+# Longer texts than in training do no harm: MiniLM has positions for 512 tokens.
+QUERY_LENGTH, DOCUMENT_LENGTH = 64, 256
+# Of the trained weights in the mean with those that training started from.
+SHARE = 0.5
+
+
+def judged_elsewhere(folder):
+    """Documents that a test or dev query of the set is about: none of them is learnt from."""
+    found = set()
+    for split in ("test", "dev"):
+        path = folder / "qrels" / f"{split}.tsv"
+        if path.is_file():
+            found |= {line.split("\t")[1] for line in path.read_text(encoding="utf-8").splitlines()[1:]}
+    return found
+
+
+def draw(folder, mined, path, n):
+    """``n`` pairs, no document twice as a positive, each with one of BM25's negatives."""
+    chosen, left_out, lines, positives = random.Random(SEED), judged_elsewhere(folder), [], set()
+    candidates = [json.loads(line) for line in mined.read_text(encoding="utf-8").splitlines()]
+    chosen.shuffle(candidates)
+    for query, positive, *negatives in candidates:
+        # SQuAD's "te…" are all sentences of the test articles, judged or not.
+        negatives = [name for name in negatives if name not in left_out and not name.startswith("te")]
+        if len(lines) < n and negatives and positive not in left_out | positives:
+            positives.add(positive)
+            lines.append(json.dumps([query, positive, chosen.choice(negatives)]) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def training_data(data, work):
+    """What ``train`` takes, mined and drawn unless it is there."""
+    found = []
+    for name, (n, _) in PAIRS.items():
+        mined, pairs = work / "mined" / f"{name}.jsonl", work / "pairs" / f"{name}.jsonl"
+        if not mined.is_file():
+            mine(data / name, mined, n=8, depth=50, margin=0.05)
+        if not pairs.is_file():
+            draw(data / name, mined, pairs, n)
+        found.append(f"{pairs}@{data / name}")
+    return found
+
+
+def write_start(data, path):
+    """all-MiniLM-L6-v2 with a projection that was fitted to training documents: what is trained, and averaged with."""
+    model, _ = load_base(ORIGINAL, RECIPE, "cpu")
+    fit_projection(model, read_training_data(data).documents, RECIPE.seed, balanced=True)
+    model.save_pretrained(str(path), create_model_card=False)
+
+
+def average(start, trained, out, share):
+    """``share`` of the trained weights and the rest of those that it started from, in a copy of the trained model."""
+    shutil.copytree(trained, out)
+    for file in sorted(out.rglob("model.safetensors")):
+        before = load_file(start / file.relative_to(out))
+        after = load_file(file)
+        save_file({name: torch.lerp(before[name], after[name], share) for name in after}, file, {"format": "pt"})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    arguments = parser.parse_args()
+    start, trained, averaged, exported = (arguments.work / name for name in ("start", "trained", "model", "export"))
+    data = training_data(arguments.data, arguments.work)
+    if not start.exists():
+        write_start(data, start)
+    if not (trained / "modules.json").is_file():
+        train(
+            RECIPE,
+            str(start),
+            data,
+            trained,
+            dev_queries=100,
+            dev_documents=600,
+            cache=arguments.work / "activations",
+            resume=trained.exists(),
+            device="cpu",
+            licence="Apache-2.0",
+            data_licences={f"{name}.jsonl@{name}": licence for name, (_, licence) in PAIRS.items()},
+            report=lambda report: print(report, flush=True),
+        )
+    if not averaged.exists():
+        average(start, trained, averaged, SHARE)
+    if not exported.exists():
+        lengths = {"query_length": QUERY_LENGTH, "document_length": DOCUMENT_LENGTH}
+        print(export(averaged, exported, precision="int8", **lengths))
+
+
+if __name__ == "__main__":
+    main()
