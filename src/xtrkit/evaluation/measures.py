@@ -40,14 +40,14 @@ def evaluate(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEASURES)
 def of_each_query(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEASURES) -> dict[str, dict[str, float]]:
     """{measure: {query: value}}, as :func:`evaluate` averages them."""
     ir_measures = _ir_measures()
-    names = {ir_measures.parse_measure(name): name for name in measures}
+    parsed = {name: ir_measures.parse_measure(name) for name in measures}
     ranked = {
         query: {document: float(-rank) for rank, (document, _) in enumerate(run.get(query, ()))} for query in qrels
     }
-    found = {name: dict.fromkeys(qrels, 0.0) for name in measures}
-    for metric in ir_measures.iter_calc(list(names), qrels, ranked):
-        found[names[metric.measure]][metric.query_id] = metric.value
-    return found
+    found = {measure: dict.fromkeys(qrels, 0.0) for measure in parsed.values()}  # of which some have two names
+    for metric in ir_measures.iter_calc(list(found), qrels, ranked):
+        found[metric.measure][metric.query_id] = metric.value
+    return {name: found[measure] for name, measure in parsed.items()}
 
 
 def _check(name: str) -> None:
