@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from xtrkit.values import EncoderIdentity, Ragged
+
+Task = Literal["query", "document"]
 
 
 class Token(NamedTuple):

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.encoding.base import EncodedChunk, Token
-from xtrkit.encoding.batching import batches_of, check_chunk_size, check_texts
+from xtrkit.encoding.base import EncodedChunk, Task, Token
+from xtrkit.encoding.batching import TextEncoder, batches_of, check_texts
 from xtrkit.encoding.checkpoints import identified
-from xtrkit.encoding.runtime_settings import TOKENIZER, RuntimeSettings, Task, file_hash, read_settings
+from xtrkit.encoding.runtime_settings import TOKENIZER, RuntimeSettings, file_hash, read_settings
 from xtrkit.encoding.runtime_text import TextPreparation, marker_counts
 from xtrkit.errors import InputError, ModelError
 from xtrkit.progress import progress_bar
@@ -39,7 +38,7 @@ class Graph(Protocol):
         """(texts, tokens) ids and attention mask -> (texts, tokens, d) float32 vectors."""
 
 
-class RuntimeEncoder:
+class RuntimeEncoder(TextEncoder):
     """An :class:`~xtrkit.encoding.base.Encoder` over a directory that ``xtrkit export`` wrote.
 
     Attributes:
@@ -94,24 +93,6 @@ class RuntimeEncoder:
             query_length=self.query_length,
             document_length=self.document_length,
         )
-
-    def encode_queries(self, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False) -> Ragged:
-        """Token embeddings of queries, in the order given: one (n, d) float32 run a query."""
-        return self._encode(texts, "query", batch_size, progress).embeddings
-
-    def encode_documents(self, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False) -> Ragged:
-        """Token embeddings of documents, in the order given: one (m, d) float32 run a document."""
-        return self._encode(texts, "document", batch_size, progress).embeddings
-
-    def stream_documents(
-        self, texts: Iterable[str], *, batch_size: int = 32, chunk_size: int = 256
-    ) -> Iterator[EncodedChunk]:
-        """Encode a stream of any length, ``chunk_size`` texts at a time, holding no more than that in memory."""
-        check_chunk_size(chunk_size)
-        check_texts(texts)
-        stream = iter(texts)
-        while chunk := list(islice(stream, chunk_size)):
-            yield self._encode(chunk, "document", batch_size, progress=False)
 
     def document_token_count(self, text: str) -> int:
         """How many tokens a document has, markers included, before anything is cut off."""

@@ -12,12 +12,11 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from xtrkit.encoding.base import Task
 from xtrkit.encoding.checkpoints import read_object
 from xtrkit.errors import InputError, ModelError
-
-Task = Literal["query", "document"]
 
 SETTINGS = "xtrkit.json"
 TOKENIZER = "tokenizer.json"

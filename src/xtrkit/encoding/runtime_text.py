@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
-from xtrkit.encoding.base import Token
-from xtrkit.encoding.runtime_settings import RuntimeSettings, Task
+from xtrkit.encoding.base import Task, Token
+from xtrkit.encoding.runtime_settings import RuntimeSettings
 from xtrkit.encoding.spans import cleaned, located
 from xtrkit.errors import InputError, ModelError
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +13,8 @@ import torch
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
-from xtrkit.encoding.base import EncodedChunk, Token
-from xtrkit.encoding.batching import batches_of, check_chunk_size, check_texts
+from xtrkit.encoding.base import EncodedChunk, Task, Token
+from xtrkit.encoding.batching import TextEncoder, batches_of, check_texts
 from xtrkit.encoding.checkpoints import Layout, content_hash, identified
 from xtrkit.encoding.modules import build_model, quiet
 from xtrkit.encoding.saving import new_directory
@@ -24,7 +23,6 @@ from xtrkit.errors import InputError
 from xtrkit.progress import progress_bar
 from xtrkit.values import EncoderIdentity, FloatArray, Ragged
 
-Task = Literal["query", "document"]
 Features = dict[str, Any]
 
 # Tokenizers without a limit say so with an astronomic number; attention over that many tokens would not fit.
@@ -32,7 +30,7 @@ _UNLIMITED = 100_000
 _LENGTH_WHERE_UNLIMITED = 512
 
 
-class TorchEncoder:
+class TorchEncoder(TextEncoder):
     """An :class:`~xtrkit.encoding.base.Encoder` over a sentence-transformers ``MultiVectorEncoder``.
 
     Attributes:
@@ -75,24 +73,6 @@ class TorchEncoder:
             query_length=self.query_length,
             document_length=self.document_length,
         )
-
-    def encode_queries(self, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False) -> Ragged:
-        """Token embeddings of queries, in the order given: one (n, d) float32 run a query."""
-        return self._encode(texts, "query", batch_size, progress).embeddings
-
-    def encode_documents(self, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False) -> Ragged:
-        """Token embeddings of documents, in the order given: one (m, d) float32 run a document."""
-        return self._encode(texts, "document", batch_size, progress).embeddings
-
-    def stream_documents(
-        self, texts: Iterable[str], *, batch_size: int = 32, chunk_size: int = 256
-    ) -> Iterator[EncodedChunk]:
-        """Encode a stream of any length, ``chunk_size`` texts at a time, holding no more than that in memory."""
-        check_chunk_size(chunk_size)
-        check_texts(texts)
-        stream = iter(texts)
-        while chunk := list(islice(stream, chunk_size)):
-            yield self._encode(chunk, "document", batch_size, progress=False)
 
     def document_token_count(self, text: str) -> int:
         """How many tokens a document has, markers included, before anything is cut off."""
