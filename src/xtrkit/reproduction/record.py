@@ -77,7 +77,7 @@ def write_record(path: Path, claim: Claim, setting: Setting, outcome: Outcome, t
     content = {
         "claim": claim.name,
         "source": f"Lee et al. 2023, {claim.source}",
-        "command": f"xtrkit reproduce {path.as_posix()} --datasets DATASETS --work WORK",
+        "command": f"xtrkit reproduce {path.parent.name}/{path.name} --datasets DATASETS --work WORK",
         "setting": fields,
         "tolerance": tolerance,
         "figures": {name: round(float(value), 4) for name, value in outcome.figures.items()},
