@@ -145,7 +145,7 @@ def figure_6(laboratory: Laboratory) -> Outcome:
 
 
 def figure_7(laboratory: Laboratory) -> Outcome:
-    """nDCG@10 of models trained with several batch sizes and k_train, for as many steps' worth of data each."""
+    """nDCG@10 of models trained with several batch sizes and k_train, each on the same data."""
     test, systems = laboratory.tests[0], [("XTR", Recipe(k_prime=4000))]
     found = np.array([
         [_measured(laboratory, laboratory.model("xtr", k_train=k, batch_size=b), test, systems).mean(axis=2)[0, 0]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from xtrkit.errors import InputError
 from xtrkit.reproduction.laboratory import LABELS, OBJECTIVES, Laboratory, Objective
 from xtrkit.reproduction.outcome import Cell, Outcome, Plot, Table, Verdict
 from xtrkit.reproduction.significance import Values
@@ -105,6 +106,8 @@ def table_6(laboratory: Laboratory) -> Outcome:
                 same = view.pieces[found.rows] == view.piece_number(found.token.piece)
                 shares[objective][found.query, found.place] = float(same.mean())
                 best[objective][found.query, found.place] = found
+    if not shares["xtr"]:
+        raise InputError(f"The queries of {test.path} have no token of four letters or more: there is nothing to show.")
     # Of tokens that are in the collection often enough to fill the list, where the choice is the model's.
     places = [place for place in shares["xtr"] if max(shares[o][place] for o in OBJECTIVES) >= 0.5] or list(
         shares["xtr"]
