@@ -9,7 +9,10 @@ import pytest
 
 from xtrkit.collection import Passage
 from xtrkit.encoding import load_encoder
+from xtrkit.evaluation.beir import read_test_collection
 from xtrkit.index import Index
+from xtrkit.measure import DEPTH, check_same_documents, measure
+from xtrkit.recipes import COLBERT, XTR
 from xtrkit.retriever import Retriever, index_collection
 from xtrkit.splitting import SplitCollection
 from xtrkit.updating import add_collection
@@ -101,3 +104,24 @@ def test_from_the_command_line(tmp_path):
     assert indexed["passages"] > 2
     assert indexed["truncated"] == 0
     assert {hit.get("document", hit["id"]) for hit in found["hits"]} == {"story.txt", "cat.txt"}
+
+
+def test_documents_are_evaluated_by_their_best_passage(tmp_path):
+    """Judged are documents; a hundred passages of one of them don't push the others out of the ranking."""
+    encoder = load_encoder(document_length=16)
+    texts = {"trains": LONG * 6, "story": STORY, "cats": "Cats sleep all day."}
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "where are the timetables of trains?"}\n')
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\tstory\t1\n")
+    index_collection([Passage(*item) for item in texts.items()], tmp_path / "idx", encoder, split=True)
+    retriever, test = Retriever.open(tmp_path / "idx"), read_test_collection(tmp_path, "test")
+    assert sum(identifier.startswith("trains#") for identifier in retriever.index.ids()) > 2 * DEPTH
+    check_same_documents(retriever, test)
+    embeddings = retriever.encode_queries(list(test.queries.values()))
+    for row in measure(
+        retriever, test, [("XTR", XTR), ("MaxSim", COLBERT)], ["RR@10"], embeddings=embeddings, advance=lambda _: None
+    ):
+        assert sorted(document for document, _ in row.run["q"]) == ["cats", "story", "trains"]
+        assert row.measures["RR@10"] > 0
+        (hit,) = retriever.search(test.queries["q"], 1, recipe=XTR if row.system == "XTR" else COLBERT)
+        assert row.run["q"][0] == (hit.part.document, pytest.approx(hit.score, rel=1e-5))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from xtrkit.collection import open_collection
@@ -49,6 +49,9 @@ def measure(
 ) -> Iterator[Row]:
     """Search all queries in each way and measure the rankings.
 
+    Passages that were cut out of one document count as that document, at the place of the best of them, since it is
+    documents that are judged.
+
     Args:
         retriever: an index with its encoder.
         test: queries and judgements.
@@ -58,14 +61,34 @@ def measure(
         threads: as in :meth:`xtrkit.Index.search_batch`.
         advance: called with the number of queries that have been answered.
     """
+    index, document_of = retriever.index, documents_of_parts(retriever)
     for name, recipe in systems:
-        retriever.index.search(embeddings[0], recipe=recipe)  # loads kernels, which is no part of a query's time
+        index.search(embeddings[0], recipe=recipe)  # loads kernels, which is no part of a query's time
         begin = time.perf_counter()
         # One more than needed: the document that bears the query's own id is dropped.
-        rankings = retriever.index.search_batch(embeddings, DEPTH + 1, recipe=recipe, threads=threads, advance=advance)
-        seconds = time.perf_counter() - begin
-        run = {query: list(ranking) for query, ranking in zip(test.queries, rankings, strict=True)}
-        yield _row(name, run, test, measures, seconds)
+        rankings = index.search_batch(embeddings, DEPTH + 1, recipe=recipe, threads=threads, advance=advance)
+        run: dict[str, list[tuple[str, float]]] = {}
+        for query, embedding, ranking in zip(test.queries, embeddings, rankings, strict=True):
+            run[query] = _by_document(ranking, document_of)
+            depth = DEPTH + 1
+            while document_of and len(run[query]) <= DEPTH and depth < len(index):
+                depth *= 2
+                again = index.search(embedding, min(depth, len(index)), recipe=recipe, threads=threads)
+                run[query] = _by_document(again, document_of)
+        yield _row(name, run, test, measures, time.perf_counter() - begin)
+
+
+def documents_of_parts(retriever: Retriever) -> dict[str, str]:
+    """{passage: document} of the passages that were cut out of documents; the others are documents themselves."""
+    return {passage.id: passage.part.document for passage in retriever.index.passages() if passage.part is not None}
+
+
+def _by_document(ranking: Iterable[tuple[str, float]], document_of: Mapping[str, str]) -> list[tuple[str, float]]:
+    """Each document once, with its best passage's score."""
+    best: dict[str, float] = {}
+    for passage, score in ranking:
+        best.setdefault(document_of.get(passage, passage), score)
+    return list(best.items())
 
 
 def build_bm25(test: TestCollection) -> BM25:
@@ -91,7 +114,7 @@ def check_same_documents(retriever: Retriever, test: TestCollection) -> None:
         InputError: the index has no document that the judgements name.
     """
     judged = {document for judgements in test.qrels.values() for document in judgements}
-    if judged.isdisjoint(retriever.index.ids()):
+    if judged.isdisjoint(retriever.index.ids()) and judged.isdisjoint(documents_of_parts(retriever).values()):
         raise InputError(
             f"The index at {retriever.index.path} has no document that the judgements of {test.path} name: "
             "evaluate the collection that was indexed."

@@ -317,6 +317,8 @@ def evaluate(
 ) -> None:
     """Measure an index on a test collection: XTR at several k', ColBERT scoring, and BM25 beside them.
 
+    Of passages that --split cut out of one document the best one counts, since judgements name documents.
+
     Example: [bold]xtrkit evaluate idx scifact/ --measures "nDCG@10 R@100 RR@10"[/]
     """
     if baseline not in ("bm25", "none"):
