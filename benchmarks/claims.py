@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from xtrkit import Recipe, Retriever, load_encoder
+from xtrkit.building import index_collection
 from xtrkit.collection import open_collection
 from xtrkit.evaluation.beir import read_test_collection
 from xtrkit.measure import measure
-from xtrkit.retriever import index_collection
 from xtrkit.training import train
 
 IMPUTATIONS = ("none", "0", "0.2", "min")

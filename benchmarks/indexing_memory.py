@@ -23,7 +23,7 @@ CHILD = """
 import json, resource, sys
 from xtrkit.collection import open_collection
 from xtrkit.encoding import load_encoder
-from xtrkit.retriever import index_collection
+from xtrkit.building import index_collection
 collection, index, model, length = sys.argv[1:]
 encoder = load_encoder(model, document_length=int(length) or None)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -15,12 +15,12 @@ import torch
 from transformers import AutoTokenizer, T5ForConditionalGeneration
 
 from xtrkit import load_unified
+from xtrkit.building import index_collection
 from xtrkit.collection import open_collection
 from xtrkit.evaluation.beir import read_test_collection
 from xtrkit.evaluation.bm25 import BM25
 from xtrkit.evaluation.measures import evaluate
 from xtrkit.evaluation.runs import without_identical_ids
-from xtrkit.retriever import index_collection
 from xtrkit.unified import UnifiedRetriever
 from xtrkit.unified.load import init_unified
 

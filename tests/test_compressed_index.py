@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import unit_rows
+from xtrkit.building import index_collection
 from xtrkit.collection import Passage
 from xtrkit.errors import IndexFormatError, InputError
 from xtrkit.index import Index
 from xtrkit.recipes import COLBERT, COLBERTV2, COLXTR, XTR
-from xtrkit.retriever import Retriever, index_collection
+from xtrkit.retriever import Retriever
 
 RANDOM = np.random.default_rng(6)
 DOCUMENTS = [unit_rows(RANDOM, n, 16) for n in RANDOM.integers(1, 9, size=60)]

@@ -39,9 +39,9 @@ def test_ci_runs_exactly_the_readmes_test_command():
 
 def test_the_readmes_python_example_runs(tmp_path, monkeypatch):
     """Its code as it stands, on a real index."""
+    from xtrkit.building import index_collection
     from xtrkit.collection import Passage
     from xtrkit.encoding import load_encoder
-    from xtrkit.retriever import index_collection
 
     (example,) = re.findall(r"```python\n(.*?)```", readme(), flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)

@@ -5,12 +5,13 @@ import shutil
 import numpy as np
 import pytest
 
+from xtrkit.building import index_collection
 from xtrkit.collection import Passage
 from xtrkit.encoding import load_encoder
 from xtrkit.errors import CollectionError, InputError, ModelError
 from xtrkit.index import Index
 from xtrkit.reranking import load_reranker
-from xtrkit.retriever import Retriever, index_collection
+from xtrkit.retriever import Retriever
 
 PASSAGES = [
     Passage("paris", "Paris is the capital of France, on the river Seine."),

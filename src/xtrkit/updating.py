@@ -40,7 +40,7 @@ def add_collection(
         retriever: the index with its encoder; it moves to the new generation.
         batch_size: texts encoded together.
         split: cut texts that are longer than the encoder's window into passages, as in
-            :func:`~xtrkit.retriever.index_collection`.
+            :func:`~xtrkit.building.index_collection`.
         progress: show a progress bar.
 
     Raises:

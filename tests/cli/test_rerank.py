@@ -6,12 +6,12 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.cli.test_cli import CORPUS, beir, xtrkit  # noqa: F401 (fixture)
+from xtrkit.building import index_collection
 from xtrkit.cli.app import app
 from xtrkit.collection import open_collection
 from xtrkit.errors import InputError
 from xtrkit.evaluation.runs import read_run, write_run
 from xtrkit.reranking import load_reranker
-from xtrkit.retriever import index_collection
 
 TEXTS = {passage["_id"]: f"{passage['title']} {passage['text']}".strip() for passage in CORPUS}
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from xtrkit.building import index_collection
 from xtrkit.collection import Passage
 from xtrkit.index import Index
 from xtrkit.indexing.estimate import Estimate, estimated, told
-from xtrkit.retriever import index_collection
 
 
 @pytest.mark.parametrize(("nbits", "codec"), [(16, "grid"), (4, "grid"), (1, "grid"), (2, "buckets")])

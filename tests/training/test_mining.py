@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tests.training.conftest import write_lines
+from xtrkit.building import index_collection
 from xtrkit.collection import open_collection
 from xtrkit.encoding import load_encoder
 from xtrkit.errors import CollectionError, InputError
-from xtrkit.retriever import index_collection
 from xtrkit.training import mine, score
 from xtrkit.training.formats import read_training_data
 from xtrkit.training.mining import hard_negatives

@@ -12,11 +12,11 @@ from transformers import T5EncoderModel, T5ForConditionalGeneration
 
 from tests.encoding import checkpoint_factory as factory
 from xtrkit import load_encoder, load_unified
+from xtrkit.building import index_collection
 from xtrkit.collection import Passage
 from xtrkit.errors import InputError, ModelError
 from xtrkit.index import Index
 from xtrkit.reranking import load_reranker
-from xtrkit.retriever import index_collection
 from xtrkit.unified import UnifiedRetriever
 from xtrkit.unified.load import init_unified
 from xtrkit.unified.ur2n import initial_projection

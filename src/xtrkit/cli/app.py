@@ -132,11 +132,11 @@ def index(
 
     Examples: [bold]xtrkit index scifact/ idx[/]   [bold]xtrkit index notes/ idx --model path/to/xtr-base-en[/]
     """
+    from xtrkit.building import index_collection
     from xtrkit.collection import open_collection
     from xtrkit.encoding import load_encoder
     from xtrkit.indexing.creating import check_free
     from xtrkit.indexing.spool import workplace_of
-    from xtrkit.retriever import index_collection
 
     passages = open_collection(collection)
     check_free(index, overwrite=overwrite)
@@ -403,9 +403,10 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Index the documentation of Python's standard library and answer three questions about it."""
+    from xtrkit.building import index_collection
     from xtrkit.demo import QUESTIONS, standard_library_passages
     from xtrkit.encoding import load_encoder
-    from xtrkit.retriever import Retriever, index_collection
+    from xtrkit.retriever import Retriever
 
     if not index.exists():
         passages = standard_library_passages()

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from xtrkit.building import index_collection
 from xtrkit.collection import open_collection
 from xtrkit.encoding import load_encoder
 from xtrkit.errors import InputError
 from xtrkit.evaluation.beir import TestCollection, read_test_collection
-from xtrkit.retriever import Retriever, index_collection
+from xtrkit.retriever import Retriever
 from xtrkit.training import train
 from xtrkit.values import Ragged
 
