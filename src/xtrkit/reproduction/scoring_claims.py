@@ -131,16 +131,17 @@ def figure_5(laboratory: Laboratory) -> Outcome:
 def figure_6(laboratory: Laboratory) -> Outcome:
     """MRR@10 of models trained with several k_train, searched with several k'."""
     test, systems = laboratory.tests[0], [(f"{k}", Recipe(k_prime=k)) for k in K_PRIMES]
-    found: dict[str, Values] = {}
-    for k_train in K_TRAINS:
-        model = laboratory.model("xtr", k_train=k_train)
-        found[f"k_train {k_train}"] = _measured(laboratory, model, test, systems, ("RR@10",)).mean(axis=2)[:, 0]
+    each = {k: _measured(laboratory, laboratory.model("xtr", k_train=k), test, systems, ("RR@10",))[:, 0]
+            for k in K_TRAINS}  # fmt: skip
+    found = {f"k_train {k}": values.mean(axis=1) for k, values in each.items()}
     rows: list[list[Cell]] = [[name, *map(float, values)] for name, values in found.items()]
-    best = [K_TRAINS[int(np.argmax([values[i] for values in found.values()]))] for i in (0, -1)]
+    small, large = each[K_TRAINS[0]], each[K_TRAINS[-1]]  # (k', queries)
     return Outcome(
         tables=[Table(f"RR@10, {test.path.name}", ["k′", *map(str, K_PRIMES)], rows)],
-        verdicts=[Verdict("small k′ likes small k_train, large k′ large k_train", bool(best[0] < best[1]),
-                          f"best k_train {best[0]} at k′ = {K_PRIMES[0]}, {best[1]} at k′ = {K_PRIMES[-1]:,}")],
+        verdicts=[
+            _compare(f"k′ = {K_PRIMES[0]}: k_train {K_TRAINS[-1]} < {K_TRAINS[0]}", large[0], small[0]),
+            _compare(f"k′ = {K_PRIMES[-1]:,}: k_train {K_TRAINS[0]} < {K_TRAINS[-1]}", small[-1], large[-1]),
+        ],
         figures={f"{name} k' {k}": float(values[i]) for name, values in found.items() for i, k in enumerate(K_PRIMES)},
         plots=[Plot(test.path.name, "k′", "RR@10", {n: (K_PRIMES, list(v)) for n, v in found.items()}, log_x=True)],
     )  # fmt: skip
@@ -149,19 +150,19 @@ def figure_6(laboratory: Laboratory) -> Outcome:
 def figure_7(laboratory: Laboratory) -> Outcome:
     """nDCG@10 of models trained with several batch sizes and k_train, each on the same data."""
     test, systems = laboratory.tests[0], [("XTR", Recipe(k_prime=4000))]
-    found = np.array([
-        [_measured(laboratory, laboratory.model("xtr", k_train=k, batch_size=b), test, systems).mean(axis=2)[0, 0]
-         for k in K_TRAINS] for b in BATCH_SIZES
+    each = np.array([
+        [_measured(laboratory, laboratory.model("xtr", k_train=k, batch_size=b), test, systems)[0, 0] for k in K_TRAINS]
+        for b in BATCH_SIZES
     ])  # fmt: skip
+    found, by_size = each.mean(axis=2), each.mean(axis=1)  # over queries, over k_train
     rows: list[list[Cell]] = [
         [f"batch {size}", *map(float, values)] for size, values in zip(BATCH_SIZES, found, strict=True)
     ]
-    grown = found[-1].mean() - found[0].mean()
     lines = {f"batch {size}": (K_TRAINS, list(values)) for size, values in zip(BATCH_SIZES, found, strict=True)}
     return Outcome(
         tables=[Table(f"nDCG@10 at k′ = 4,000, {test.path.name}", ["k_train", *map(str, K_TRAINS)], rows)],
-        verdicts=[Verdict("larger batches are better", bool(grown > 0),
-                          f"{grown:+.4f} from {BATCH_SIZES[0]} to {BATCH_SIZES[-1]}")],
+        verdicts=[_compare(f"batches of {BATCH_SIZES[0]} < of {BATCH_SIZES[-1]}, mean over k_train",
+                           by_size[0], by_size[-1])],
         figures={f"batch {b} k_train {k}": float(value) for b, values in zip(BATCH_SIZES, found, strict=True)
                  for k, value in zip(K_TRAINS, values, strict=True)},
         plots=[Plot(test.path.name, "k_train", "nDCG@10", lines, log_x=True)],
