@@ -22,7 +22,7 @@ from transformers import T5Config, T5EncoderModel
 
 from xtrkit.demo import standard_library_passages
 from xtrkit.encoding import load_encoder
-from xtrkit.encoding.default import DEFAULT, ORIGINAL, SETTINGS_DIRECTORY
+from xtrkit.encoding.default import MINI, MINI_DIRECTORY, ORIGINAL
 from xtrkit.encoding.export import export
 
 QUERIES = (
@@ -43,7 +43,7 @@ def write_t5_base(directory):
     torch.manual_seed(0)
     sizes = {"d_model": 768, "d_kv": 64, "d_ff": 2048, "num_layers": 12, "num_heads": 12, "vocab_size": 32128}
     T5EncoderModel(T5Config(**sizes, feed_forward_proj="gated-gelu")).save_pretrained(directory)
-    tokenizer = Tokenizer.from_file(str(SETTINGS_DIRECTORY / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(MINI_DIRECTORY / "tokenizer.json"))
     tokenizer.post_processor = processors.TemplateProcessing(single="$A [SEP]", special_tokens=[("[SEP]", 102)])
     tokenizer.save(str(directory / "tokenizer.json"))
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "eos_token": "[SEP]"}
@@ -111,7 +111,7 @@ def main():
         show("sentence-transformers", None, None, base, base)
         show("xtrkit, torch", None, None, measure(original, passages, chosen.rounds), base)
         if chosen.model == ORIGINAL:
-            show("xtrkit, default", 23, None, measure(load_encoder(DEFAULT, threads=1), passages, chosen.rounds), base)
+            show(MINI, 25, None, measure(load_encoder(MINI, threads=1), passages, chosen.rounds), base)
         for runtime, precision in EXPORTS:
             if chosen.only and f"{runtime} {precision}" not in chosen.only:
                 continue

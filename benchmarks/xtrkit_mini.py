@@ -1,10 +1,11 @@
-"""How xtrkit-mini is trained: all-MiniLM-L6-v2 as XTR, 128 dimensions, on one core, in some ten minutes of CPU time.
+"""How xtrkit-mini is trained: all-MiniLM-L6-v2 as XTR, 128 dimensions, on one core, in half an hour of CPU time.
 
     python benchmarks/xtrkit_mini.py --data DATASETS --work WORK
 
-DATASETS holds one BEIR folder for each name in ``PAIRS``. In WORK there will be ``mined`` (BM25's hard negatives),
-``pairs`` (what was drawn from them), ``model`` (a checkpoint for torch) and ``export`` (int8, for ONNX Runtime).
-What is there already is used again.
+DATASETS holds one BEIR folder for each name in ``PAIRS``. In WORK there will be ``pairs`` (drawn, with BM25's hard
+negatives), ``pools`` (their documents, as BEIR folders), ``start`` (the untrained model), ``harder`` (the pairs, with
+negatives that ``start`` finds), ``model`` (a checkpoint for torch) and ``export`` (int8, for ONNX Runtime). What is
+there already is used again.
 """
 
 import argparse
@@ -16,6 +17,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from xtrkit.building import index_collection
+from xtrkit.collection import open_collection
+from xtrkit.encoding import load_encoder
 from xtrkit.encoding.default import ORIGINAL
 from xtrkit.encoding.export import export
 from xtrkit.training import train
@@ -35,10 +39,10 @@ PAIRS = {
 SEED = 1
 RECIPE = XTR_TRAINING.but(
     top_layers=2, bf16=True, dim=128, projection_init="balanced", query_length=32, document_length=160, batch_size=32,
-    steps=60, learning_rate=2e-4, projection_rate=3.0, eval_steps=60,
+    steps=200, learning_rate=1e-4, projection_rate=3.0,
 )  # fmt: skip
-# Longer texts than in training do no harm: MiniLM has positions for 512 tokens.
-QUERY_LENGTH, DOCUMENT_LENGTH = 64, 256
+# All that MiniLM has positions for: passages that were cut to 256 tokens were found less often (docs/training.md).
+QUERY_LENGTH, DOCUMENT_LENGTH = 256, 512
 # Of the trained weights in the mean with those that training started from.
 SHARE = 0.5
 
@@ -54,7 +58,7 @@ def judged_elsewhere(folder):
 
 
 def draw(folder, mined, path, n):
-    """``n`` pairs, no document twice as a positive, each with one of BM25's negatives."""
+    """At most ``n`` pairs, no document twice as a positive, each with one of the mined negatives."""
     chosen, left_out, lines, positives = random.Random(SEED), judged_elsewhere(folder), [], set()
     candidates = [json.loads(line) for line in mined.read_text(encoding="utf-8").splitlines()]
     chosen.shuffle(candidates)
@@ -68,13 +72,45 @@ def draw(folder, mined, path, n):
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def training_data(data, work):
-    """What ``train`` takes, mined and drawn unless it is there."""
+def write_pool(folder, pairs, path):
+    """A BEIR folder of the documents and queries that were drawn."""
+    drawn = [json.loads(line) for line in pairs.read_text(encoding="utf-8").splitlines()]
+    queries, documents = {query for query, *_ in drawn}, {name for _, *names in drawn for name in names}
+    (path / "qrels").mkdir(parents=True)
+    for name, wanted in (("corpus.jsonl", documents), ("queries.jsonl", queries)):
+        lines = (folder / name).read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line)["_id"] in wanted]
+        (path / name).write_text("".join(kept), encoding="utf-8")
+    head, *lines = (folder / "qrels" / "train.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if line.split("\t")[0] in queries and line.split("\t")[1] in documents]
+    (path / "qrels" / "train.tsv").write_text(head + "".join(kept), encoding="utf-8")
+
+
+def easy_pairs(data, work):
+    """Pairs with BM25's negatives, mined and drawn unless they are there."""
     found = []
     for name, (n, _) in PAIRS.items():
         mined, pairs = work / "mined" / f"{name}.jsonl", work / "pairs" / f"{name}.jsonl"
         if not mined.is_file():
             mine(data / name, mined, n=8, depth=50, margin=0.05)
+        if not pairs.is_file():
+            draw(data / name, mined, pairs, n)
+        found.append(f"{pairs}@{data / name}")
+    return found
+
+
+def harder_pairs(data, work, start):
+    """The same pairs with negatives that the untrained model finds among what was drawn."""
+    found, encoder = [], None
+    for name, (n, _) in PAIRS.items():
+        pool, index, mined = work / "pools" / name, work / "indexes" / name, work / "mined-again" / f"{name}.jsonl"
+        pairs = work / "harder" / f"{name}.jsonl"
+        if not pool.exists():
+            write_pool(data / name, work / "pairs" / f"{name}.jsonl", pool)
+        if not mined.is_file():
+            encoder = encoder or load_encoder(start)
+            index_collection(open_collection(pool), index, encoder, overwrite=True, progress=True)
+            mine(pool, mined, index=index, n=8, depth=30, margin=0.05, progress=True)
         if not pairs.is_file():
             draw(data / name, mined, pairs, n)
         found.append(f"{pairs}@{data / name}")
@@ -103,17 +139,17 @@ def main():
     parser.add_argument("--work", type=Path, required=True)
     arguments = parser.parse_args()
     start, trained, averaged, exported = (arguments.work / name for name in ("start", "trained", "model", "export"))
-    data = training_data(arguments.data, arguments.work)
+    easy = easy_pairs(arguments.data, arguments.work)
     if not start.exists():
-        write_start(data, start)
+        write_start(easy, start)
+    data = harder_pairs(arguments.data, arguments.work, start)
     if not (trained / "modules.json").is_file():
         train(
             RECIPE,
             str(start),
             data,
             trained,
-            dev_queries=100,
-            dev_documents=600,
+            dev=None,  # training queries of its own can't tell whether other collections are searched better
             cache=arguments.work / "activations",
             resume=trained.exists(),
             device="cpu",

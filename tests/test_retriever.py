@@ -105,7 +105,7 @@ def test_what_was_not_retrieved_is_marked_as_imputed(retriever):
 
 
 def test_an_index_of_another_model_is_refused_by_both_names(index_path, encoders, checkpoints):
-    with pytest.raises(ModelError, match=r"made with the model 'default' .*, not with '.*xtr'"):
+    with pytest.raises(ModelError, match=r"made with the model 'xtrkit-mini' .*, not with '.*xtr'"):
         Retriever(Index.open(index_path), encoders["xtr"])
 
 
@@ -117,14 +117,14 @@ def test_lengths_that_were_chosen_are_those_of_the_queries_later(tmp_path, check
 
 
 def test_an_index_of_embeddings_takes_any_encoder_of_its_dimension(tmp_path, default_encoder):
-    index = Index.create(tmp_path / "a", [[np.ones((1, 384), np.float32)]])
+    index = Index.create(tmp_path / "a", [[np.ones((1, 128), np.float32)]])
     assert Retriever(index, default_encoder).search("x", k=1)[0].text is None
     with pytest.raises(InputError, match="has no texts"):
         Retriever(index, default_encoder).search("x", k=1, explain=True)
     with pytest.raises(ModelError, match="without an encoder"):
         Retriever.open(tmp_path / "a")
     other = Index.create(tmp_path / "b", [[np.ones((1, 8), np.float32)]])
-    with pytest.raises(ModelError, match="has vectors of 8 dimensions, the model 'default' makes 384"):
+    with pytest.raises(ModelError, match="has vectors of 8 dimensions, the model 'xtrkit-mini' makes 128"):
         Retriever(other, default_encoder)
 
 

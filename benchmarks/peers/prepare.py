@@ -1,4 +1,4 @@
-"""Token vectors of real text for run.py: encoded by the default encoder, reduced to fewer dimensions.
+"""Token vectors of real text for run.py: encoded by all-MiniLM-L6-v2, reduced to fewer dimensions.
 
     python benchmarks/peers/prepare.py OUT scifact [nfcorpus …] --dim 128 --length 128
     python benchmarks/peers/prepare.py OUT --splice FROM --tokens 10000000
@@ -32,7 +32,7 @@ def encode_part(folder, part, length, most):
     from xtrkit.encoding import load_encoder
     from xtrkit.evaluation.beir import read_test_collection
 
-    encoder, test = load_encoder(document_length=length), read_test_collection(folder)
+    encoder, test = load_encoder("all-MiniLM-L6-v2", document_length=length), read_test_collection(folder)
     tokenizer = encoder.model.tokenizer
     queries = encoder.encode_queries(list(test.queries.values()))
     ids, lengths, words, count = [], [], [], 0

@@ -124,7 +124,7 @@ class EncoderIdentity:
     """Which model made the vectors of an index, so that no other model is asked to search it.
 
     Attributes:
-        name: what the user called the model: ``"default"``, a directory, a hub name.
+        name: what the user called the model: ``"xtrkit-mini"``, a directory, a hub name.
         layout: the checkpoint layout that was recognised, such as ``"xtr"``.
         fingerprint: sha256 over everything that decides the embeddings (weights, tokenizer, lengths, markers).
         dim: d, dimensions of a token vector.

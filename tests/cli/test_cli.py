@@ -58,7 +58,7 @@ def test_search_prints_the_best_first(index):
 
 
 def test_explain_shows_tokens_in_context_and_what_was_imputed(index):
-    shown = answer("search", index, "cheese", "-k", 3, "--explain", "--k-prime", 3)
+    shown = answer("search", index, "mice eat cheese", "-k", 3, "--explain", "--k-prime", 3)
     assert "Mice Mice eat [cheese] and seeds." in shown
     assert "not retrieved: imputed" in shown
 
@@ -91,7 +91,7 @@ def test_timings_and_threads_and_exact(beir, tmp_path):
 def test_info(index):
     facts = json.loads(answer("info", index, "--json"))
     assert facts["documents"] == 3
-    assert facts["encoder"]["name"] == "default"
+    assert facts["encoder"]["name"] == "xtrkit-mini"
     assert "documents" in answer("info", index)
 
 

@@ -76,13 +76,13 @@ def test_what_cannot_be_exported_is_told_in_a_sentence(checkpoints, tmp_path, ar
 
 def test_models_lists_the_known_ones():
     shown = {model["name"]: model for model in json.loads(answer("models", "--json"))}
-    assert list(shown)[:2] == ["default", "all-MiniLM-L6-v2"]
-    assert shown["default"]["state"] == "default"
-    assert shown["default"]["usable"]
+    assert list(shown)[:2] == ["xtrkit-mini", "all-MiniLM-L6-v2"]
+    assert shown["xtrkit-mini"]["state"] == "default"
+    assert shown["xtrkit-mini"]["usable"]
     assert shown["all-MiniLM-L6-v2"]["state"] == "installed"
     assert shown["google/xtr-base-en"]["licence"] == "Apache-2.0"
     table = answer("models")
-    assert "default: default, 23 MB, Apache-2.0, English" in table
+    assert "xtrkit-mini: default, 25 MB, Apache-2.0, English" in table
     assert "google/xtr-base-multilingual: " in table
 
 

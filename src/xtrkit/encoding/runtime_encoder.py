@@ -133,7 +133,6 @@ def open_exported(
     name: str,
     directory: Path,
     *,
-    graph_directory: Path | None = None,
     device: str | None = None,
     threads: int | None = None,
     query_length: int | None = None,
@@ -143,8 +142,7 @@ def open_exported(
 
     Args:
         name: what the user called it.
-        directory: where ``xtrkit.json`` and the tokenizer lie.
-        graph_directory: where the graph lies, if elsewhere.
+        directory: where ``xtrkit.json`` and the files that it names lie.
         device: only "cpu" will do.
         threads: how many threads compute; by default as many as the machine lets this process use.
         query_length: as in :func:`~xtrkit.encoding.load.load_encoder`.
@@ -158,7 +156,7 @@ def open_exported(
     if device not in (None, "cpu"):
         raise InputError(f"An exported model runs on the CPU, got device {device!r}: load its torch original instead.")
     settings = read_settings(directory)
-    files = {key: (directory if key == TOKENIZER else graph_directory or directory) / key for key in settings.files}
+    files = {key: directory / key for key in settings.files}
     for file in files.values():
         if not file.is_file():
             raise ModelError(f"{file} is missing: export the model again.")

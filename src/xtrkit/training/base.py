@@ -26,7 +26,7 @@ from xtrkit.encoding.checkpoints import (
     XTR,
     Layout,
 )
-from xtrkit.encoding.default import DEFAULT, ORIGINAL, original_directory
+from xtrkit.encoding.default import MINI, ORIGINAL, is_default, original_directory
 from xtrkit.encoding.load import find_checkpoint
 from xtrkit.encoding.modules import build_model, quiet
 from xtrkit.errors import ModelError
@@ -40,7 +40,7 @@ def load_base(name: str, recipe: TrainingRecipe, device: str | None = None) -> t
     """The model to train.
 
     Args:
-        name: "all-MiniLM-L6-v2" (or "default"), a directory or a hub name: of a late-interaction checkpoint in one of
+        name: "all-MiniLM-L6-v2", a directory or a hub name: of a late-interaction checkpoint in one of
             xtrkit's layouts, whose treatment of texts and projection stay; or of a plain encoder (BERT, T5, a
             single-vector model of sentence-transformers), which gets a projection and what the recipe says of markers,
             casing and lengths.
@@ -114,9 +114,13 @@ def base_directory(name: str) -> Path:
     """The directory of a base by its name.
 
     Raises:
-        ModelError: there is no such model.
+        ModelError: there is no such model, or only for encoding.
     """
-    return original_directory() if name in (DEFAULT, ORIGINAL) else find_checkpoint(name)
+    if is_default(name):
+        raise ModelError(
+            f"{MINI} comes as an export in int8, which can't be trained further: start from {ORIGINAL}, as it did."
+        )
+    return original_directory() if name == ORIGINAL else find_checkpoint(name)
 
 
 def _projected_layout(directory: Path) -> Layout | None:

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xtrkit.encoding.default import DEFAULT, ORIGINAL
+from xtrkit.encoding.default import ORIGINAL
 from xtrkit.training.recipes import TrainingRecipe
 
 NOT_STATED = "not stated"
-_KNOWN_AS = dict.fromkeys((DEFAULT, ORIGINAL), f"sentence-transformers/{ORIGINAL}")
+_KNOWN_AS = {ORIGINAL: f"sentence-transformers/{ORIGINAL}"}
 
 
 @dataclass(frozen=True)

@@ -94,12 +94,12 @@ def load_teacher(name: str) -> Teacher:
         ModelError: there is no such model.
     """
     from xtrkit.encoding.checkpoints import UR2N, recognise
-    from xtrkit.encoding.default import DEFAULT, ORIGINAL
+    from xtrkit.encoding.default import ORIGINAL, is_default
     from xtrkit.encoding.load import find_checkpoint, load_encoder
     from xtrkit.encoding.runtime_settings import SETTINGS
     from xtrkit.reranking import load_reranker
 
-    if name not in (DEFAULT, ORIGINAL) and not (Path(name) / SETTINGS).is_file():
+    if not (is_default(name) or name == ORIGINAL or (Path(name) / SETTINGS).is_file()):
         layout = recognise(find_checkpoint(name))
         if layout == UR2N or layout.kind == "reranker":
             return load_reranker(name)
