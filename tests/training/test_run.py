@@ -12,6 +12,7 @@ from tests.training.conftest import sentence, write_lines
 from xtrkit.encoding import load_encoder
 from xtrkit.errors import CollectionError, InputError, TrainingError
 from xtrkit.training import train
+from xtrkit.training.recipes import XTR_TRAINING
 
 SMALL = {"batch_size": 8, "steps": 6, "eval_steps": 3, "k_train": 16, "query_length": 16, "document_length": 24}
 
@@ -179,3 +180,18 @@ def test_wrong_input_is_refused_before_anything_is_written(plain, beir, tmp_path
     refused(CollectionError, "The dev set .* is empty: no query has a relevant document", dev=f"{beir}:empty")
     few = write_lines(tmp_path / "few.tsv", [f"{sentence(i)}\t{sentence(i + 1)}" for i in range(5)])
     refused(InputError, "The dev set is empty: 5 training queries are too few to hold a tenth", data=few)
+
+
+@pytest.mark.parametrize(
+    ("changes", "examples", "steps"),
+    [
+        ({}, 64_000, 1000),
+        ({}, 180, 20),
+        ({"epochs": 1}, 180, 2),
+        ({"epochs": 1}, 30, 1),
+        ({"epochs": 5, "accumulate": 4}, 1000, 18),
+        ({"steps": 7, "epochs": 5}, 1000, 7),
+    ],
+)
+def test_steps_go_by_epochs_unless_they_are_chosen(changes, examples, steps):
+    assert XTR_TRAINING.but(batch_size=64, **changes).n_steps(examples) == steps

@@ -65,7 +65,7 @@ def train(
         ),
     ] = None,
     steps: Annotated[int | None, _override("Optimiser steps; 0 goes by --epochs.")] = None,
-    epochs: Annotated[int | None, _override("Passes over the data.")] = None,
+    epochs: Annotated[int | None, _override("Passes over the data; 0 makes one, or as many as 20 steps take.")] = None,
     batch_size: Annotated[int | None, _override("Queries in a batch, each other's negatives.")] = None,
     accumulate: Annotated[int | None, _override("Batches whose gradients make one step.")] = None,
     learning_rate: Annotated[float | None, _override("At its peak.")] = None,

@@ -29,6 +29,10 @@ Distillation = Literal["kl", "margin_mse", "none"]
 Init = Literal["pca", "balanced", "random"]
 
 
+LEAST_STEPS = 20
+"""What a few hundred examples need to be learnt from; where a dev set gets worse, the best weights are kept."""
+
+
 @dataclass(frozen=True)
 class TrainingRecipe:
     """Everything that decides what is learnt, beside the base model and the data.
@@ -60,7 +64,7 @@ class TrainingRecipe:
         expand_queries: fill queries up with [MASK] to ``query_length``; of plain encoders that have a [MASK].
         skip_punctuation: keep no vectors of punctuation in documents; of plain encoders.
         steps: optimiser steps; 0 goes by ``epochs``.
-        epochs: passes over the data.
+        epochs: passes over the data; 0 makes one, or as many as ``LEAST_STEPS`` steps take.
         batch_size: queries in a step, on each device.
         accumulate: batches whose gradients make one step. Negatives come from one batch alone.
         learning_rate: of the peak.
@@ -102,7 +106,7 @@ class TrainingRecipe:
     expand_queries: bool = False
     skip_punctuation: bool = False
     steps: int = 0
-    epochs: int = 1
+    epochs: int = 0
     batch_size: int = 64
     accumulate: int = 1
     learning_rate: float = 1e-4
@@ -127,6 +131,15 @@ class TrainingRecipe:
         if self.contrast == "none" and self.distillation == "none":
             raise InputError("contrast and distillation are both 'none', so nothing would be learnt: choose one.")
 
+    def n_steps(self, n_examples: int) -> int:
+        """How many optimiser steps are made over so many examples."""
+        batches = n_examples // self.batch_size
+        if self.steps:
+            return self.steps
+        if self.epochs:
+            return max(1, self.epochs * batches // self.accumulate)
+        return max(LEAST_STEPS, batches // self.accumulate)
+
     @property
     def needs_teacher(self) -> bool:
         """Whether the data must have scores of a teacher."""
@@ -150,7 +163,6 @@ _AT_LEAST_ONE = (
     "query_length",
     "document_length",
     "dim",
-    "epochs",
     "batch_size",
     "accumulate",
     "rows_per_forward",

@@ -200,7 +200,7 @@ def _trainer(run: _Run, recipe: TrainingRecipe, folder: Path, report: Callable[[
         loss=LateInteractionLoss(run.embedder, recipe),
         collator=run.batches,
         evaluator=run.evaluator,
-        steps=recipe.steps or max(1, recipe.epochs * (n // recipe.batch_size) // recipe.accumulate),
+        steps=recipe.n_steps(n),
         report=report,
     )
 
