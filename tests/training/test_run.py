@@ -10,7 +10,7 @@ from sentence_transformers import MultiVectorEncoder
 
 from tests.training.conftest import sentence, write_lines
 from xtrkit.encoding import load_encoder
-from xtrkit.errors import CollectionError, InputError, TrainingError
+from xtrkit.errors import CollectionError, InputError, ModelError, TrainingError
 from xtrkit.training import train
 from xtrkit.training.recipes import XTR_TRAINING
 
@@ -180,6 +180,26 @@ def test_wrong_input_is_refused_before_anything_is_written(plain, beir, tmp_path
     refused(CollectionError, "The dev set .* is empty: no query has a relevant document", dev=f"{beir}:empty")
     few = write_lines(tmp_path / "few.tsv", [f"{sentence(i)}\t{sentence(i + 1)}" for i in range(5)])
     refused(InputError, "The dev set is empty: 5 training queries are too few to hold a tenth", data=few)
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "message"),
+    [
+        ("xtrkit-mini", {}, "can't be trained further: start from all-MiniLM-L6-v2"),
+        ("nonsense", {}, "'nonsense' is neither a directory nor a model's name"),
+        (None, {"top_layers": 99, "dim": 8}, "--top-layers must be 1 to"),
+    ],
+)
+def test_a_base_that_cannot_be_trained_costs_nobody_a_model(plain, beir, tmp_path, model, changes, message):
+    """Neither is anything left at a new place, nor an old model deleted that was to be replaced."""
+    base, old = model or str(plain), tmp_path / "old"
+    with pytest.raises(ModelError, match=message):
+        train("xtr", base, beir, tmp_path / "new", **changes)
+    assert not (tmp_path / "new").exists()
+    write_lines(old / "modules.json", ["[]"])
+    with pytest.raises(ModelError, match=message):
+        train("xtr", base, beir, old, overwrite=True, **changes)
+    assert (old / "modules.json").read_text() == "[]\n"
 
 
 @pytest.mark.parametrize(

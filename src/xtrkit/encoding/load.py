@@ -62,11 +62,8 @@ def load_encoder(
         )
     with torch_needed("Encoding text"):
         from xtrkit.encoding.torch_encoder import TorchEncoder
-    if name == ORIGINAL:
-        directory, layout = original_directory(), UNPROJECTED
-    else:
-        directory = find_checkpoint(name)
-        layout = recognise_encoder(directory)
+    directory = find_checkpoint(name)
+    layout = UNPROJECTED if name == ORIGINAL else recognise_encoder(directory)
     return TorchEncoder(
         name, directory, layout, device=device, query_length=query_length, document_length=document_length
     )
@@ -92,8 +89,15 @@ def find_checkpoint(name: str) -> Path:
     """The directory of a checkpoint; a hub model is downloaded, or found in the local cache.
 
     Raises:
+        MissingExtraError: the weights of all-MiniLM-L6-v2 aren't installed.
         ModelError: there is no such directory, and the hub and its cache don't have it either.
     """
+    if name == ORIGINAL:
+        return original_directory()
+    if is_default(name):
+        raise ModelError(
+            f"{name} is an export, for encoding alone, and no checkpoint: give a checkpoint's directory or name."
+        )
     if Path(name).is_dir():
         return Path(name)
     if not _HUB_NAME.fullmatch(name):

@@ -26,7 +26,7 @@ from xtrkit.encoding.checkpoints import (
     XTR,
     Layout,
 )
-from xtrkit.encoding.default import MINI, ORIGINAL, is_default, original_directory
+from xtrkit.encoding.default import MINI, ORIGINAL, is_default
 from xtrkit.encoding.load import find_checkpoint
 from xtrkit.encoding.modules import build_model, quiet
 from xtrkit.errors import ModelError
@@ -120,7 +120,7 @@ def base_directory(name: str) -> Path:
         raise ModelError(
             f"{MINI} comes as an export in int8, which can't be trained further: start from {ORIGINAL}, as it did."
         )
-    return original_directory() if name == ORIGINAL else find_checkpoint(name)
+    return find_checkpoint(name)
 
 
 def _projected_layout(directory: Path) -> Layout | None:

@@ -15,7 +15,7 @@ from xtrkit.training.card import Facts, write_card
 from xtrkit.training.data import TrainingData, most_negatives, with_negatives
 from xtrkit.training.formats import read_training_data
 from xtrkit.training.recipes import TrainingRecipe, recipe_named
-from xtrkit.training.workplace import Workplace
+from xtrkit.training.workplace import Workplace, check_out
 
 if TYPE_CHECKING:
     from sentence_transformers import MultiVectorEncoder
@@ -105,9 +105,11 @@ def train(
     examples = with_negatives(read, min(chosen.negatives, most_negatives(read)), chosen.seed).compact()
     chosen = chosen.but(batch_size=min(chosen.batch_size, len(examples.examples)))
     settings = {"recipe": vars(chosen), "model": model, "data": examples.fingerprint(), "dev": dev_name}
+    check_out(Path(out), resume=resume, overwrite=overwrite)
+    base, is_new = _loaded_base(model, chosen, device)  # before anything at ``out`` is touched
     with Workplace.at(Path(out), settings, resume=resume, overwrite=overwrite) as place:
         checkpoint = place.last_checkpoint()
-        prepared = _Preparation(chosen, model, device, checkpoint is None, examples, dev_set, dev_nbits)
+        prepared = _Preparation(chosen, base, is_new and checkpoint is None, examples, dev_set, dev_nbits)
         run = prepared.run(Path(cache) if cache else place.cache, bar)
         trainer = _trainer(run, chosen, place.folder, report)
         from xtrkit.encoding.modules import quiet
@@ -123,6 +125,17 @@ def train(
     return summary
 
 
+def _loaded_base(model: str, recipe: TrainingRecipe, device: str | None) -> tuple[MultiVectorEncoder, bool]:
+    """What is trained, only its upper layers to be learnt if the recipe says so, and whether its projection is new."""
+    from xtrkit.training.base import load_base
+    from xtrkit.training.top_layers import freeze_below
+
+    base, is_new = load_base(model, recipe, device)
+    if recipe.top_layers:
+        freeze_below(base, recipe.top_layers)
+    return base, is_new
+
+
 class _Run(NamedTuple):
     """What a trainer needs."""
 
@@ -136,26 +149,23 @@ class _Preparation(NamedTuple):
     """Everything that a run is made of."""
 
     recipe: TrainingRecipe
-    base: str
-    device: str | None
-    first_start: bool
+    model: MultiVectorEncoder
+    fit: bool
     examples: TrainingData
     dev: DevSet | None
     dev_nbits: int
 
     def run(self, cache: Path, bar: Bar) -> _Run:
-        from xtrkit.training.base import fit_projection, load_base
+        from xtrkit.training.base import fit_projection
         from xtrkit.training.dev import DevEvaluator
         from xtrkit.training.inputs import Batches
-        from xtrkit.training.top_layers import UpperLayers, freeze_below
+        from xtrkit.training.top_layers import UpperLayers
 
-        model, is_new = load_base(self.base, self.recipe, self.device)
-        init = self.recipe.projection_init
-        if is_new and init != "random" and self.first_start:
+        model, init = self.model, self.recipe.projection_init
+        if self.fit and init != "random":
             fit_projection(model, self.examples.documents, self.recipe.seed, balanced=init == "balanced")
         embedder: nn.Module = model
         if self.recipe.top_layers:
-            freeze_below(model, self.recipe.top_layers)
             embedder = UpperLayers(model, self.recipe.top_layers)
 
         def inputs(task: str, texts: Sequence[str]) -> Inputs:

@@ -57,9 +57,7 @@ class Workplace:
             TrainingError: something else is there, another training works there, or it was made with other settings.
         """
         out = out.resolve()
-        _check_no_file(out)
-        if not overwrite:
-            _check_place(out, resume)
+        check_out(out, resume=resume, overwrite=overwrite)
         (out / _FOLDER).mkdir(parents=True, exist_ok=True)
         with (out / _FOLDER / "lock").open("a+") as lock:
             _lock(lock, out)
@@ -104,6 +102,13 @@ class Workplace:
                 raise TrainingError(f"The training in {self.out} can't go on with other choices: {different}.")
             return
         path.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+
+def check_out(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse a directory that a training may not write to; arguments and errors as in :meth:`Workplace.at`."""
+    _check_no_file(out)
+    if not overwrite:
+        _check_place(out, resume)
 
 
 def _check_no_file(out: Path) -> None:
