@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from tests.forking import fork
 from tests.indexing.world import World, merging_late
 from xtrkit.errors import InputError
 from xtrkit.index import Index
@@ -68,7 +69,7 @@ class Machine(RuleBasedStateMachine):
     def killed(self, put, committed):
         """A writer that is killed before its commit changes nothing, and after it all."""
         batch = self.world.batch(put)
-        process = os.fork()
+        process = fork()
         if not process:
             try:
                 writer = self.world.index.writer()

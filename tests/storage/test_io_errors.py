@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.forking import fork
 from tests.storage import real
 from tests.storage.test_kill import check_recovery, clear, recorded_calls
 from tests.storage.toy import LAST
@@ -67,7 +68,7 @@ def test_refused_in_many_places(zygote, box):
 
 def _limited(size, write):
     """What a child process, whose files may not grow beyond a size, gets when it writes."""
-    process = os.fork()
+    process = fork()
     if not process:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
         try:
