@@ -61,7 +61,7 @@ def measure(
         threads: as in :meth:`xtrkit.Index.search_batch`.
         advance: called with the number of queries that have been answered.
     """
-    index, document_of = retriever.index, documents_of_parts(retriever)
+    index, document_of = retriever.index, _documents_of_parts(retriever)
     for name, recipe in systems:
         index.search(embeddings[0], recipe=recipe)  # loads kernels, which is no part of a query's time
         begin = time.perf_counter()
@@ -78,7 +78,7 @@ def measure(
         yield _row(name, run, test, measures, time.perf_counter() - begin)
 
 
-def documents_of_parts(retriever: Retriever) -> dict[str, str]:
+def _documents_of_parts(retriever: Retriever) -> dict[str, str]:
     """{passage: document} of the passages that were cut out of documents; the others are documents themselves."""
     return {passage.id: passage.part.document for passage in retriever.index.passages() if passage.part is not None}
 
@@ -114,7 +114,7 @@ def check_same_documents(retriever: Retriever, test: TestCollection) -> None:
         InputError: the index has no document that the judgements name.
     """
     judged = {document for judgements in test.qrels.values() for document in judgements}
-    if judged.isdisjoint(retriever.index.ids()) and judged.isdisjoint(documents_of_parts(retriever).values()):
+    if judged.isdisjoint(retriever.index.ids()) and judged.isdisjoint(_documents_of_parts(retriever).values()):
         raise InputError(
             f"The index at {retriever.index.path} has no document that the judgements of {test.path} name: "
             "evaluate the collection that was indexed."

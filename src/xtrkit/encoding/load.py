@@ -45,10 +45,10 @@ def load_encoder(
         InputError: a length that the model can't have.
     """
     name = str(name_or_path)
-    if is_default(name):
-        name = MINI
-    elif isinstance(name_or_path, Path) or (name != ORIGINAL and Path(name).is_dir()):
+    if isinstance(name_or_path, Path) or (not is_default(name) and name != ORIGINAL and Path(name).is_dir()):
         name = str(Path(name_or_path).resolve())  # an index keeps the name, and may be opened from another folder
+    elif is_default(name):
+        name = MINI
     if name == MINI or (Path(name) / SETTINGS).is_file():
         from xtrkit.encoding.runtime_encoder import open_exported
 
