@@ -24,8 +24,8 @@ def main():
     embeddings = retriever.encode_queries(list(test.queries.values()))
     same_order = same_scores = 0
     for query in embeddings:
-        (all_tokens,) = index.find([query], len(index), recipe=XTR, k_prime=index.n_tokens, reduction="sum")
-        (maxsim,) = index.find([query], len(index), recipe=COLBERT)
+        (all_tokens,) = index.search_batch([query], len(index), recipe=XTR, k_prime=index.n_tokens, reduction="sum")
+        (maxsim,) = index.search_batch([query], len(index), recipe=COLBERT)
         same_order += np.array_equal(all_tokens.documents, maxsim.documents)
         same_scores += np.array_equal(all_tokens.scores, maxsim.scores)
     n = len(embeddings)

@@ -14,8 +14,7 @@ import numpy as np
 
 from xtrkit.kernels import dense, reference
 from xtrkit.recipes import COLBERT, XTR
-from xtrkit.search import search
-from xtrkit.token_retrieval.corpus import ExactCorpus
+from xtrkit.search.exact import ExactEngine
 from xtrkit.token_retrieval.exact import BLOCK_TOKENS
 from xtrkit.values import Ragged, Segment, TokenVectors
 
@@ -73,11 +72,11 @@ def whole_search(random, tokens, dim, n_query_tokens=20, document_tokens=128):
     rows = random.normal(size=(tokens, dim)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     offsets = np.append(np.arange(0, tokens, document_tokens), tokens)
-    corpus = ExactCorpus([Segment(TokenVectors(rows.astype(np.float16), offsets))])
+    engine = ExactEngine([Segment(TokenVectors(rows.astype(np.float16), offsets))])
     query = Ragged.from_arrays([rows[:n_query_tokens]])
     product = median_seconds(lambda: query.rows @ rows.T, times=3)
     for name, recipe in (("XTR, k' = 1,000", XTR), ("MaxSim", COLBERT)):
-        ours = median_seconds(lambda recipe=recipe: search(corpus, query, 100, recipe), times=3)
+        ours = median_seconds(lambda recipe=recipe: engine.search(query, 100, recipe), times=3)
         print(f"{name:44} {ours * 1e3:9.1f} ms a query  the matrix product alone {product * 1e3:.1f} ms")
 
 

@@ -25,7 +25,7 @@ ROUNDS = 5
 
 def best_stages(index, query, nprobe):
     """{stage: milliseconds}, each the best of the rounds."""
-    rounds = [next(iter(index.find([query], 100, nprobe=nprobe))).seconds for _ in range(ROUNDS + 1)][1:]
+    rounds = [index.search(query, 100, nprobe=nprobe).seconds for _ in range(ROUNDS + 1)][1:]
     return {stage: 1000 * min(seconds[stage] for seconds in rounds) for stage in rounds[0]}
 
 

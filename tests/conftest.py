@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.encoding import checkpoint_factory as factory
 from xtrkit.encoding import load_encoder
 from xtrkit.encoding.default import ORIGINAL
+from xtrkit.search.exact import ExactEngine
 from xtrkit.token_retrieval.corpus import ClusteredCorpus, ExactCorpus
 from xtrkit.values import Ragged, Segment, TokenVectors, offsets_of
 
@@ -101,6 +102,11 @@ def clustered(tokens):
 def one(query):
     """A batch of one query."""
     return Ragged.from_arrays([query])
+
+
+def search_exactly(corpus, queries, k, recipe, subset=None):
+    """A search of an exact corpus."""
+    return ExactEngine(corpus.segments).search(queries, k, recipe, subset)
 
 
 def document_of(corpus):

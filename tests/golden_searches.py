@@ -63,7 +63,10 @@ def ways(index):
     numbers = np.array(sorted(few))
     for imputation in (*EVERYWHERE, *(() if exact else OF_CLUSTERS)):
         for reduction in (None, "sum"):
-            yield f"xtr {imputation} {reduction}", {"imputation": imputation, "reduction": reduction, "k_prime": 60, "nprobe": 4}
+            yield (
+                f"xtr {imputation} {reduction}",
+                {"imputation": imputation, "reduction": reduction, "k_prime": 60, "nprobe": 4},
+            )
         yield f"everything {imputation}", {"imputation": imputation, "nprobe": "all", "k_prime": 200}
         yield f"widening {imputation}", {"imputation": imputation, "nprobe": 1, "k_prime": 5, "k": 100}
         yield f"subset {imputation}", {"imputation": imputation, "k_prime": 60, "nprobe": 2, "subset": numbers, "k": 30}
@@ -112,6 +115,7 @@ if __name__ == "__main__":
         FILE.write_text(json.dumps(found, indent=0) + "\n", encoding="utf-8")
     kept = json.loads(FILE.read_text(encoding="utf-8"))
     same = [name for name in kept["searches"] if kept["searches"][name] == found["searches"].get(name)]
-    print(f"the same index and products: {kept['facts'] == found['facts']}")
-    print(f"bit-identical: {len(same)} of {len(kept['searches'])} searches")
-    print(*sorted(set(kept["searches"]) - set(same)), sep="\n")
+    say = sys.stdout.write
+    say(f"the same index and products: {kept['facts'] == found['facts']}\n")
+    say(f"bit-identical: {len(same)} of {len(kept['searches'])} searches\n")
+    sys.stdout.writelines(f"{name}\n" for name in sorted(set(kept["searches"]) - set(same)))

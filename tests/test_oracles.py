@@ -11,19 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.compressed.building import built
-from tests.conftest import clustered, one, random_corpus, unit_rows, whole
+from tests.compressed.building import built, evidence_of, ranked
+from tests.conftest import clustered, one, random_corpus, search_exactly, unit_rows, whole
 from xtrkit.indexing.codec import GridCodec
 from xtrkit.kernels import reference_codes as twin
 from xtrkit.recipes import COLXTR, XTR
 from xtrkit.scoring import cost, xtr
-from xtrkit.scoring.estimation import Estimate, estimate_named
-from xtrkit.search import search as search_exactly
-from xtrkit.search_compressed import DEFAULT, Effort, evidence, search, search_batch
+from xtrkit.search.compressed import CompressedEngine
 from xtrkit.token_retrieval.centroid import choose_clusters, decompressed, open_clusters, quantised
 from xtrkit.token_retrieval.error import residual_error_bounds, similarity_error_bounds
 from xtrkit.token_retrieval.exact import retrieve_tokens
-from xtrkit.values import TokenVectors, offsets_of
+from xtrkit.values import Ragged, Segment, TokenVectors, offsets_of
 
 RANDOM = np.random.default_rng(4)
 LENGTHS = RANDOM.integers(1, 9, 50)
@@ -50,8 +48,8 @@ def ranked_as(documents, scores, expected, tolerance):
 @given(SEEDS)
 def test_oracle_4_colbert_with_everything_opened_is_exhaustive_over_reconstructions(corpus, seed):
     query = unit_rows(np.random.default_rng(seed), 4, 16)
-    effort = Effort(nprobe=corpus.n_clusters, candidates=corpus.n_documents)
-    documents, scores = search(corpus, query, 20, "maxsim", effort)
+    effort = XTR.but(nprobe=corpus.n_clusters, candidates=corpus.n_documents)
+    documents, scores = ranked(corpus, query, 20, effort.but(scoring="maxsim"))
     ranked_as(documents, scores, reconstructed_sums(corpus, query), 5e-3)
 
 
@@ -59,20 +57,20 @@ def test_oracle_4_colbert_with_everything_opened_is_exhaustive_over_reconstructi
 @given(seed=SEEDS)
 def test_oracle_5_warp_with_everything_opened_is_exhaustive_whatever_t_prime(corpus, imputation, seed):
     query = unit_rows(np.random.default_rng(seed), 4, 16)
-    effort = Effort(
-        nprobe=corpus.n_clusters, k_prime=corpus.n_tokens, imputation=estimate_named(imputation), reduction="sum"
-    )
-    documents, scores = search(corpus, query, 20, "xtr", effort)
+    effort = XTR.but(nprobe=corpus.n_clusters, k_prime=corpus.n_tokens, imputation=imputation, reduction="sum")
+    documents, scores = ranked(corpus, query, 20, effort)
     ranked_as(documents, scores, reconstructed_sums(corpus, query), 5e-3)
 
 
 @given(SEEDS)
 def test_oracle_6_colxtr_with_everything_opened_and_retrieved_is_warp(corpus, seed):
     query = unit_rows(np.random.default_rng(seed), 4, 16)
-    effort = Effort(corpus.n_clusters, corpus.n_tokens, Estimate("retrieved"), reduction="sum", shared=True)
-    documents, scores = search(corpus, query, 20, "xtr", effort)
-    warp = replace(effort, shared=False, imputation=Estimate("cumulated", 50))
-    expected, of_expected = search(corpus, query, 20, "xtr", warp)
+    effort = XTR.but(
+        nprobe=corpus.n_clusters, k_prime=corpus.n_tokens, imputation="retrieved", reduction="sum", shared=True
+    )
+    documents, scores = ranked(corpus, query, 20, effort)
+    warp = effort.but(shared=False, imputation="t50")
+    expected, of_expected = ranked(corpus, query, 20, warp)
     assert documents.tolist() == expected.tolist()
     np.testing.assert_allclose(scores, of_expected, rtol=1e-6)
 
@@ -83,8 +81,10 @@ def test_oracle_6_with_more_bits_colxtr_approaches_the_exact_engine(tmp_path):
     by_number, errors = dict(zip(expected.documents.tolist(), expected.scores.tolist(), strict=True)), []
     for bits in (1, 2, 4, 8):
         corpus = clustered(built(tmp_path / str(bits), ROWS, LENGTHS, bits))
-        effort = Effort(corpus.n_clusters, corpus.n_tokens, Estimate("retrieved"), reduction="sum", shared=True)
-        documents, scores = search(corpus, query, 50, "xtr", effort)
+        effort = XTR.but(
+            nprobe=corpus.n_clusters, k_prime=corpus.n_tokens, imputation="retrieved", reduction="sum", shared=True
+        )
+        documents, scores = ranked(corpus, query, 50, effort)
         errors.append(max(abs(by_number[d] - s) for d, s in zip(documents.tolist(), scores, strict=True)))
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.02
@@ -94,7 +94,7 @@ def test_oracle_6_with_more_bits_colxtr_approaches_the_exact_engine(tmp_path):
 def test_colxtr_equals_its_twin(corpus, seed, ncells, k_prime):
     """Section by section: union of cells, all their tokens for every query token, top k', the last one imputed."""
     query = unit_rows(np.random.default_rng(seed), 3, 16)
-    effort = Effort(ncells, k_prime, Estimate("retrieved"), reduction="sum", shared=True)
+    effort = COLXTR.but(nprobe=ncells, k_prime=k_prime)
     index, quantised_query = corpus.clusters, quantised(query, corpus.clusters)
     chosen = choose_clusters(corpus, quantised_query, ncells)
     union = {int(c) for row, count in zip(chosen.clusters, chosen.counts, strict=True) for c in row[:count]}
@@ -109,7 +109,7 @@ def test_colxtr_equals_its_twin(corpus, seed, ncells, k_prime):
         of = similarities[:, index.documents[rows] == document]
         if (of >= kth[:, np.newaxis] - 1e-6).any():
             expected[int(document)] = np.maximum(of.max(axis=1), kth).sum()
-    documents, scores = search(corpus, query, 1, "xtr", effort)
+    documents, scores = ranked(corpus, query, 1, effort)
     assert scores[0] == pytest.approx(max(expected.values()), abs=1e-4)
     assert expected[int(documents[0])] == pytest.approx(scores[0], abs=1e-4)
 
@@ -117,12 +117,12 @@ def test_colxtr_equals_its_twin(corpus, seed, ncells, k_prime):
 @given(SEEDS, st.integers(1, 60))
 def test_colxtr_reranked_over_the_whole_corpus_is_exhaustive(corpus, seed, k):
     query = unit_rows(np.random.default_rng(seed), 3, 16)
-    effort = Effort(nprobe=1, imputation=Estimate("retrieved"), reduction="sum", shared=True, rerank=50)
-    every = replace(effort, nprobe=corpus.n_clusters, k_prime=corpus.n_tokens)
+    effort = XTR.but(nprobe=1, imputation="retrieved", reduction="sum", shared=True, rerank=50)
+    every = effort.but(nprobe=corpus.n_clusters, k_prime=corpus.n_tokens)
     sums = reconstructed_sums(corpus, query)
-    documents, scores = search(corpus, query, k, "xtr", every)
+    documents, scores = ranked(corpus, query, k, every)
     ranked_as(documents, scores, sums, 5e-3)
-    documents, scores = search(corpus, query, k, "xtr", effort)
+    documents, scores = ranked(corpus, query, k, effort)
     np.testing.assert_allclose(scores, sums[documents], atol=5e-3)
 
 
@@ -179,19 +179,17 @@ def test_oracle_12_the_order_of_clusters_changes_nothing(corpus, seed):
 @pytest.mark.parametrize("scoring", ["xtr", "maxsim"])
 def test_oracle_12_the_number_of_threads_changes_nothing_and_ties_go_to_the_lower_number(tmp_path, scoring):
     twice = np.concatenate([ROWS, ROWS])  # every document a second time: nothing but ties
-    corpus = clustered(built(tmp_path / "index", twice, np.concatenate([LENGTHS, LENGTHS])))
-    queries = [unit_rows(RANDOM, 4, 16) for _ in range(6)]
-    effort = replace(DEFAULT, nprobe=4, candidates=100)
-    alone = search_batch(corpus, queries, 40, scoring, effort)
-    for documents, scores, _ in alone:
+    engine = CompressedEngine([Segment(built(tmp_path / "index", twice, np.concatenate([LENGTHS, LENGTHS])))])
+    queries = Ragged.from_arrays([unit_rows(RANDOM, 4, 16) for _ in range(6)])
+    recipe = XTR.but(scoring=scoring, nprobe=4, candidates=100)
+    alone = engine.search(queries, 40, recipe)
+    for documents, scores in ((found.documents, found.scores) for found in alone):
         assert sorted(zip(-scores, documents, strict=True)) == list(zip(-scores, documents, strict=True))
         assert len(np.unique(scores)) < len(scores)
     for threads in (2, 3, 7):
-        for (found, scores, _), (expected, of_expected, _) in zip(
-            search_batch(corpus, queries, 40, scoring, effort, threads=threads), alone, strict=True
-        ):
-            assert found.tolist() == expected.tolist()
-            assert scores.tolist() == of_expected.tolist()
+        for found, expected in zip(engine.search(queries, 40, recipe, threads=threads), alone, strict=True):
+            assert found.documents.tolist() == expected.documents.tolist()
+            assert found.scores.tolist() == expected.scores.tolist()
 
 
 def test_oracle_18_the_papers_table_1():
@@ -240,14 +238,14 @@ def test_with_everything_opened_scores_are_within_the_stated_bound_of_the_exact_
     if corpus.clusters.bits < 4:
         return
     query = unit_rows(np.random.default_rng(seed), n, 16)
-    effort = Effort(corpus.n_clusters, corpus.n_tokens, candidates=corpus.n_documents, reduction="mean")
-    documents, scores = search(corpus, query, 50, scoring, effort)
+    effort = XTR.but(nprobe=corpus.n_clusters, k_prime=corpus.n_tokens, candidates=corpus.n_documents, reduction="mean")
+    documents, scores = ranked(corpus, query, 50, effort.but(scoring=scoring))
     halves = ROWS.astype(np.float16).astype(np.float64)
     exact = np.array([(query @ halves[a:b].T).max(axis=1).mean() for a, b in pairwise(offsets_of(LENGTHS))])
     bound = similarity_error_bounds(corpus, query).mean()
     bound += 2e-3 if scoring == "maxsim" else 1e-6  # decompressed vectors are rounded to 12 bits
     assert np.abs(scores - exact[documents]).max() <= bound
     assert np.abs(scores - np.sort(exact)[::-1]).max() <= bound
-    hits, _ = evidence(corpus, query, effort)
+    hits, _ = evidence_of(corpus, query, effort)
     similarities = (np.repeat(query, np.diff(hits.offsets), axis=0) * halves[hits.rows]).sum(axis=1)
     assert np.abs(hits.scores - similarities).max() <= similarity_error_bounds(corpus, query).max() + 1e-6

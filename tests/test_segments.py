@@ -8,14 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.compressed.building import built
-from tests.conftest import one, random_corpus, unit_rows
+from tests.compressed.building import built, evidence_of, ranked
+from tests.conftest import one, random_corpus, search_exactly, unit_rows
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.gathering import ROWS_PER_MARK
 from xtrkit.recipes import COLBERT, XTR
-from xtrkit.scoring.estimation import estimate_named
-from xtrkit.search import search as search_exactly
-from xtrkit.search_compressed import DEFAULT, Effort, evidence, search
 from xtrkit.token_retrieval.centroid import decompressed
 from xtrkit.token_retrieval.corpus import ClusteredCorpus, ExactCorpus
 from xtrkit.token_retrieval.exact import retrieve_tokens
@@ -82,10 +79,10 @@ def test_oracle_16_segments_with_dead_documents_are_an_index_of_the_living(index
     rebuilt, corpus = ClusteredCorpus([Segment(part_of(index, alive))]), ClusteredCorpus(segments)
     assert corpus.n_tokens == rebuilt.n_tokens
     scoring, imputation = way
-    effort = Effort(nprobe=nprobe, k_prime=9, imputation=estimate_named(imputation))
+    effort = XTR.but(nprobe=nprobe, k_prime=9, imputation=imputation)
     query = query_of(random)
-    expected, of_expected = search(rebuilt, query, k, scoring, effort)
-    found, scores = search(corpus, query, k, scoring, effort)
+    expected, of_expected = ranked(rebuilt, query, k, effort.but(scoring=scoring))
+    found, scores = ranked(corpus, query, k, effort.but(scoring=scoring))
     assert found.tolist() == alive[expected].tolist()
     assert scores.tolist() == of_expected.tolist()
 
@@ -97,9 +94,12 @@ def test_vectors_and_evidence_of_segments(index):
     assert corpus.document_offsets.tolist() == index.document_offsets.tolist()
     for document in range(index.n_documents):
         np.testing.assert_array_equal(decompressed(corpus, document), decompressed(merged, document))
-    for effort in (DEFAULT, replace(DEFAULT, nprobe=3, k_prime=7)):
+    for effort in (XTR, XTR.but(nprobe=3, k_prime=7)):
         query = query_of(RANDOM)
-        (hits, missing), (expected, of_expected) = evidence(corpus, query, effort), evidence(merged, query, effort)
+        (hits, missing), (expected, of_expected) = (
+            evidence_of(corpus, query, effort),
+            evidence_of(merged, query, effort),
+        )
         assert live[hits.documents].all()
         assert hits.rows.tolist() == expected.rows.tolist()
         assert hits.scores.tolist() == expected.scores.tolist()
@@ -113,12 +113,12 @@ def test_a_subset_is_a_filter(index, seed, imputation, nprobe, k):
     random = np.random.default_rng(seed)
     corpus = ClusteredCorpus([Segment(index, random.random(index.n_documents) < 0.9)])
     subset, query = random.random(index.n_documents) < random.choice([0.02, 0.2, 0.7]), query_of(random)
-    effort = Effort(nprobe=nprobe, k_prime=20, imputation=estimate_named(imputation))
-    hits, missing = evidence(corpus, query, effort)
+    effort = XTR.but(nprobe=nprobe, k_prime=20, imputation=imputation)
+    hits, missing = evidence_of(corpus, query, effort)
     n_reached = len(np.unique(hits.documents))
-    everyone, of_everyone = search(corpus, query, n_reached, "xtr", effort)
+    everyone, of_everyone = ranked(corpus, query, n_reached, effort)
     inside = subset[everyone]
-    found, scores = search(corpus, query, k, "xtr", effort, subset)
+    found, scores = ranked(corpus, query, k, effort, subset)
     assert len(found) == min(k, np.count_nonzero(subset & corpus.findable))
     assert subset[found].all()
     assert (np.diff(scores) <= 0).all()
@@ -135,7 +135,7 @@ def test_a_subset_is_a_filter(index, seed, imputation, nprobe, k):
     similarities = [(query @ decompressed(corpus, d).T).max(axis=1) for d in found]
     for document, score, similarity in zip(found.tolist(), scores, similarities, strict=True):
         if document not in filtered:
-            assert score == pytest.approx(np.minimum(similarity, missing).mean(), abs=2e-3)
+            assert score == pytest.approx(np.minimum(similarity, 0.0 if missing is None else missing).mean(), abs=2e-3)
 
 
 @settings(max_examples=30)
@@ -144,18 +144,18 @@ def test_a_large_subset_is_searched_again_until_k_of_it_are_reached(index, monke
     random = np.random.default_rng(seed)
     corpus, query = ClusteredCorpus([Segment(index)]), query_of(random)
     subset = random.random(index.n_documents) < 0.5
-    monkeypatch_module.setattr("xtrkit.search_compressed.FILLED_UP", 0)
-    effort = Effort(nprobe=nprobe, k_prime=2)
-    found, scores = search(corpus, query, k, "xtr", effort, subset)
+    monkeypatch_module.setattr("xtrkit.search.widening.FILLED_UP", 0)
+    effort = XTR.but(nprobe=nprobe, k_prime=2)
+    found, scores = ranked(corpus, query, k, effort, subset)
     monkeypatch_module.undo()
     assert len(found) == min(k, np.count_nonzero(subset))
     while True:
-        hits, _ = evidence(corpus, query, effort)
+        hits, _ = evidence_of(corpus, query, effort)
         reached = np.unique(hits.documents)
         if np.count_nonzero(subset[reached]) >= len(found):
             break
-        effort = replace(effort, nprobe=2 * effort.nprobe, k_prime=2 * effort.k_prime)
-    everyone, of_everyone = search(corpus, query, len(reached), "xtr", effort)
+        effort = effort.but(nprobe=2 * effort.nprobe, k_prime=2 * effort.k_prime)
+    everyone, of_everyone = ranked(corpus, query, len(reached), effort)
     assert found.tolist() == everyone[subset[everyone]].tolist()[:k]
     assert scores.tolist() == of_everyone[subset[everyone]].tolist()[:k]
 
@@ -172,9 +172,9 @@ def test_maxsim_of_a_small_subset_is_exhaustive(index, seed, k):
     random = np.random.default_rng(seed)
     corpus, query = ClusteredCorpus([Segment(index)]), query_of(random)
     subset = random.random(index.n_documents) < 0.4
-    everyone, of_everyone = search(corpus, query, 60, "maxsim", replace(DEFAULT, candidates=60))
+    everyone, of_everyone = ranked(corpus, query, 60, COLBERT.but(candidates=60))
     for candidates in (None, 60):
-        found, scores = search(corpus, query, k, "maxsim", replace(DEFAULT, nprobe=1, candidates=candidates), subset)
+        found, scores = ranked(corpus, query, k, COLBERT.but(nprobe=1, candidates=candidates), subset)
         assert found.tolist() == everyone[subset[everyone]].tolist()[:k]
         assert scores.tolist() == of_everyone[subset[everyone]].tolist()[:k]
 

@@ -42,7 +42,7 @@ class Xtrkit(Engine):
 
     def prepare(self):
         import xtrkit.index
-        import xtrkit.search_compressed
+        import xtrkit.search.compressed
 
         self.Index = xtrkit.index.Index
 
@@ -54,7 +54,7 @@ class Xtrkit(Engine):
 
     def search_batch(self, queries, k, **setting):
         # As the peers do: numbers of documents, not their ids.
-        found = self.index.find(queries, k, threads=self.threads, **setting)
+        found = self.index._found(queries, k, threads=self.threads, **setting)
         return [ranking.documents.tolist() for ranking in found]
 
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from xtrkit.index import Index
     from xtrkit.recipes import COLBERT, COLBERTV2, COLXTR, XTR, Recipe
     from xtrkit.retriever import Retriever
+    from xtrkit.search.engine import Ranking
     from xtrkit.unified.load import load_unified
-    from xtrkit.values import Ragged, Ranking
+    from xtrkit.values import Ragged
     from xtrkit.warming import warm_up
 
 _HOMES = {
@@ -28,7 +29,7 @@ _HOMES = {
     "COLXTR": "xtrkit.recipes",
     "Index": "xtrkit.index",
     "Ragged": "xtrkit.values",
-    "Ranking": "xtrkit.values",
+    "Ranking": "xtrkit.search.engine",
     "Recipe": "xtrkit.recipes",
     "Retriever": "xtrkit.retriever",
     "XTR": "xtrkit.recipes",

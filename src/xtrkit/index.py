@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.engines import Engine, Evidence, engine_of
 from xtrkit.errors import InputError
 from xtrkit.indexing.creating import write_store
 from xtrkit.indexing.documents import Batches
@@ -21,9 +20,10 @@ from xtrkit.indexing.store import EXACT_BITS, Store
 from xtrkit.indexing.writer import IndexWriter, WriteSummary, compact
 from xtrkit.progress import Advance, Reporter
 from xtrkit.recipes import XTR, Recipe, check_k, check_threads
-from xtrkit.search import Found
+from xtrkit.search.engine import Contribution, Engine, Evidence, Found, Ranking, contributions
+from xtrkit.search.opening import engine_of
 from xtrkit.storage.passages import Fields, Part, Passage
-from xtrkit.values import EncoderIdentity, FloatArray, IntArray, Mask, Ragged, Ranking
+from xtrkit.values import EncoderIdentity, FloatArray, IntArray, Mask, Ragged
 
 QUERIES_AT_A_TIME = 64
 Subset = Iterable[str] | Mask | IntArray
@@ -307,9 +307,25 @@ class Index:
         """
         return self._engine.similarity_error_bounds(self._checked_query(query))
 
-    def evidence(self, query: FloatArray, found: Found, *, recipe: Recipe = XTR) -> Evidence:
-        """The token hits and imputed similarities behind the XTR scores that a search of ``query`` found."""
-        return self._engine.evidence(query, found, recipe)
+    def evidence(self, query: FloatArray, found: Found) -> Evidence:
+        """The token hits and imputed similarities behind the XTR scores of what a search of ``query`` found.
+
+        Args:
+            query: the query's (n, d) token embeddings.
+            found: the :class:`~xtrkit.Ranking` of that search.
+        """
+        return self._engine.evidence(self._checked_query(query), found)
+
+    def explain(self, query: FloatArray, found: Found, documents: Sequence[int] | None = None) -> list[Contribution]:
+        """What each query token added to the scores of documents that a search of ``query`` found.
+
+        Args:
+            query: the query's (n, d) token embeddings.
+            found: the :class:`~xtrkit.Ranking` of that search.
+            documents: numbers of documents in it; all of them where they are left out.
+        """
+        wanted = found.documents.tolist() if documents is None else documents
+        return list(contributions(self._engine, self._checked_query(query), found, wanted))
 
     def search(
         self,
@@ -319,6 +335,7 @@ class Index:
         subset: Subset | None = None,
         where: Where | None = None,
         recipe: Recipe = XTR,
+        threads: int | None = None,
         **choices: Any,
     ) -> Ranking:
         """The k best documents of one query.
@@ -332,6 +349,7 @@ class Index:
             where: a condition on the documents' metadata, such as ``{"year": {"$gte": 2020}, "lang": "en"}``
                 (:mod:`xtrkit.indexing.filters`); a filter like ``subset``, and both hold where both are given.
             recipe: how to score.
+            threads: pieces of an exact index that are looked at at a time, as many as there are cores by default.
             **choices: fields of :class:`~xtrkit.recipes.Recipe` that shall differ from ``recipe``: ``scoring``,
                 ``k_prime``, ``imputation``, ``reduction``, ``nprobe``, ``candidates``.
 
@@ -340,7 +358,10 @@ class Index:
                 is not a positive whole number, a choice is unknown, the subset names what isn't there, or ``where`` is
                 no condition.
         """
-        return self.search_batch([query], k, subset=subset, where=where, recipe=recipe, **choices)[0]
+        (ranking,) = self.search_batch(
+            [query], k, subset=subset, where=where, recipe=recipe, threads=threads, **choices
+        )
+        return ranking
 
     def search_batch(
         self,
@@ -372,14 +393,14 @@ class Index:
             InputError: as in :meth:`search`.
         """
         rankings, index = [], self.snapshot()
-        for found in index.find(
+        for found in index._found(
             queries, k, subset=subset, where=where, recipe=recipe, threads=threads, advance=advance, **choices
         ):
             ids = index._store.passages.ids(found.documents.tolist())
-            rankings.append(Ranking(found.documents, found.scores, ids, found.k_prime, found.seconds))
+            rankings.append(Ranking(**vars(found), ids=ids))
         return rankings
 
-    def find(
+    def _found(
         self,
         queries: Sequence[FloatArray] | Ragged,
         k: int = 10,
@@ -401,9 +422,9 @@ class Index:
         if where is not None:
             matching = index._store.passages.matching(where)
             mask = matching if mask is None else mask & matching
-        return index._find(checked, k, recipe, mask, threads, advance)
+        return index._searched(checked, k, recipe, mask, threads, advance)
 
-    def _find(
+    def _searched(
         self,
         queries: list[FloatArray],
         k: int,

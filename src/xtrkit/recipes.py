@@ -11,7 +11,8 @@ recipe         scoring  k'     imputation  reduction  source
                                                       how vectors are kept
 =============  =======  =====  ==========  =========  ===========================================================
 
-A recipe with another choice is another value: ``XTR.but(k_prime=100)``.
+A recipe with another choice is another value: ``XTR.but(k_prime=100)``. It is checked when it is made, and resolved
+once for an index (:meth:`Recipe.resolved`); engines read resolved ones.
 """
 
 from __future__ import annotations
@@ -22,9 +23,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from xtrkit.errors import InputError
+from xtrkit.scoring.imputation import Imputation, imputation_named
+from xtrkit.values import Reduction
 
 Scoring = Literal["xtr", "maxsim"]
-Reduction = Literal["mean", "sum"]
+
+# On SciFact, 4 bits: 64 candidates hold .999 of the exact ten best, 300 hold .988 of the hundred best.
+CANDIDATES_PER_RESULT = 3
+FEWEST_CANDIDATES = 64
 
 
 def check_k(k: int) -> None:
@@ -63,8 +69,8 @@ class Recipe:
         imputation: m_i, what stands in for a similarity that was not retrieved; XTR only. "min" is the lowest
             similarity that the query token did retrieve (the paper's top-k' score; a compressed index, which does not
             look at all tokens, takes what that score must be expected to be), "retrieved" is the lowest that was
-            retrieved in the clusters that were opened, "none" leaves the query token out of
-            the mean, a number such as "0.2" is that constant.
+            retrieved in the clusters that were opened, "none" leaves the query token out of the mean, a number such as
+            "0.2" is that constant. "found", "centroid" and "t5000" are told in :mod:`xtrkit.scoring.imputation`.
         reduction: "mean" divides the sum over query tokens by their number, "sum" doesn't; None is the system's own,
             mean for XTR and sum for MaxSim. With every imputation but "none" it changes no ranking.
         nprobe: compressed indexes only: clusters that are opened for each query token; "all" looks at every token, with
@@ -72,8 +78,8 @@ class Recipe:
         candidates: compressed indexes and "maxsim" only: documents whose sum-of-max is computed; None is three for
             each that is asked for, and 64 at least.
         shared: compressed indexes and "xtr" only: every query token looks into the clusters of all query tokens, as in
-            ColXTR, instead of its own. "min" is then estimated as "found".
-        rerank: "xtr" only: so many of the best documents, and k at least, are scored anew by all their tokens, as
+            ColXTR, instead of its own. "min" is then estimated as "found", since of other clusters nothing is known.
+        rerank: "xtr" only: this many of the best documents, and k at least, are scored again by all their tokens, as
             MaxSim; None is none. On a compressed index their vectors are decompressed.
     """
 
@@ -91,7 +97,10 @@ class Recipe:
             raise InputError(f"Unknown scoring {self.scoring!r}: use 'xtr' or 'maxsim'.")
         if self.reduction not in (None, *get_args(Reduction)):
             raise InputError(f"Unknown reduction {self.reduction!r}: use 'mean' or 'sum'.")
-        _check_count("k'", self.k_prime)
+        if not isinstance(self.shared, bool | np.bool_):
+            raise InputError(f"shared must be True or False, got {self.shared!r}.")
+        imputation_named(self.imputation)
+        _check_count("k_prime (k')", self.k_prime)
         if self.nprobe != "all":
             _check_count("nprobe", self.nprobe, or_else="'all'")
         for name in ("candidates", "rerank"):
@@ -99,11 +108,21 @@ class Recipe:
                 _check_count(name, getattr(self, name))
         if self.rerank is not None and self.scoring == "maxsim":
             raise InputError("rerank is XTR's: MaxSim scores by all tokens anyway; give candidates instead.")
+        for name in ("k_prime", "nprobe", "candidates", "rerank"):  # NumPy's numbers are no JSON
+            if isinstance(getattr(self, name), np.integer):
+                object.__setattr__(self, name, int(getattr(self, name)))
+        object.__setattr__(self, "shared", bool(self.shared))
+        object.__setattr__(self, "imputation", str(self.imputation))
 
     @property
-    def own_reduction(self) -> Reduction:
-        """The reduction in force."""
-        return self.reduction or ("mean" if self.scoring == "xtr" else "sum")
+    def impute(self) -> Imputation:
+        """The imputation as a function."""
+        return imputation_named(self.imputation)
+
+    @property
+    def mean(self) -> bool:
+        """Whether sums over query tokens are divided by their number."""
+        return (self.reduction or ("mean" if self.scoring == "xtr" else "sum")) == "mean"
 
     def but(self, **choices: Any) -> Recipe:
         """This recipe with some fields changed.
@@ -117,6 +136,29 @@ class Recipe:
                 f"Unknown search choice {unknown[0]!r}: there are {', '.join(Recipe.__dataclass_fields__)}."
             )
         return replace(self, **choices)
+
+    def resolved(self, k: int, n_documents: int, n_clusters: int = 1) -> Recipe:
+        """This recipe for k documents of one index: what it leaves to the system or to the index is said in numbers.
+
+        Args:
+            k: documents asked for.
+            n_documents: N.
+            n_clusters: C; an exact index is one cluster that is always open.
+        """
+        everything = self.nprobe == "all"
+        candidates = self.candidates or max(FEWEST_CANDIDATES, CANDIDATES_PER_RESULT * k)
+        return replace(
+            self,
+            imputation="found" if self.shared and self.imputation == "min" else self.imputation,
+            reduction="mean" if self.mean else "sum",
+            nprobe=n_clusters if everything else self.nprobe,
+            candidates=max(1, n_documents) if everything else max(k, candidates),
+            rerank=None if self.rerank is None else max(k, self.rerank),
+        )
+
+    def widened(self) -> Recipe:
+        """A resolved recipe with twice the clusters and twice the k'."""
+        return replace(self, nprobe=2 * int(self.nprobe), k_prime=2 * self.k_prime)
 
 
 XTR = Recipe()

@@ -12,17 +12,17 @@ import numpy as np
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.load import load_encoder
 from xtrkit.errors import InputError, ModelError
-from xtrkit.explain import Match, matches_from_hits, matches_from_vectors
+from xtrkit.explain import Match, matches
 from xtrkit.index import Index, Subset, Where
 from xtrkit.progress import progress_bar
 from xtrkit.recipes import XTR, Recipe, check_k
 from xtrkit.reranking.base import DEPTH, Reranker, check_depth, rerank
 from xtrkit.reranking.load import load_reranker
-from xtrkit.search import Found
+from xtrkit.search.engine import Found, Ranking
 from xtrkit.stopwatch import Stopwatch
 from xtrkit.storage.passages import Part
 from xtrkit.storage.passages import Passage as StoredPassage
-from xtrkit.values import FloatArray, Ragged, Ranking
+from xtrkit.values import FloatArray, Ragged
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class Retriever:
         depth = self._depth(k, rerank_depth)
         index = self.index.snapshot()
         while True:
-            (found,) = index.find(embeddings, depth, subset=subset, where=where, recipe=recipe, threads=threads)
+            (found,) = index._found(embeddings, depth, subset=subset, where=where, recipe=recipe, threads=threads)
             watch.skip(found.seconds)
             passages = [index.stored(number) for number in found.documents.tolist()]
             watch.lap("passages")
@@ -278,15 +278,8 @@ def _matches(
 ) -> list[Match]:
     if text is None:
         raise InputError("This index has no texts, so there is nothing to explain with: build it with texts.")
-    query_tokens, document_tokens = encoder.query_tokens(query), encoder.document_tokens(text)
-    if recipe.scoring == "maxsim" or recipe.rerank is not None:
-        return matches_from_vectors(embeddings, index.vectors(number), query_tokens, document_tokens)
-    hits, missing = index.evidence(embeddings, found, recipe=recipe)
-    if not (hits.documents == number).any():
-        most = np.zeros(len(query_tokens)) if missing is None else missing
-        return matches_from_vectors(embeddings, index.vectors(number), query_tokens, document_tokens, most)
-    first_row = int(index.document_offsets[number])
-    return matches_from_hits(hits, missing, number, first_row, query_tokens, document_tokens)
+    (contribution,) = index.explain(embeddings, found, [number])
+    return matches(contribution, encoder.query_tokens(query), encoder.document_tokens(text))
 
 
 def _texts(texts: Sequence[str | None]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The nouns that travel between the parts: ragged token embeddings, token hits, rankings, an encoder's identity.
+"""The nouns that travel between the parts: ragged token embeddings, segments, token hits, an encoder's identity.
 
 All are frozen, those that hold arrays hold contiguous ones, and they carry no algorithm. Letters in the shapes:
 
@@ -8,15 +8,14 @@ M   token vectors of all documents together
 d   dimensions of a token vector
 n   query tokens
 H   token hits of all query tokens of one query together
-k   ranked documents
 ==  ==========================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +26,8 @@ FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
 Mask = npt.NDArray[np.bool_]
 Tokens = TypeVar("Tokens")
+Reduction = Literal["mean", "sum"]
+"""What becomes of the sum over query tokens: divided by their number, or left as it is."""
 
 EVERYONE: Mask = np.zeros(0, dtype=np.bool_)
 """The mask that leaves nobody out, without an entry for each."""
@@ -168,28 +169,12 @@ class TokenHits:
         """Where the hits of one query token stand in the arrays."""
         return slice(int(self.offsets[query_token]), int(self.offsets[query_token + 1]))
 
-
-@dataclass(frozen=True, eq=False)
-class Ranking:
-    """Documents in descending order of score; equal scores in the order in which the documents were indexed.
-
-    Attributes:
-        documents: (k,) document numbers.
-        scores: (k,) float64, sums of float32 similarities.
-        ids: the caller's ids of the documents, in the same order.
-        k_prime: how many tokens were retrieved for each query token to get here; None where that is not how it was.
-        seconds: what each stage of the search took (:mod:`xtrkit.stopwatch`); of an exact index, which is read once
-            for several queries, an even share.
-    """
-
-    documents: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.float64]
-    ids: Sequence[str]
-    k_prime: int | None = None
-    seconds: Mapping[str, float] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.documents)
-
-    def __iter__(self) -> Iterator[tuple[str, float]]:
-        return zip(self.ids, (float(score) for score in self.scores), strict=True)
+    def at_least(self, lowest: FloatArray) -> TokenHits:
+        """Those whose similarity is not below (n,) ``lowest``."""
+        counts = np.diff(self.offsets)
+        kept = self.scores >= np.repeat(lowest, counts)
+        if kept.all():
+            return self
+        owners = np.repeat(np.arange(self.n_query_tokens), counts)[kept]
+        offsets = offsets_of(np.bincount(owners, minlength=self.n_query_tokens))
+        return TokenHits(self.rows[kept], self.documents[kept], self.scores[kept], offsets)

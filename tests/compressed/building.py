@@ -6,7 +6,10 @@ from xtrkit.indexing.codec import codec_named
 from xtrkit.indexing.compressed_format import open_quantiser, open_tokens, write_quantiser
 from xtrkit.indexing.postings import compress, train
 from xtrkit.indexing.spool import Spool, claimed
+from xtrkit.recipes import XTR
+from xtrkit.search.compressed import chosen_clusters, imputed, search
 from xtrkit.storage.passages import Passage
+from xtrkit.token_retrieval.centroid import open_clusters, quantised, token_hits
 from xtrkit.values import Ragged
 
 
@@ -35,3 +38,21 @@ def built(path, rows, lengths, nbits=4, codec="grid", size=7):
 def opened(path, n_documents, n_tokens, nbits=4, codec="grid"):
     """The index that was built in a directory."""
     return open_tokens(path / "tokens", open_quantiser(path / "codec", codec, nbits), n_documents, n_tokens)
+
+
+def ranked(corpus, query, k=10, recipe=XTR, subset=None):
+    """Documents and scores of a search."""
+    found = search(corpus, query, k, resolved(corpus, recipe, k), subset)
+    return found.documents, found.scores
+
+
+def evidence_of(corpus, query, recipe=XTR):
+    """Hits and m_i of the first look of a search."""
+    quantised_query, recipe = quantised(query, corpus.clusters), resolved(corpus, recipe)
+    probes = open_clusters(corpus, quantised_query, chosen_clusters(corpus, quantised_query, recipe))
+    lowest, missing = imputed(corpus, quantised_query, probes, recipe)
+    return token_hits(corpus, probes, lowest), missing
+
+
+def resolved(corpus, recipe, k=10):
+    return recipe.resolved(k, corpus.n_documents, corpus.n_clusters)

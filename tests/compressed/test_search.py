@@ -1,7 +1,6 @@
 """Compressed search from end to end, against decoded vectors and against the exact engine."""
 
 import shutil
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,18 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.compressed.building import built, opened
+from tests.compressed.building import built, evidence_of, opened, ranked
 from tests.conftest import clustered, unit_rows
-from xtrkit.errors import IndexFormatError, InputError
+from xtrkit.errors import IndexFormatError
 from xtrkit.indexing.codec import BucketCodec, GridCodec
 from xtrkit.kernels import reference_codes as twin
 from xtrkit.kernels.probing import sum_best
+from xtrkit.recipes import XTR
 from xtrkit.scoring import xtr
-from xtrkit.scoring.estimation import Estimate, cumulated, estimate_named
-from xtrkit.scoring.imputation import lowest_retrieved
 from xtrkit.scoring.ranking import best_first
-from xtrkit.search_compressed import DEFAULT, Effort, evidence, search, search_batch
+from xtrkit.search.compressed import CompressedEngine, cumulated
 from xtrkit.token_retrieval.centroid import choose_clusters, probe, quantised
+from xtrkit.values import Ragged, Segment
 
 LENGTHS = [3, 1, 7, 2, 5, 4, 1, 6] * 5
 
@@ -61,7 +60,7 @@ def rounded(query, index):
 
 
 def everything(index, **choices):
-    return replace(DEFAULT, nprobe=index.n_clusters, k_prime=index.n_tokens, candidates=index.n_documents, **choices)
+    return XTR.but(nprobe=index.n_clusters, k_prime=index.n_tokens, candidates=index.n_documents, **choices)
 
 
 def exact_sums(index, query):
@@ -88,7 +87,7 @@ def test_everything_opened_is_exhaustive_sum_of_max(index, query):
     """Oracles 1 and 5: no similarity is missing, so XTR, ColBERT and the decoded vectors agree."""
     sums = exact_sums(index, query)
     for scoring, scale in (("xtr", len(query)), ("maxsim", 1)):
-        documents, scores = search(clustered(index), query, len(LENGTHS), scoring, everything(index))
+        documents, scores = ranked(clustered(index), query, len(LENGTHS), everything(index).but(scoring=scoring))
         # ColBERT mode rounds decompressed vectors to 12 bits.
         np.testing.assert_allclose(scores * scale, sums[documents], atol=1e-4 if scoring == "xtr" else 2e-3)
         assert (np.diff(scores) <= 0).all()
@@ -99,7 +98,7 @@ def test_eight_bits_rank_as_the_exact_engine(corpus, query, tmp_path):
     index = built(tmp_path / "index", corpus, LENGTHS, 8)
     ends = np.cumsum(LENGTHS)
     exact = np.array([(query @ corpus[e - m : e].T).max(axis=1).sum() for e, m in zip(ends, LENGTHS, strict=True)])
-    _, scores = search(clustered(index), query, 10, "maxsim", everything(index))
+    _, scores = ranked(clustered(index), query, 10, everything(index).but(scoring="maxsim"))
     np.testing.assert_allclose(scores, np.sort(exact)[::-1][:10], atol=0.02)
 
 
@@ -127,8 +126,8 @@ def test_xtr_equals_its_twin(index, query, nprobe, name):
         missing = cumulated(every.scores, sizes, every.counts, 5).tolist()
     lowest = missing if name == "found" else [-np.inf] * len(query)
     sums = twin.xtr_sums(hits, lowest, missing)
-    effort = replace(DEFAULT, nprobe=nprobe, k_prime=5, imputation=estimate_named(name))
-    documents, scores = search(clustered(index), query, 1, "xtr", effort)
+    effort = XTR.but(nprobe=nprobe, k_prime=5, imputation=name)
+    documents, scores = ranked(clustered(index), query, 1, effort)
     by_twin = {
         document: total / count if name == "none" else (total + sum(missing)) / len(query)
         for document, (total, count) in sums.items()
@@ -176,9 +175,9 @@ def test_clusters_equal_their_twin(index, query):
 
 @pytest.mark.parametrize("scoring", ["xtr", "maxsim"])
 def test_k_documents_come_back_from_one_probe(index, query, scoring):
-    effort = replace(DEFAULT, nprobe=1, k_prime=1, candidates=1)
+    effort = XTR.but(scoring=scoring, nprobe=1, k_prime=1, candidates=1)
     for k in (1, 17, len(LENGTHS), 1000):
-        assert len(search(clustered(index), query, k, scoring, effort)[0]) == min(k, len(LENGTHS))
+        assert len(ranked(clustered(index), query, k, effort)[0]) == min(k, len(LENGTHS))
 
 
 @pytest.mark.parametrize("scoring", ["xtr", "maxsim"])
@@ -186,10 +185,10 @@ def test_subset_comes_before_ranking(index, query, scoring):
     subset = np.zeros(len(LENGTHS), dtype=np.bool_)
     subset[[3, 8, 21]] = True
     for nprobe in (1, index.n_clusters):
-        effort = replace(everything(index), nprobe=nprobe)
-        documents, _ = search(clustered(index), query, 10, scoring, effort, subset)
+        effort = everything(index, scoring=scoring).but(nprobe=nprobe)
+        documents, _ = ranked(clustered(index), query, 10, effort, subset)
         assert sorted(documents.tolist()) == [3, 8, 21]
-    whole, _ = search(clustered(index), query, len(LENGTHS), scoring, everything(index))
+    whole, _ = ranked(clustered(index), query, len(LENGTHS), everything(index).but(scoring=scoring))
     assert documents.tolist() == [d for d in whole.tolist() if subset[d]]
 
 
@@ -200,26 +199,26 @@ def test_ties_go_to_the_lower_number():
 
 def test_threads_change_nothing(index):
     queries = [unit_rows(np.random.default_rng(seed), 5, 16) for seed in range(8)]
-    effort = replace(DEFAULT, nprobe=2)
-    alone = search_batch(clustered(index), queries, 10, "xtr", effort)
+    effort = XTR.but(nprobe=2)
+    engine = CompressedEngine([Segment(index)])
+    alone = engine.search(Ragged.from_arrays(queries), 10, effort)
     for threads in (2, 5):
-        for (documents, scores, _), (expected, of_expected, _) in zip(
-            search_batch(clustered(index), queries, 10, "xtr", effort, threads=threads), alone, strict=True
-        ):
-            assert documents.tolist() == expected.tolist()
-            assert scores.tolist() == of_expected.tolist()
+        together = engine.search(Ragged.from_arrays(queries), 10, effort, threads=threads)
+        for found, expected in zip(together, alone, strict=True):
+            assert found.documents.tolist() == expected.documents.tolist()
+            assert found.scores.tolist() == expected.scores.tolist()
 
 
 def test_token_hits_make_the_score(index, query):
     """The hits, scored by the exact engine's formula, give the same documents and scores."""
-    effort = replace(DEFAULT, nprobe=3, k_prime=4, imputation=Estimate("found"))
-    hits, _ = evidence(clustered(index), query, effort)
+    effort = XTR.but(nprobe=3, k_prime=4, imputation="found")
+    hits, missing = evidence_of(clustered(index), query, effort)
     assert all((np.diff(hits.rows[hits.of(i)]) > 0).all() for i in range(len(query)))
     owners = np.searchsorted(index.document_offsets, hits.rows, side="right") - 1
     assert owners.tolist() == hits.documents.tolist()
-    documents, scores = xtr.score(hits, index.n_documents, lowest_retrieved)
+    documents, scores = xtr.score(hits, index.n_documents, missing)
     expected, of_expected = best_first(documents, scores, 5)
-    found, of_found = search(clustered(index), query, 5, "xtr", effort)
+    found, of_found = ranked(clustered(index), query, 5, effort)
     assert found.tolist() == expected.tolist()
     np.testing.assert_allclose(of_found, of_expected, atol=1e-6)
 
@@ -230,7 +229,9 @@ def test_tiny_collections(tmp_path, lengths, scoring):
     rows = unit_rows(np.random.default_rng(0), sum(lengths), 8)
     index = built(tmp_path / "index", rows, lengths)
     for n in (1, 30):
-        documents, scores = search(clustered(index), unit_rows(np.random.default_rng(1), n, 8), 10, scoring)
+        documents, scores = ranked(
+            clustered(index), unit_rows(np.random.default_rng(1), n, 8), 10, XTR.but(scoring=scoring)
+        )
         assert sorted(documents.tolist()) == list(range(len(lengths)))
         assert np.isfinite(scores).all()
 
@@ -238,7 +239,7 @@ def test_tiny_collections(tmp_path, lengths, scoring):
 def test_a_document_of_no_tokens_is_never_found(tmp_path):
     rows = unit_rows(np.random.default_rng(0), 5, 8)
     index = built(tmp_path / "index", rows, [2, 0, 3])
-    assert sorted(search(clustered(index), rows[:2], 10)[0].tolist()) == [0, 2]
+    assert sorted(ranked(clustered(index), rows[:2], 10)[0].tolist()) == [0, 2]
 
 
 def test_same_vectors_same_files(corpus, tmp_path):
@@ -255,23 +256,6 @@ def test_a_damaged_index_is_refused(tmp_path, corpus, name):
     (tmp_path / "cut" / name).write_bytes((tmp_path / "index" / name).read_bytes()[:-2])
     with pytest.raises(IndexFormatError):
         opened(tmp_path / "cut", len(LENGTHS), sum(LENGTHS))
-
-
-@pytest.mark.parametrize("name", ["max", "", "nan", "t0", "t", "0,2"])
-def test_unknown_imputations_are_refused(name):
-    with pytest.raises(InputError, match="Unknown imputation"):
-        estimate_named(name)
-
-
-@pytest.mark.parametrize("choice", [{"nprobe": 0}, {"k_prime": -1}, {"candidates": 2.5}, {"nprobe": True}])
-def test_efforts_that_are_no_numbers(choice):
-    with pytest.raises(InputError, match="whole number of at least 1"):
-        Effort(**choice)
-
-
-def test_imputations_by_name():
-    assert estimate_named("t5000") == Estimate("cumulated", 5000)
-    assert estimate_named("-0.5") == Estimate("constant", -0.5)
 
 
 @settings(max_examples=20)

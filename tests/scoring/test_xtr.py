@@ -9,6 +9,7 @@ from tests.conftest import one, searches, whole
 from xtrkit.kernels import reference
 from xtrkit.scoring import xtr
 from xtrkit.scoring.imputation import constant, lowest_retrieved, none
+from xtrkit.search.exact import AllSimilarities
 from xtrkit.token_retrieval.exact import retrieve_tokens
 from xtrkit.values import TokenHits
 
@@ -23,7 +24,8 @@ FIGURE_3 = TokenHits(
 
 
 def scores_of(hits, impute, reduction="mean", n_documents=3):
-    documents, scores = xtr.score(hits, n_documents, impute, reduction)
+    missing = impute(AllSimilarities(None, None, hits)).missing
+    documents, scores = xtr.score(hits, n_documents, missing, reduction)
     return dict(zip(documents.tolist(), scores.tolist(), strict=True))
 
 
@@ -32,7 +34,7 @@ def test_figure_3():
 
 
 def test_a_constant_stands_in():
-    assert scores_of(FIGURE_3, lambda hits: constant(hits, 0.0)) == {0: (0.75 + 0.875) / 2, 1: 0.25}
+    assert scores_of(FIGURE_3, lambda seen: constant(seen, 0.0)) == {0: (0.75 + 0.875) / 2, 1: 0.25}
 
 
 def test_without_imputation_the_mean_is_over_what_was_retrieved():
@@ -49,7 +51,7 @@ def test_documents_that_no_query_token_retrieved_are_no_candidates():
 
 def test_a_negative_similarity_that_was_retrieved_is_not_absence():
     hits = TokenHits(np.array([0]), np.int32([0]), np.float32([-0.5]), np.array([0, 1]))
-    assert scores_of(hits, lambda hits: constant(hits, 0.2)) == {0: -0.5}
+    assert scores_of(hits, lambda seen: constant(seen, 0.2)) == {0: -0.5}
 
 
 def test_no_hits_give_no_candidates():

@@ -11,12 +11,12 @@ from tests.storage.test_damage import FATAL
 from tests.storage.test_manifest import signed
 from tests.storage.toy import STEPS
 from tests.storage.zygote import in_children
-from xtrkit.engines import CompressedEngine
 from xtrkit.errors import XtrkitError
 from xtrkit.indexing.compressed_format import open_quantiser, open_tokens
 from xtrkit.indexing.filters import compiled
 from xtrkit.indexing.store import Properties
 from xtrkit.recipes import COLBERT, XTR
+from xtrkit.search.compressed import CompressedEngine
 from xtrkit.storage.arrays import open_arrays
 from xtrkit.storage.manifest import decoded
 from xtrkit.storage.passages import PassageFile

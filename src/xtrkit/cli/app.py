@@ -426,9 +426,7 @@ def demo(
 def _recipe(scoring: str, k_prime: int, imputation: str, nprobe: int | Literal["all"]) -> Recipe:
     """A recipe whose every part was checked, before a model is loaded for it."""
     from xtrkit.recipes import Recipe
-    from xtrkit.scoring.imputation import imputation_named
 
-    imputation_named(imputation)
     return Recipe(scoring=scoring, k_prime=k_prime, imputation=imputation, nprobe=nprobe)  # type: ignore[arg-type]
 
 

@@ -7,9 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-FILLED_UP = 128
-"""So many documents of a subset are rather scored by all their tokens than searched again for tokens that hit them."""
-
 
 def best_first(
     documents: npt.NDArray[np.integer[Any]], scores: npt.NDArray[np.float64], k: int

@@ -13,9 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.kernels.hits import best_hit_per_document
-from xtrkit.recipes import Reduction
-from xtrkit.scoring.imputation import Imputation
-from xtrkit.values import TokenHits
+from xtrkit.values import Reduction, TokenHits
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +72,18 @@ def xtr_scores(
 
 
 def score(
-    hits: TokenHits, n_documents: int, imputation: Imputation, reduction: Reduction = "mean"
+    hits: TokenHits, n_documents: int, missing: npt.NDArray[np.float64] | None, reduction: Reduction = "mean"
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Score every document that has a hit.
+
+    Args:
+        hits: the hits of one query.
+        n_documents: N.
+        missing: as in :func:`xtr_scores`.
+        reduction: as in :func:`xtr_scores`.
 
     Returns:
         (C,) document numbers in ascending order, and (C,) their scores.
     """
     candidates = candidates_of(hits, n_documents)
-    return candidates.documents, xtr_scores(candidates, imputation(hits), reduction)
+    return candidates.documents, xtr_scores(candidates, missing, reduction)

@@ -10,8 +10,8 @@ from xtrkit.errors import ModelError
 from xtrkit.index import Index
 from xtrkit.reranking.base import DEPTH
 from xtrkit.retriever import Hit, Retriever
+from xtrkit.search.engine import Ranking
 from xtrkit.unified.load import load_unified
-from xtrkit.values import Ranking
 
 if TYPE_CHECKING:
     from xtrkit.unified.ur2n import UnifiedModel

@@ -1,0 +1,122 @@
+"""A copy of a compressed corpus on a device of torch's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from xtrkit.errors import InputError
+from xtrkit.indexing.codec import BucketCodec
+from xtrkit.token_retrieval.corpus import ClusteredCorpus
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceTokens:
+    """The living tokens of a compressed corpus on a device, all segments as one.
+
+    Attributes:
+        bits: bits a dimension of a code.
+        n_documents: N, dead ones included.
+        rotation: (d, d).
+        centroids: (C, d) float32.
+        offsets: (C + 1,) rows of each cluster.
+        clusters: (M,) int32, the cluster of each row.
+        codes: (M, w).
+        scales: (M,) float16.
+        documents: (M,) int64.
+        positions: (M,) int64, the rows document after document, in order of token.
+        document_offsets: (N + 1,) where each document's begin and end there; dead ones have none.
+        byte_values: (256, 8 / b) what each byte stands for with :class:`BucketCodec`; empty for an affine grid.
+        places: (M,) int64 which token each row is, counted document after document through the whole index.
+    """
+
+    bits: int
+    n_documents: int
+    rotation: torch.Tensor
+    centroids: torch.Tensor
+    offsets: torch.Tensor
+    clusters: torch.Tensor
+    codes: torch.Tensor
+    scales: torch.Tensor
+    documents: torch.Tensor
+    positions: torch.Tensor
+    document_offsets: torch.Tensor
+    byte_values: torch.Tensor
+    places: torch.Tensor
+
+    @classmethod
+    def of(cls, corpus: ClusteredCorpus, device: str) -> DeviceTokens:
+        """Copy a corpus to a device, where it takes some 90 bytes a token at 4 bits and 128 dimensions.
+
+        Raises:
+            InputError: torch has no such device here.
+        """
+        try:
+            place = torch.device(device)
+            torch.empty(1, device=place)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"There is no device {device!r} here: use one that torch finds, or the CPU.") from error
+
+        def there(array: npt.NDArray[Any]) -> torch.Tensor:
+            return torch.from_numpy(np.array(array)).to(place)
+
+        parts = []
+        for first, segment in zip(corpus.first_documents, corpus.segments, strict=True):
+            tokens = segment.tokens
+            kept = segment.live[tokens.documents] if len(segment.live) else np.ones(tokens.n_tokens, dtype=np.bool_)
+            clusters = np.repeat(np.arange(tokens.n_clusters, dtype=np.int32), np.diff(tokens.offsets))
+            documents = tokens.documents.astype(np.int64) + first
+            places = np.empty(tokens.n_tokens, dtype=np.int64)
+            places[tokens.positions] = corpus.document_offsets[first] + np.arange(tokens.n_tokens)
+            arrays = (clusters, tokens.codes, tokens.scales, documents, places)
+            parts.append([there(array[kept]) for array in arrays])
+        cluster_of, codes, scales, document_of, places_of = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
+        order = torch.sort(cluster_of, stable=True).indices
+        document_of = document_of[order]
+        index, codec = corpus.clusters, corpus.clusters.codec
+        every_byte = np.arange(256, dtype=np.uint8)[:, np.newaxis]
+        values = codec.weights[codec.buckets(every_byte)] if isinstance(codec, BucketCodec) else np.zeros((0, 1))
+        return cls(
+            bits=index.bits,
+            n_documents=corpus.n_documents,
+            rotation=there(index.rotation),
+            centroids=there(index.centroid_vectors).float() * there(index.centroid_scales)[:, None],
+            offsets=offsets_on_device(torch.bincount(cluster_of, minlength=index.n_clusters)),
+            clusters=cluster_of[order],
+            codes=codes[order],
+            scales=scales[order],
+            documents=document_of,
+            positions=torch.sort(places_of[order]).indices,
+            document_offsets=offsets_on_device(torch.bincount(document_of, minlength=corpus.n_documents)),
+            byte_values=there(values.astype(np.float32)),
+            places=places_of[order],
+        )
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of centroids, C."""
+        return len(self.centroids)
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of token vectors, M."""
+        return len(self.documents)
+
+    def vectors(self, rows: torch.Tensor) -> torch.Tensor:
+        """(B,) rows -> (B, d) decompressed vectors."""
+        packed, scales = self.codes[rows], self.scales[rows].float()[:, None]
+        centroids = self.centroids[self.clusters[rows].long()]
+        if len(self.byte_values):
+            return torch.mul(centroids + self.byte_values[packed.long()].flatten(1), scales)
+        mask = 2**self.bits - 1
+        fields = [(packed >> shift) & mask for shift in range(0, 8, self.bits)]
+        return torch.addcmul(centroids, torch.cat(fields, dim=1).float() - mask / 2, scales)
+
+
+def offsets_on_device(lengths: torch.Tensor) -> torch.Tensor:
+    """(N,) lengths -> (N + 1,) where each run begins and ends."""
+    return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])

@@ -1,0 +1,203 @@
+"""The exact engine: every token vector is looked at. Token retrieval, then imputation and scoring, then the k best.
+
+Nothing here keeps state: what one search asks for changes nothing for the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from xtrkit.recipes import Recipe
+from xtrkit.scoring import xtr
+from xtrkit.scoring.ranking import best_first
+from xtrkit.search.engine import Contribution, Documents, Evidence, Found, Ranked, Scores
+from xtrkit.search.widening import Goal, Looked, look_until_enough
+from xtrkit.stopwatch import Stopwatch
+from xtrkit.token_retrieval.corpus import ExactCorpus
+from xtrkit.token_retrieval.exact import retrieve_tokens, sum_of_max_scores
+from xtrkit.values import FloatArray, Mask, Ragged, Segment, TokenHits, TokenVectors
+
+
+class ExactEngine:
+    """Looks at every token vector of the corpus: the oracle."""
+
+    storage = "float16"
+
+    def __init__(self, segments: Sequence[Segment[TokenVectors]]) -> None:
+        self._corpus = ExactCorpus(segments)
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of token vectors of living documents, M."""
+        return self._corpus.n_tokens
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a token vector, d."""
+        return int(self._corpus.segments[0].tokens.halves.shape[1])
+
+    @property
+    def document_offsets(self) -> npt.NDArray[np.int64]:
+        """(N + 1,) where each document's token vectors begin and end."""
+        return self._corpus.document_offsets
+
+    def search(
+        self, queries: Ragged, k: int, recipe: Recipe, subset: Mask | None = None, threads: int | None = None
+    ) -> list[Found]:
+        """The k best documents of each query; ``threads`` blocks of the corpus are multiplied at a time.
+
+        With MaxSim all documents are scored.
+        """
+        corpus, watch = self._corpus, Stopwatch()
+        recipe = recipe.resolved(k, corpus.n_documents)
+        if recipe.scoring == "maxsim":
+            found = _search_maxsim(corpus, queries, k, recipe, subset, threads, watch)
+        else:
+            found = _search_xtr(corpus, queries, k, recipe, subset, threads, watch)
+        seconds = {stage: seconds / len(queries) for stage, seconds in watch.seconds.items()}
+        return [replace(one, seconds=seconds) for one in found]
+
+    def evidence(self, query: FloatArray, found: Found) -> Evidence:
+        """What the XTR scores of a search were made of."""
+        (hits,) = retrieve_tokens(self._corpus, Ragged.from_arrays([query]), found.recipe.k_prime)
+        lowest, missing = found.recipe.impute(AllSimilarities(self._corpus, query, hits))
+        return Evidence(hits.at_least(lowest), missing)
+
+    def best_similarities(self, query: FloatArray, document: int, most: Scores | None = None) -> Contribution:
+        """min(most_i, max_j q_i · d_j) over all tokens of a document."""
+        similarities = query.astype(np.float32) @ self.vectors(document).astype(np.float32).T
+        best = similarities.max(axis=1).astype(np.float64)
+        return Contribution(best if most is None else np.minimum(best, most), similarities.argmax(axis=1))
+
+    def vectors(self, document: int) -> FloatArray:
+        """A document's (m, d) token vectors, float16."""
+        number, inside = self._corpus.segment_of(document)
+        tokens = self._corpus.segments[number].tokens
+        return np.asarray(tokens.halves[tokens.offsets[inside] : tokens.offsets[inside + 1]])
+
+    def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
+        """(n,) zeros: these are the vectors that were indexed."""
+        return np.zeros(len(query))
+
+
+@dataclass(frozen=True, eq=False)
+class AllSimilarities:
+    """What an exact search saw: everything, of which the k' best are hits. Each token is a cluster of its own.
+
+    Attributes:
+        corpus: what was searched.
+        query: (n, d) token embeddings.
+        hits: the k' best tokens of each query token.
+    """
+
+    corpus: ExactCorpus
+    query: FloatArray
+    hits: TokenHits
+
+    @property
+    def complete(self) -> Mask:
+        """(n,) True."""
+        return np.ones(self.hits.n_query_tokens, dtype=np.bool_)
+
+    def kth_seen(self) -> npt.NDArray[np.float32]:
+        """(n,) the lowest similarity that was retrieved, 0 where none was."""
+        return lowest_of(self.hits)
+
+    kth_expected = last_opened = kth_seen
+
+    def at_tokens(self, tokens: float) -> npt.NDArray[np.float32]:
+        """(n,) the similarity of the token at this place."""
+        (hits,) = retrieve_tokens(self.corpus, Ragged.from_arrays([self.query]), int(np.ceil(tokens)))
+        return lowest_of(hits)
+
+
+def lowest_of(hits: TokenHits) -> npt.NDArray[np.float32]:
+    """(n,) the lowest similarity of each query token's hits, 0 where it has none."""
+    found = (hits.scores[hits.of(i)] for i in range(hits.n_query_tokens))
+    return np.array([scores.min() if len(scores) else 0.0 for scores in found], dtype=np.float32)
+
+
+def _search_maxsim(
+    corpus: ExactCorpus,
+    queries: Ragged,
+    k: int,
+    recipe: Recipe,
+    subset: Mask | None,
+    threads: int | None,
+    watch: Stopwatch,
+) -> list[Found]:
+    """ColBERT's eq. 3 of every document that may be found."""
+    wanted = corpus.wanted(subset)
+    sums = sum_of_max_scores(corpus, queries, wanted, threads=threads)
+    watch.lap("tokens")
+    if recipe.mean:
+        sums /= queries.lengths[:, np.newaxis]
+    documents = np.flatnonzero(wanted)
+    found = [Found(*best_first(documents, scores[documents], k), recipe) for scores in sums]
+    watch.lap("documents")
+    return found
+
+
+def _search_xtr(
+    corpus: ExactCorpus,
+    queries: Ragged,
+    k: int,
+    recipe: Recipe,
+    subset: Mask | None,
+    threads: int | None,
+    watch: Stopwatch,
+) -> list[Found]:
+    """Eq. 3 and 4, with as much k' as k documents take."""
+    matching = corpus.wanted(subset)
+
+    def look(pending: Sequence[int], recipe: Recipe) -> Iterator[Looked]:
+        some = queries if len(pending) == len(queries) else Ragged.from_arrays(queries[query] for query in pending)
+        all_hits = retrieve_tokens(corpus, some, recipe.k_prime, threads=threads)
+        watch.lap("tokens")
+        for query, hits in zip(some, all_hits, strict=True):
+            yield _looked(corpus, query, hits, matching, recipe, threads)
+        watch.lap("documents")
+
+    goal = Goal(matching, k, subset is not None, n_clusters=1, n_tokens=corpus.n_tokens)
+    found = []
+    for query, (reached, used) in zip(queries, look_until_enough(look, len(queries), recipe, goal), strict=True):
+        ranked = best_first(*reached, used.rerank or k)
+        watch.lap("documents")
+        if used.rerank is not None:
+            ranked = best_first(ranked[0], _by_all_tokens(corpus, query, ranked[0], None, used.mean, threads), k)
+            watch.lap("rerank")
+        found.append(Found(*ranked, used, min(used.k_prime, corpus.n_tokens)))
+    return found
+
+
+def _looked(
+    corpus: ExactCorpus, query: FloatArray, hits: TokenHits, matching: Mask, recipe: Recipe, threads: int | None
+) -> Looked:
+    """What the hits of one query lead to."""
+    lowest, missing = recipe.impute(AllSimilarities(corpus, query, hits))
+    reduction = "mean" if recipe.mean else "sum"
+    documents, scores = xtr.score(hits.at_least(lowest), corpus.n_documents, missing, reduction)
+    kept = matching[documents]
+
+    def fill_up(others: Documents) -> Scores:
+        most = np.zeros(len(query)) if missing is None else missing
+        return _by_all_tokens(corpus, query, others, most, recipe.mean, threads)
+
+    return Looked(Ranked(documents[kept], scores[kept]), fill_up)
+
+
+def _by_all_tokens(
+    corpus: ExactCorpus, query: FloatArray, documents: Documents, most: Scores | None, mean: bool, threads: int | None
+) -> Scores:
+    """Scores of some documents by all their tokens, no similarity above (n,) ``most``."""
+    wanted = np.zeros(corpus.n_documents, dtype=np.bool_)
+    wanted[documents] = True
+    (sums,) = sum_of_max_scores(corpus, Ragged.from_arrays([query]), wanted, most=most, threads=threads)
+    scores: Scores = sums[documents]
+    if most is not None:
+        scores = np.minimum(scores, most.sum())  # which another order of addition may miss by a bit
+    return scores / len(query) if mean else scores
