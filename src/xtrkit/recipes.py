@@ -100,7 +100,7 @@ class Recipe:
         if not isinstance(self.shared, bool | np.bool_):
             raise InputError(f"shared must be True or False, got {self.shared!r}.")
         imputation_named(self.imputation)
-        _check_count("k_prime (k')", self.k_prime)
+        _check_count("k'", self.k_prime)
         if self.nprobe != "all":
             _check_count("nprobe", self.nprobe, or_else="'all'")
         for name in ("candidates", "rerank"):

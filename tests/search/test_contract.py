@@ -209,7 +209,7 @@ def test_clusters_that_are_shared_tell_nothing_of_the_others_so_min_is_found(ind
         ({"reduction": "max"}, "Unknown reduction 'max'"),
         ({"nprobe": 0}, "nprobe must be a whole number of at least 1 or 'all', got 0"),
         ({"nprobe": True}, "nprobe must be"),
-        ({"k_prime": 2.5}, "k_prime"),
+        ({"k_prime": 2.5}, "k' must be"),
         ({"candidates": -1}, "candidates must be"),
         ({"rerank": 5, "scoring": "maxsim"}, "rerank is XTR's"),
         ({"shared": "yes"}, "shared must be True or False"),

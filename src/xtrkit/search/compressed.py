@@ -207,7 +207,7 @@ class OpenedSimilarities:
 
     @property
     def _all_opened(self) -> bool:
-        return self.probes.chosen.clusters.shape[1] == self.corpus.n_clusters
+        return bool(self.probes.chosen.clusters.shape[1] == self.corpus.n_clusters)
 
     def kth_seen(self) -> npt.NDArray[np.float32]:
         """(n,) the k'-th best similarity in the opened clusters."""
@@ -264,7 +264,8 @@ def cumulated(
     order = np.argsort(np.where(absent, np.inf, -cluster_scores), axis=1, kind="stable")
     running = np.cumsum(np.take_along_axis(np.where(absent, 0, sizes), order, axis=1), axis=1)
     reached = np.minimum((running < tokens).sum(axis=1), counts - 1)
-    return np.take_along_axis(cluster_scores, order, axis=1)[np.arange(len(counts)), reached]
+    ordered = np.take_along_axis(cluster_scores, order, axis=1)
+    return np.asarray(ordered[np.arange(len(counts)), reached])
 
 
 def xtr_scores(corpus: ClusteredCorpus, probes: Probes, imputation: Imputed, allowed: Mask, *, mean: bool) -> Ranked:

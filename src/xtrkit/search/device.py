@@ -332,4 +332,4 @@ def _by_all_tokens(
 
 
 def _numpy(values: torch.Tensor) -> Any:
-    return values.cpu().numpy()
+    return np.asarray(values.cpu())

@@ -19,7 +19,7 @@ from xtrkit.search.widening import Goal, Looked, look_until_enough
 from xtrkit.stopwatch import Stopwatch
 from xtrkit.token_retrieval.corpus import ExactCorpus
 from xtrkit.token_retrieval.exact import retrieve_tokens, sum_of_max_scores
-from xtrkit.values import FloatArray, Mask, Ragged, Segment, TokenHits, TokenVectors
+from xtrkit.values import FloatArray, Mask, Ragged, Reduction, Segment, TokenHits, TokenVectors
 
 
 class ExactEngine:
@@ -179,7 +179,7 @@ def _looked(
 ) -> Looked:
     """What the hits of one query lead to."""
     lowest, missing = recipe.impute(AllSimilarities(corpus, query, hits))
-    reduction = "mean" if recipe.mean else "sum"
+    reduction: Reduction = "mean" if recipe.mean else "sum"
     documents, scores = xtr.score(hits.at_least(lowest), corpus.n_documents, missing, reduction)
     kept = matching[documents]
 
