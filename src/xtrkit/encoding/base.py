@@ -51,6 +51,9 @@ class Encoder(Protocol):
     ) -> Iterator[EncodedChunk]:
         """Encode a stream of any length, ``chunk_size`` texts at a time, holding no more than that in memory."""
 
+    def query_token_count(self, text: str) -> int:
+        """How many tokens a query has, markers included and [MASK]s not, before anything is cut off."""
+
     def document_token_count(self, text: str) -> int:
         """How many tokens a document has, markers included, before anything is cut off."""
 

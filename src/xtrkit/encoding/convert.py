@@ -26,8 +26,8 @@ from xtrkit.encoding.checkpoints import (
     tokenizer_files,
 )
 from xtrkit.encoding.load import find_checkpoint
+from xtrkit.encoding.new_directory import new_directory
 from xtrkit.encoding.savedmodel import convert_savedmodel
-from xtrkit.encoding.saving import new_directory
 from xtrkit.encoding.tensors import read_pickle
 from xtrkit.encoding.torch_encoder import TorchEncoder
 from xtrkit.encoding.treatment import COLBERT_V1

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from xtrkit.evaluating import measure
 from xtrkit.evaluation.beir import TestCollection
 from xtrkit.evaluation.measures import of_each_query
-from xtrkit.measure import measure
 from xtrkit.recipes import Recipe
 from xtrkit.reproduction.laboratory import LABELS, OBJECTIVES, Laboratory, Objective
 from xtrkit.reproduction.outcome import Cell, Outcome, Plot, Table, Verdict

@@ -12,7 +12,7 @@ import torch
 
 from xtrkit.encoding import treatment
 from xtrkit.encoding.checkpoints import MONOT5, UR2N, decisive_files
-from xtrkit.encoding.saving import new_directory
+from xtrkit.encoding.new_directory import new_directory
 from xtrkit.encoding.torch_encoder import TorchEncoder
 from xtrkit.encoding.ur2n import answers, clone_last_block, write_branch
 from xtrkit.errors import InputError

@@ -2,7 +2,7 @@
 
 The code of XTR's README runs with its first lines replaced::
 
-    from xtrkit.encoding.signature import KerasLayer
+    from xtrkit.encoding.keras_layer import KerasLayer
 
     encoder = KerasLayer("google/xtr-base-en")
     sample_embeds = encoder(["dog", "Puppies are nice."])
