@@ -130,7 +130,7 @@ def init(
 
     Then: [bold]xtrkit index COLLECTION idx --model OUT[/], [bold]xtrkit search idx "…" --rerank OUT[/].
     """
-    from xtrkit.unified.load import init_unified
+    from xtrkit.unified import init_unified
 
     init_unified(
         monot5,

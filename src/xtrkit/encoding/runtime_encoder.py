@@ -89,7 +89,7 @@ class RuntimeEncoder(TextEncoder):
             parts = [settings.source, settings.precision, *(f"{key} {settings.files[key]}" for key in settings.files)]
             content = hashlib.sha256("\0".join(parts).encode()).hexdigest()
         return EncoderIdentity(
-            name=self._opening.name,
+            name=self.opening.name,
             layout=settings.layout,
             fingerprint=identified(content, f"{settings.layout} {self.query_length} {self.document_length}"),
             dim=settings.dim,

@@ -35,13 +35,16 @@ class TextEncoder(ABC):
 
     An encoder can be pickled, for example to be given to a process that was spawned. What travels is its name and what
     else it was opened with, never its weights: the other process opens it again, from the same files.
+
+    Attributes:
+        opening: what it was opened with.
     """
 
     def __init__(self, opening: Opening) -> None:
-        self._opening = opening
+        self.opening = opening
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _opened_again, tuple(self._opening)
+        return _opened_again, tuple(self.opening)
 
     @abstractmethod
     def _encode(self, texts: Sequence[str], task: Task, batch_size: int, progress: bool) -> EncodedChunk:

@@ -68,7 +68,7 @@ class TorchEncoder(TextEncoder):
     def identity(self) -> EncoderIdentity:
         """Which model this is; hashes the checkpoint's files at the first call."""
         return EncoderIdentity(
-            name=self._opening.name,
+            name=self.opening.name,
             layout=self._layout.name,
             fingerprint=identified(self.content, f"{self._layout.name} {self.query_length} {self.document_length}"),
             dim=self.model.get_embedding_dimension(),

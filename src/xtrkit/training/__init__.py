@@ -7,20 +7,21 @@ plain encoder a projection, ``top_layers.py`` and ``activations.py`` let its upp
 that were computed once; ``dev.py`` measures through a real index, and ``run.py`` is :func:`train`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from xtrkit.lazy import lazy
 
 if TYPE_CHECKING:
     from xtrkit.training.mining import mine
     from xtrkit.training.run import train
     from xtrkit.training.teaching import score
 
-_HOMES = {"mine": "xtrkit.training.mining", "score": "xtrkit.training.teaching", "train": "xtrkit.training.run"}
+_HOMES = {
+    "mine": "xtrkit.training.mining",
+    "score": "xtrkit.training.teaching",
+    "train": "xtrkit.training.run",
+}
 
 __all__ = ["mine", "score", "train"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'xtrkit.training' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__, __dir__ = lazy(__name__, _HOMES)
