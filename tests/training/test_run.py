@@ -151,7 +151,7 @@ def test_a_loss_that_is_no_number_stops(plain, beir, tmp_path):
         )
     kept = str(caught.value).rpartition("The last good checkpoint is ")[2].rstrip(".")
     assert "modules.json" in [path.name for path in (out / "training" / kept.rpartition("/")[2]).iterdir()]
-    with pytest.raises(TrainingError, match="unfinished training: go on with --resume, or begin anew with --overwrite"):
+    with pytest.raises(TrainingError, match="unfinished training: go on with --resume, or start over with --overwrite"):
         train("xtr", str(plain), beir, out, **SMALL)
 
 

@@ -63,7 +63,7 @@ def train(
     top_layers: Annotated[
         int | None,
         _override(
-            "Learn only so many upper layers, from activations of the others that are computed once: quick on a CPU."
+            "How many upper layers to learn, from activations of the others that are computed once: quick on a CPU."
         ),
     ] = None,
     steps: Annotated[int | None, _override("Optimiser steps; 0 goes by --epochs.")] = None,
@@ -202,7 +202,9 @@ def score(
     ] = "default",
     margin: Annotated[
         float | None,
-        typer.Option(help="Leave out negatives that don't score so much below the positive.", show_default="keep all"),
+        typer.Option(
+            help="Leave out negatives that don't score at least this much below the positive.", show_default="keep all"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

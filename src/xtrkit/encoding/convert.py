@@ -49,7 +49,7 @@ def convert(
     layout: str | None = None,
     base: str | Path | None = None,
 ) -> str:
-    """Write a checkpoint anew: encoders as sentence-transformers' ``MultiVectorEncoder``, weights in safetensors.
+    """Write a copy of a checkpoint: encoders as sentence-transformers' ``MultiVectorEncoder``, weights in safetensors.
 
     Rerankers, ColXTR and UR²N, which that format can't say, keep their own layout; their pickles become safetensors.
 

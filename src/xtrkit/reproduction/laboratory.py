@@ -39,7 +39,7 @@ class Setting:
         epochs: passes over the data.
         batch_size: queries in a batch.
         k_train: XTR's, but where a claim is about it.
-        top_layers: learn so many layers of the model; 0 learns all.
+        top_layers: how many upper layers of the model are learnt; 0 learns all.
         learning_rate: of the peak.
         query_length: most tokens of a query, in training and testing.
         document_length: the same of a document.

@@ -1,4 +1,4 @@
-"""Reranking: a model that reads the query and a passage together scores the best of a first ranking anew.
+"""Reranking: a model that reads query and passage together scores the best of a first ranking again.
 
 ``load_reranker`` opens a monoT5 (Nogueira et al. 2020) or a cross-encoder of sentence-transformers; whatever has a
 ``score`` method as :class:`~xtrkit.reranking.base.Reranker` describes can stand in their place.

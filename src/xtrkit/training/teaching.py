@@ -44,7 +44,7 @@ def score(
         data: ``FILE.jsonl@FOLDER``, ids of a BEIR folder.
         out: the file to write: ``[query, [document, score], …]``, in the order of the ids.
         teacher: what scores.
-        margin: leave out negatives that do not score so much below the positive: what the teacher finds nearly as good
+        margin: leave out negatives that do not score at least this much below the positive: what the teacher finds nearly as good
             is a likely false negative. None keeps all of them.
         progress: show a progress bar.
 
