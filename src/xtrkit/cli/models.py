@@ -146,4 +146,4 @@ def init(
 
 @ur2n.callback()
 def _ur2n() -> None:
-    """Keep ``init`` a word of its own while it is the only command."""
+    """Make typer keep the word ``init``, which it would drop for the only command."""

@@ -1,4 +1,4 @@
-"""``xtrkit export``: a checkpoint -> a directory that is encoded with without torch, or nothing.
+"""``xtrkit export``: a checkpoint -> a directory with which texts are encoded without torch, or nothing.
 
 Exporters are known to be silently wrong (T5's relative positions, padding), so each export is encoded with beside its
 torch original before it gets its name.

@@ -28,7 +28,7 @@ from xtrkit.errors import InputError
 
 
 class EagerArray(np.ndarray[Any, np.dtype[np.float32]]):
-    """A NumPy array with the method by which users of TensorFlow ask for one."""
+    """A NumPy array that has TensorFlow's method ``numpy()``."""
 
     def numpy(self) -> npt.NDArray[np.float32]:
         """The array itself."""

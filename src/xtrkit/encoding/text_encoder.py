@@ -59,11 +59,11 @@ class TextEncoder(ABC):
         """The tokens of a text that have a vector, in order."""
 
     def encode_queries(self, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False) -> Ragged:
-        """Token embeddings of queries, in the order given: one (n, d) float32 run a query."""
+        """Token embeddings of queries, in the order given: (n, d) float32 rows for each query."""
         return self._encode(texts, "query", batch_size, progress).embeddings
 
     def encode_documents(self, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False) -> Ragged:
-        """Token embeddings of documents, in the order given: one (m, d) float32 run a document."""
+        """Token embeddings of documents, in the order given: (m, d) float32 rows for each document."""
         return self._encode(texts, "document", batch_size, progress).embeddings
 
     def stream_documents(
@@ -96,7 +96,7 @@ class TextEncoder(ABC):
 def _opened_again(
     name: str, device: str | None, threads: int | None, query_length: int | None, document_length: int | None
 ) -> Any:
-    """The encoder that was pickled; where it can't be opened, say why it had to be.
+    """Open the encoder that was pickled.
 
     Raises:
         ModelError: there is no model of that name here.
@@ -112,7 +112,7 @@ def _opened_again(
 
 
 def pickled_hint(what: str, name: str, error: ModelError) -> str:
-    """What to say where a model that was pickled can't be opened again."""
+    """The message of the error where a model that was pickled can't be opened again."""
     return (
         f"The {what} {name!r} was pickled, which keeps its name and no weights, and can't be opened in this process: "
         f"put its files where that name finds them, or load it here from where they are. {error}"

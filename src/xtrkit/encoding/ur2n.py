@@ -66,7 +66,7 @@ class Branch:
 
 
 def clone_last_block(encoder: Any, projection: torch.Tensor, values: Treatment = treatment.UR2N) -> Branch:
-    """The branch as it is before training: what the encoder's last block and final LayerNorm are."""
+    """The branch before training: copies of the encoder's last block and final LayerNorm."""
     layer = copy.deepcopy(encoder.block[-1].state_dict())
     return Branch(layer, encoder.final_layer_norm.weight.detach().clone(), projection, values)
 

@@ -22,7 +22,7 @@ K_PRIMES = (10, 40, 100, 400, 1000, 4000)
 K_TRAINS = (8, 32, 128)
 BATCH_SIZES = (16, 32, 64)
 LEVEL = 0.05
-"""Differences with a larger p are not shown."""
+"""A difference with a larger p does not count as shown."""
 
 
 def table_1(laboratory: Laboratory) -> Outcome:

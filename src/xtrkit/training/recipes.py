@@ -227,7 +227,7 @@ def parsed(name: str, text: str) -> Any:
 
 
 def coerced(name: str, value: Any) -> Any:
-    """1e-4 as a number: YAML takes it for a text."""
+    """Make 1e-4 a number, which YAML reads as a text."""
     if get_type_hints(TrainingRecipe).get(name) is float and isinstance(value, str):
         try:
             return float(value)

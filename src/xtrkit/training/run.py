@@ -49,11 +49,11 @@ class TrainingSummary:
 
 
 def _report_nothing(report: Report) -> None:
-    """What a training reports to where nobody asked."""
+    """Ignore a report: the caller asked for none."""
 
 
 def _show_nothing(what: str, total: int) -> AbstractContextManager[Advance]:
-    """A bar that is not drawn."""
+    """Show no progress bar: the caller asked for none."""
     return nullcontext(lambda amount: None)
 
 

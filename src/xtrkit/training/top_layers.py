@@ -73,7 +73,7 @@ class UpperLayers(nn.Module):
 
 
 class _End(nn.Module):
-    """A last layer that keeps what it is given."""
+    """Stands in for the last layer, and keeps what it is given."""
 
     states: Tensor
 

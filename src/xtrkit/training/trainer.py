@@ -1,4 +1,4 @@
-"""sentence-transformers' trainer, told to stop at a loss that is no number, and to report as it goes."""
+"""sentence-transformers' trainer, which stops where the loss is NaN or infinite, and reports as it goes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Report(NamedTuple):
 
 
 class Trainer(MultiVectorEncoderTrainer):  # type: ignore[misc]
-    """``MultiVectorEncoderTrainer`` that does not go on where the loss is NaN or infinite."""
+    """``MultiVectorEncoderTrainer`` that stops where the loss is NaN or infinite."""
 
     recipe: TrainingRecipe
     optimizer: Any
@@ -101,7 +101,7 @@ def make_optimizer(model: MultiVectorEncoder, recipe: TrainingRecipe) -> torch.o
 
 
 class _Reporter(TrainerCallback):  # type: ignore[misc]
-    """Hands losses and dev figures on."""
+    """Passes losses and dev figures on."""
 
     def __init__(self, report: Callable[[Report], None]) -> None:
         self._report = report
