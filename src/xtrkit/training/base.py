@@ -72,8 +72,8 @@ def fit_projection(model: MultiVectorEncoder, texts: Sequence[str], seed: int, *
     """Turn a new projection into the directions in which the base's token embeddings of some documents differ most.
 
     The eigenvectors of their second moments (nothing is subtracted, as similarities are inner products): of all
-    projections to that many dimensions, these keep most of the similarities that the base has already. ``balanced`` lets
-    each piece of the vocabulary count alike, however often it occurs: what tells rare words apart, which retrieval
+    projections to that many dimensions, these keep most of the similarities that the base has already. ``balanced``
+    lets each piece of the vocabulary count alike, however often it occurs: what tells rare words apart, which retrieval
     lives on, would else be outweighed by what tells frequent ones apart.
     """
     (projection,) = (module for module in model if isinstance(module, Dense))
