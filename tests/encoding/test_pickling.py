@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pickle
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -27,8 +28,8 @@ def assert_same(found, encoder):
 
 def test_the_default_encoder_in_a_spawned_process():
     encoder = load_encoder(threads=1, query_length=9)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert_same(pool.apply(described, (encoder,)), encoder)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        assert_same(pool.submit(described, encoder).result(), encoder)
 
 
 @pytest.mark.parametrize("layout", ["stanford", "xtr"])
