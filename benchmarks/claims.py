@@ -15,8 +15,8 @@ import numpy as np
 from xtrkit import Recipe, Retriever, load_encoder
 from xtrkit.building import index_collection
 from xtrkit.collection import open_collection
+from xtrkit.evaluating import measure
 from xtrkit.evaluation.beir import read_test_collection
-from xtrkit.measure import measure
 from xtrkit.training import train
 
 IMPUTATIONS = ("none", "0", "0.2", "min")

@@ -14,15 +14,14 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, T5ForConditionalGeneration
 
-from xtrkit import load_unified
+from xtrkit import Index, Retriever, load_unified
 from xtrkit.building import index_collection
 from xtrkit.collection import open_collection
 from xtrkit.evaluation.beir import read_test_collection
 from xtrkit.evaluation.bm25 import BM25
 from xtrkit.evaluation.measures import evaluate
 from xtrkit.evaluation.runs import without_identical_ids
-from xtrkit.unified import UnifiedRetriever
-from xtrkit.unified.load import init_unified
+from xtrkit.unified import init_unified
 
 
 def main():
@@ -49,7 +48,8 @@ def main():
         begin = time.process_time()
         summary = index_collection(passages, index_path, model.encoder, progress=True)
         print(f"indexed {summary.passages} passages, {summary.tokens} tokens: {time.process_time() - begin:.0f} CPU-s")
-    measure(options.depth, UnifiedRetriever.open(index_path), passages, test, queries)
+    retriever = Retriever(Index.open(index_path), model.encoder, reranker=model.reranker)
+    measure(options.depth, retriever, passages, test, queries)
 
 
 def check_logits(t5, model):

@@ -25,7 +25,7 @@ from xtrkit.encoding.export import export
 from xtrkit.training import train
 from xtrkit.training.base import fit_projection, load_base
 from xtrkit.training.formats import read_training_data
-from xtrkit.training.mining import mine
+from xtrkit.training.mining import Selection, mine
 from xtrkit.training.recipes import XTR_TRAINING
 
 # Training queries of each set that are drawn, and the licence of the set.
@@ -92,7 +92,7 @@ def easy_pairs(data, work):
     for name, (n, _) in PAIRS.items():
         mined, pairs = work / "mined" / f"{name}.jsonl", work / "pairs" / f"{name}.jsonl"
         if not mined.is_file():
-            mine(data / name, mined, n=8, depth=50, margin=0.05)
+            mine(data / name, mined, selection=Selection(n=8, depth=50, margin=0.05))
         if not pairs.is_file():
             draw(data / name, mined, pairs, n)
         found.append(f"{pairs}@{data / name}")
@@ -110,7 +110,7 @@ def harder_pairs(data, work, start):
         if not mined.is_file():
             encoder = encoder or load_encoder(start)
             index_collection(open_collection(pool), index, encoder, overwrite=True, progress=True)
-            mine(pool, mined, index=index, n=8, depth=30, margin=0.05, progress=True)
+            mine(pool, mined, index=index, selection=Selection(n=8, depth=30, margin=0.05), progress=True)
         if not pairs.is_file():
             draw(data / name, mined, pairs, n)
         found.append(f"{pairs}@{data / name}")

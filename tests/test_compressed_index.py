@@ -49,10 +49,11 @@ def test_vectors_come_back_nearly(compressed):
 @pytest.mark.parametrize("codec", ["grid", "buckets"])
 @pytest.mark.parametrize("recipe", [XTR, COLBERT], ids=["xtr", "maxsim"])
 def test_with_eight_bits_and_everything_opened_scores_are_those_of_the_exact_engine(exact, tmp_path, recipe, codec):
+    random = np.random.default_rng(151)
     index = Index.create(tmp_path / "idx", [DOCUMENTS], ids=IDS, nbits=8, codec=codec)
     everything = {"nprobe": 10_000, "k_prime": index.n_tokens, "candidates": 60}
     for document in DOCUMENTS[:5]:
-        query = unit_rows(RANDOM, 4, 16) + document[:1]
+        query = unit_rows(random, 4, 16) + document[:1]
         expected = dict(exact.search(query, k=60, recipe=recipe, k_prime=exact.n_tokens))
         found = dict(index.search(query, k=60, recipe=recipe, **everything))
         error = 0.02 if codec == "grid" else 0.05  # of buckets, the outermost are wide
@@ -80,7 +81,8 @@ def test_mean_and_sum(compressed):
 
 
 def test_the_number_of_threads_changes_nothing(exact, compressed):
-    queries = [unit_rows(RANDOM, 3, 16) for _ in range(9)]
+    random = np.random.default_rng(182)
+    queries = [unit_rows(random, 3, 16) for _ in range(9)]
     one, three = (compressed.search_batch(queries, k=7, threads=threads) for threads in (1, 3))
     assert [list(ranking) for ranking in exact.search_batch(queries, k=7, threads=1)] == [
         list(ranking) for ranking in exact.search_batch(queries, k=7, threads=5)
@@ -100,8 +102,9 @@ def test_bits_that_there_are_not(tmp_path, nbits, message):
 
 
 def test_dimensions_that_do_not_fill_bytes(tmp_path):
+    random = np.random.default_rng(113)
     with pytest.raises(InputError, match=r"needs vectors of 8, 16, 24, … 4096 dimensions, got 12"):
-        Index.create(tmp_path / "idx", [[unit_rows(RANDOM, 3, 12)]], nbits=4)
+        Index.create(tmp_path / "idx", [[unit_rows(random, 3, 12)]], nbits=4)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -187,8 +190,9 @@ def test_stages_are_told_with_every_ranking(exact, compressed):
 
 
 def test_with_everything_opened_the_ten_best_are_the_exact_engines_within_the_bound(exact, compressed):
+    random = np.random.default_rng(111)
     for document in DOCUMENTS[:10]:
-        query = unit_rows(RANDOM, 2, 16) + document[:1]
+        query = unit_rows(random, 2, 16) + document[:1]
         assert not exact.similarity_error_bounds(query).any()
         bound = compressed.similarity_error_bounds(query).mean()
         assert np.isfinite(bound) == (compressed.storage in ("4 bits, grid", "8 bits, grid"))

@@ -76,7 +76,8 @@ def test_oracle_6_colxtr_with_everything_opened_and_retrieved_is_warp(corpus, se
 
 
 def test_oracle_6_with_more_bits_colxtr_approaches_the_exact_engine(tmp_path):
-    query, exact = unit_rows(RANDOM, 4, 16), whole(TokenVectors(ROWS.astype(np.float16), offsets_of(LENGTHS)))
+    random = np.random.default_rng(180)
+    query, exact = unit_rows(random, 4, 16), whole(TokenVectors(ROWS.astype(np.float16), offsets_of(LENGTHS)))
     (expected,) = search_exactly(exact, one(query), 50, COLXTR.but(k_prime=LENGTHS.sum()))
     by_number, errors = dict(zip(expected.documents.tolist(), expected.scores.tolist(), strict=True)), []
     for bits in (1, 2, 4, 8):
@@ -127,7 +128,8 @@ def test_colxtr_reranked_over_the_whole_corpus_is_exhaustive(corpus, seed, k):
 
 
 def test_rerank_of_the_exact_engine_is_maxsim_of_the_best():
-    exact, query = whole(TokenVectors(ROWS.astype(np.float16), offsets_of(LENGTHS))), unit_rows(RANDOM, 4, 16)
+    random = np.random.default_rng(140)
+    exact, query = whole(TokenVectors(ROWS.astype(np.float16), offsets_of(LENGTHS))), unit_rows(random, 4, 16)
     (candidates,) = search_exactly(exact, one(query), 12, XTR.but(k_prime=20))
     (found,) = search_exactly(exact, one(query), 5, XTR.but(k_prime=20, rerank=12))
     assert set(found.documents) <= set(candidates.documents)
@@ -178,9 +180,10 @@ def test_oracle_12_the_order_of_clusters_changes_nothing(corpus, seed):
 
 @pytest.mark.parametrize("scoring", ["xtr", "maxsim"])
 def test_oracle_12_the_number_of_threads_changes_nothing_and_ties_go_to_the_lower_number(tmp_path, scoring):
+    random = np.random.default_rng(102)
     twice = np.concatenate([ROWS, ROWS])  # every document a second time: nothing but ties
     engine = CompressedEngine([Segment(built(tmp_path / "index", twice, np.concatenate([LENGTHS, LENGTHS])))])
-    queries = Ragged.from_arrays([unit_rows(RANDOM, 4, 16) for _ in range(6)])
+    queries = Ragged.from_arrays([unit_rows(random, 4, 16) for _ in range(6)])
     recipe = XTR.but(scoring=scoring, nprobe=4, candidates=100)
     alone = engine.search(queries, 40, recipe)
     for documents, scores in ((found.documents, found.scores) for found in alone):

@@ -26,7 +26,8 @@ EVERY_WAY = [("xtr", name) for name in ("min", "found", "centroid", "none", "0.2
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    return built(tmp_path_factory.mktemp("compressed") / "index", unit_rows(RANDOM, LENGTHS.sum(), 16), LENGTHS)
+    random = np.random.default_rng(131)
+    return built(tmp_path_factory.mktemp("compressed") / "index", unit_rows(random, LENGTHS.sum(), 16), LENGTHS)
 
 
 def part_of(index: CompressedTokens, kept) -> CompressedTokens:
@@ -88,6 +89,7 @@ def test_oracle_16_segments_with_dead_documents_are_an_index_of_the_living(index
 
 
 def test_vectors_and_evidence_of_segments(index):
+    random = np.random.default_rng(104)
     borders, live = splits(np.random.default_rng(3), index.n_documents)
     segments = [Segment(part_of(index, np.arange(a, b)), live[a:b]) for a, b in pairwise(borders)]
     corpus, merged = ClusteredCorpus(segments), ClusteredCorpus([Segment(index, live)])
@@ -95,7 +97,7 @@ def test_vectors_and_evidence_of_segments(index):
     for document in range(index.n_documents):
         np.testing.assert_array_equal(decompressed(corpus, document), decompressed(merged, document))
     for effort in (XTR, XTR.but(nprobe=3, k_prime=7)):
-        query = query_of(RANDOM)
+        query = query_of(random)
         (hits, missing), (expected, of_expected) = (
             evidence_of(corpus, query, effort),
             evidence_of(merged, query, effort),

@@ -10,9 +10,9 @@ import pytest
 from xtrkit.building import index_collection
 from xtrkit.collection import Passage
 from xtrkit.encoding import load_encoder
+from xtrkit.evaluating import DEPTH, check_same_documents, measure
 from xtrkit.evaluation.beir import read_test_collection
 from xtrkit.index import Index
-from xtrkit.measure import DEPTH, check_same_documents, measure
 from xtrkit.recipes import COLBERT, XTR
 from xtrkit.retriever import Retriever
 from xtrkit.splitting import SplitCollection

@@ -1,7 +1,7 @@
 """Late-interaction retrieval on a CPU: XTR, ColBERT and their relatives, from text to ranking.
 
-The names below are the whole public surface; everything is imported when it is first used, so that ``import xtrkit``
-costs nothing.
+Everything is imported when it is first used, the packages below, too: ``import xtrkit`` costs nothing, and
+``xtrkit.training.train`` works after it.
 
 >>> import xtrkit
 >>> retriever = xtrkit.Retriever.open("idx")  # doctest: +SKIP
@@ -9,8 +9,9 @@ costs nothing.
 ...     print(hit.id, hit.score, hit.text)
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from xtrkit.lazy import lazy
 
 if TYPE_CHECKING:
     from xtrkit.encoding.load import load_encoder
@@ -55,12 +56,4 @@ __all__ = [
     "warm_up",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'xtrkit' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy(__name__, _HOMES)

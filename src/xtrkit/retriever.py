@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from xtrkit.encoding.base import Encoder
-from xtrkit.encoding.load import load_encoder
+from xtrkit.encoding.load import load_encoder, load_encoder_of
 from xtrkit.errors import InputError, ModelError
 from xtrkit.explain import Match, matches
 from xtrkit.index import Index, Subset, Where
@@ -101,18 +101,7 @@ class Retriever:
         index = Index.open(path, device=device)
         made_with = index.encoder
         if made_with is not None:
-            try:
-                encoder = load_encoder(
-                    model or made_with.name,
-                    query_length=made_with.query_length,
-                    document_length=made_with.document_length,
-                )
-            except ModelError as error:
-                if model is not None:
-                    raise
-                hint = "The index was made with that model: say where it is with --model (model=)."
-                raise ModelError(f"{error} {hint}") from error
-            return cls(index, encoder, reranker=reranker)
+            return cls(index, load_encoder_of(made_with, model), reranker=reranker)
         if model is None:
             raise ModelError(
                 f"The index at {path} was made of embeddings, without an encoder: pass the model that made them."

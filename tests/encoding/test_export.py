@@ -208,7 +208,7 @@ def test_choices_that_do_not_exist(checkpoints, tmp_path, choices, message):
 
 
 def test_a_taken_place_and_an_export_of_an_export(checkpoints, exports, tmp_path):
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists already"):
         export(checkpoints["xtr"], tmp_path)
     with pytest.raises(InputError, match="is an export already"):
         export(exports["xtr"], tmp_path / "out")

@@ -8,8 +8,10 @@ import huggingface_hub
 import pytest
 from transformers.utils import logging as transformers_logging
 
+from tests.encoding import checkpoint_factory as factory
 from xtrkit.encoding import default, load_encoder
 from xtrkit.encoding.export_samples import SAMPLES
+from xtrkit.encoding.load import load_encoder_of
 from xtrkit.encoding.runtime_settings import file_hash
 from xtrkit.errors import MissingExtraError, ModelError
 
@@ -90,3 +92,15 @@ def test_loading_is_quiet_and_leaves_the_loggers_alone(checkpoints, capfd):
         load_encoder(name).encode_queries(["late " * 50])
     assert capfd.readouterr() == ("", "")
     assert (logger.level, transformers_logging.is_progress_bar_enabled()) == before
+
+
+def test_the_encoder_of_an_index_has_the_lengths_that_it_had_then(checkpoints, tmp_path):
+    made = load_encoder(factory.copy_of(checkpoints["xtr"], tmp_path / "made"), query_length=9, document_length=11)
+    assert load_encoder_of(made.identity).identity == made.identity
+    (tmp_path / "made").rename(tmp_path / "moved")
+    with pytest.raises(ModelError, match=r"check the spelling\. The index was made with that model: say where it is"):
+        load_encoder_of(made.identity)
+    with pytest.raises(ModelError, match=r"check the spelling\.$"):
+        load_encoder_of(made.identity, "nowhere")
+    moved = load_encoder_of(made.identity, str(tmp_path / "moved"))
+    assert moved.identity.fingerprint == made.identity.fingerprint

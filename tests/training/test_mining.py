@@ -12,7 +12,7 @@ from xtrkit.encoding import load_encoder
 from xtrkit.errors import CollectionError, InputError
 from xtrkit.training import mine, score
 from xtrkit.training.formats import read_training_data
-from xtrkit.training.mining import hard_negatives
+from xtrkit.training.mining import Selection
 from xtrkit.training.teaching import EncoderTeacher
 
 RANKING = [("a", 10.0), ("b", 9.8), ("p", 9.0), ("c", 8.8), ("d", 8.0), ("e", 2.0)]
@@ -30,11 +30,11 @@ TEXTS = {name: name for name in "abpde"} | {"c": "p"}
     ],
 )
 def test_what_may_be_a_negative(choices, expected):
-    assert hard_negatives(RANKING, ["p"], TEXTS, **choices) == expected
+    assert Selection(**choices).negatives(RANKING, ["p"], TEXTS) == expected
 
 
 def test_where_the_positive_was_not_found_the_margin_says_nothing():
-    assert hard_negatives(RANKING[:2], ["p"], TEXTS, n=9, margin=0.5) == ["a", "b"]
+    assert Selection(n=9, margin=0.5).negatives(RANKING[:2], ["p"], TEXTS) == ["a", "b"]
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def lines_of(path):
 
 
 def test_bm25_mines(folder, tmp_path):
-    written = mine(folder, tmp_path / "mined.jsonl", n=2, depth=6)
+    written = mine(folder, tmp_path / "mined.jsonl", selection=Selection(n=2, depth=6))
     lines = lines_of(tmp_path / "mined.jsonl")
     assert lines == [["q0", "d1", "d0", "d2"], ["q0", "d3", "d0", "d2"], ["q1", "d4"]]
     assert written == (3, 4)
@@ -65,7 +65,7 @@ def test_bm25_mines(folder, tmp_path):
 def test_an_index_mines(folder, checkpoints, tmp_path):
     encoder = load_encoder(checkpoints["xtr"])
     index_collection(open_collection(folder), tmp_path / "idx", encoder)
-    mine(f"{folder}:train", tmp_path / "mined.jsonl", index=tmp_path / "idx", n=3, depth=6)
+    mine(f"{folder}:train", tmp_path / "mined.jsonl", index=tmp_path / "idx", selection=Selection(n=3, depth=6))
     query, positive, *negatives = lines_of(tmp_path / "mined.jsonl")[2]
     assert (query, positive) == ("q1", "d4")
     assert len(negatives) == 3
@@ -124,9 +124,9 @@ def test_a_teacher_that_fails_is_told(folder, tmp_path, scores, message):
 def test_wrong_input_is_told(folder, tmp_path):
     out = tmp_path / "x.jsonl"
     with pytest.raises(InputError, match="8 negatives after the first 0 need a depth of 8, got 5"):
-        mine(folder, out, n=8, depth=5)
+        mine(folder, out, selection=Selection(n=8, depth=5))
     with pytest.raises(InputError, match="margin is a share of the positive's score"):
-        mine(folder, out, margin=2)
+        mine(folder, out, selection=Selection(margin=2))
     with pytest.raises(InputError, match=r"Say where the texts of the ids are: ids.jsonl@FOLDER"):
         score("ids.jsonl", out, Fixed())
     (folder / "qrels" / "train.tsv").write_text("q0\td1\t1\nq1\td4\t0\n")

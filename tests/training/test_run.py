@@ -11,7 +11,7 @@ from sentence_transformers import MultiVectorEncoder
 from tests.training.conftest import sentence, write_lines
 from xtrkit.encoding import load_encoder
 from xtrkit.errors import CollectionError, InputError, ModelError, TrainingError
-from xtrkit.training import train
+from xtrkit.training import TrainingPlan, carry_out, train
 from xtrkit.training.recipes import XTR_TRAINING
 
 SMALL = {"batch_size": 8, "steps": 6, "eval_steps": 3, "k_train": 16, "query_length": 16, "document_length": 24}
@@ -123,6 +123,17 @@ def test_without_a_dev_set_the_last_weights_stay(plain, beir, tmp_path):
     assert "without a dev set" in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_a_plan_is_made_of_names_and_trained_from_later(plain, beir, tmp_path):
+    plan = TrainingPlan.of(
+        "colbert", plain, beir, str(tmp_path / "out"), dev=None, licence="CC0", **{**SMALL, "dim": 8}
+    )
+    assert (plan.recipe.name, plan.recipe.dim, plan.dev, plan.out) == ("colbert", 8, None, tmp_path / "out")
+    assert carry_out(plan).steps == 6
+    assert "Licence of this model: CC0" in (tmp_path / "out" / "README.md").read_text()
+    with pytest.raises(InputError, match="A training recipe has no 'step': there are name, "):
+        train("xtr", str(plain), beir, tmp_path / "other", step=3)
+
+
 def test_bf16(plain, beir, tmp_path):
     train("xtr", str(plain), beir, tmp_path / "out", **{**SMALL, "dim": 8, "bf16": True})
     assert all(value.isfinite().all() for value in weights(tmp_path / "out").values() if value.is_floating_point())
@@ -140,7 +151,7 @@ def test_a_loss_that_is_no_number_stops(plain, beir, tmp_path):
         )
     kept = str(caught.value).rpartition("The last good checkpoint is ")[2].rstrip(".")
     assert "modules.json" in [path.name for path in (out / "training" / kept.rpartition("/")[2]).iterdir()]
-    with pytest.raises(TrainingError, match="unfinished training: go on with --resume, or begin anew with --overwrite"):
+    with pytest.raises(TrainingError, match="unfinished training: go on with --resume, or start over with --overwrite"):
         train("xtr", str(plain), beir, out, **SMALL)
 
 

@@ -1,6 +1,7 @@
 """UR²N: the reranker stays what it was, bit for bit; the branch begins as the encoder's last block; one call."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -17,9 +18,9 @@ from xtrkit.collection import Passage
 from xtrkit.errors import InputError, ModelError
 from xtrkit.index import Index
 from xtrkit.reranking import load_reranker
-from xtrkit.unified import UnifiedRetriever
-from xtrkit.unified.load import init_unified
-from xtrkit.unified.ur2n import initial_projection
+from xtrkit.retriever import Retriever
+from xtrkit.unified import init_unified
+from xtrkit.unified.model import initial_projection
 
 TEXTS = ["What is XTR?", "the retrieval of late token, token", "a", "", "Straße! 日本"]
 PASSAGES = [Passage(str(place), text) for place, text in enumerate([*TEXTS, "document " * 200, "late document"])]
@@ -129,19 +130,30 @@ def test_any_t5_reader_opens_the_reranker_and_sentence_transformers_the_branch(d
         np.testing.assert_allclose(rows, theirs.encode_query(text, convert_to_numpy=True), atol=1e-5)
 
 
-def test_one_call_retrieves_and_reranks(directory, model, tmp_path):
+@pytest.mark.parametrize("opened", ["one model for both", "by their directories"])
+def test_one_call_retrieves_and_reranks(directory, model, tmp_path, opened):
     index_collection(PASSAGES, tmp_path / "idx", model.encoder)
-    assert Index.open(tmp_path / "idx").encoder.layout == "ur2n"
-    with UnifiedRetriever.open(tmp_path / "idx") as retriever:
-        first = [hit.id for hit in retriever.search("late token", 7, rerank_depth=0)]
-        hits = retriever.search("late token", 2, rerank_depth=4)
-        scores = model.reranker.score("late token", [PASSAGES[int(name)].text for name in first[:4]])
-        best = sorted(zip(first[:4], scores.tolist(), strict=True), key=lambda entry: -entry[1])[:2]
-        assert [hit.id for hit in hits] == [name for name, _ in best]
-        (ranking,) = retriever.search_batch(["late token"], 2, rerank_depth=4)
-        assert list(ranking.ids) == [hit.id for hit in hits]
-        (alone,) = retriever.search_batch(["late token"], 7, rerank_depth=0)
-        assert list(alone.ids) == first
+    index = Index.open(tmp_path / "idx")
+    assert index.encoder.layout == "ur2n"
+    if opened == "one model for both":
+        retriever = Retriever(index, model.encoder, reranker=model.reranker)
+    else:
+        retriever = Retriever.open(tmp_path / "idx", reranker=directory)
+    first = [hit.id for hit in Retriever(index, model.encoder).search("late token", 7)]
+    scores = model.reranker.score("late token", [PASSAGES[int(name)].text for name in first[:4]])
+    best = sorted(zip(first[:4], scores.tolist(), strict=True), key=lambda entry: -entry[1])[:2]
+    hits = retriever.search("late token", 2, rerank_depth=4)
+    assert [hit.id for hit in hits] == [name for name, _ in best]
+    (ranking,) = retriever.search_batch(["late token"], 2, rerank_depth=4)
+    assert list(ranking.ids) == [hit.id for hit in hits]
+
+
+def test_a_pickled_model_is_loaded_again_as_one(directory):
+    made = load_unified(directory, device="cpu", query_length=9)
+    again = pickle.loads(pickle.dumps(made))
+    assert again.encoder.identity == made.encoder.identity
+    assert again.encoder.model[0].model.shared is again.reranker.model.shared
+    np.testing.assert_array_equal(again.reranker.score("late", TEXTS), made.reranker.score("late", TEXTS))
 
 
 def test_settings_are_the_models_own(rerankers, tmp_path):

@@ -4,6 +4,9 @@ import signal
 import sys
 
 from xtrkit.errors import XtrkitError
+from xtrkit.lazy import lazy
+
+__getattr__, __dir__ = lazy(__name__)
 
 
 def main() -> None:

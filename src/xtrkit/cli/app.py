@@ -329,10 +329,10 @@ def evaluate(
     ]
     if maxsim:
         recipes.append(("MaxSim", _recipe("maxsim", 1000, imputation, "all" if exact else nprobe)))
+    from xtrkit.evaluating import build_bm25, check_same_documents, measure, measure_bm25
     from xtrkit.evaluation.beir import read_test_collection
     from xtrkit.evaluation.measures import parse_measures
     from xtrkit.evaluation.runs import check_run_ids
-    from xtrkit.measure import build_bm25, check_same_documents, measure, measure_bm25
     from xtrkit.progress import progress_bar
     from xtrkit.recipes import check_threads
     from xtrkit.retriever import Retriever

@@ -205,15 +205,11 @@ def register(app: typer.Typer) -> None:
 
 
 def _reencode(index: Path, segment: str, model: str | None, as_json: bool) -> tuple[int, int]:
-    from xtrkit.encoding.load import load_encoder
+    from xtrkit.encoding.load import load_encoder_of
     from xtrkit.indexing.checking import encoder_of
     from xtrkit.updating import encode_anew
 
-    made_with = encoder_of(index)
-    encoder = load_encoder(
-        model or made_with.name, query_length=made_with.query_length, document_length=made_with.document_length
-    )
-    return encode_anew(index, segment, encoder, progress=not as_json)
+    return encode_anew(index, segment, load_encoder_of(encoder_of(index), model), progress=not as_json)
 
 
 def _lines(path: Path) -> list[str]:

@@ -25,7 +25,7 @@ Tokens = Annotated[
 
 
 def rerank(
-    run: Annotated[Path, typer.Argument(help="A TREC run: what to score anew.", show_default=False)],
+    run: Annotated[Path, typer.Argument(help="A TREC run: what to rerank.", show_default=False)],
     dataset: Annotated[
         Path, typer.Argument(help="BEIR folder with corpus.jsonl and queries.jsonl.", show_default=False)
     ],
@@ -34,12 +34,12 @@ def rerank(
         typer.Option(help="Directory or hub name of a monoT5, a UR²N or a cross-encoder.", show_default=False),
     ],
     output: Annotated[Path, typer.Option(help="Where the new run is written.", show_default=False)],
-    depth: Annotated[int, typer.Option(help="How many documents of each query are scored anew.", min=1)] = 100,
+    depth: Annotated[int, typer.Option(help="How many documents of each query are reranked.", min=1)] = 100,
     batch_size: Annotated[int, typer.Option(help="Pairs of 256 tokens scored together.", min=1)] = 32,
     tokens: Tokens = None,
     as_json: Json = False,
 ) -> None:
-    """Score the best documents of a TREC run anew, with a model that reads query and document together.
+    """Rerank the best documents of a TREC run with a model that reads query and document together.
 
     Documents beyond --depth are left out of the new run.
 
@@ -101,7 +101,7 @@ def convert(
         typer.Option(help="What has the tokenizer: of a .dnn file the BERT, of a SavedModel a T5.", show_default=False),
     ] = None,
 ) -> None:
-    """Write a model anew: pickles as safetensors, encoders in the format of sentence-transformers.
+    """Write a copy of a model: pickles as safetensors, encoders in the format of sentence-transformers.
 
     Rerankers, ColXTR and UR²N, which that format can't say, keep their own layout.
 
@@ -130,7 +130,7 @@ def init(
 
     Then: [bold]xtrkit index COLLECTION idx --model OUT[/], [bold]xtrkit search idx "…" --rerank OUT[/].
     """
-    from xtrkit.unified.load import init_unified
+    from xtrkit.unified import init_unified
 
     init_unified(
         monot5,
@@ -146,4 +146,4 @@ def init(
 
 @ur2n.callback()
 def _ur2n() -> None:
-    """Keep ``init`` a word of its own while it is the only command."""
+    """Make typer keep the word ``init``, which it would drop for the only command."""

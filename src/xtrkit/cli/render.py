@@ -16,9 +16,9 @@ from xtrkit.errors import InputError
 
 if TYPE_CHECKING:  # the commands import what they run when they run it, so that --help is quick
     from xtrkit.encoding.base import Token
+    from xtrkit.evaluating import Row
     from xtrkit.evaluation.beir import TestCollection
     from xtrkit.explain import Match
-    from xtrkit.measure import Row
     from xtrkit.retriever import Hit
 
 SNIPPET = 220

@@ -6,12 +6,14 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from xtrkit.cli.grouping import grouped
 from xtrkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def train(
     top_layers: Annotated[
         int | None,
         _override(
-            "Learn only so many upper layers, from activations of the others that are computed once: quick on a CPU."
+            "How many upper layers to learn, from activations of the others that are computed once: quick on a CPU."
         ),
     ] = None,
     steps: Annotated[int | None, _override("Optimiser steps; 0 goes by --epochs.")] = None,
@@ -119,27 +121,27 @@ def train(
     chosen = recipe_named(recipe).but(**(read_overrides(config) if config else {}))
     chosen = chosen.but(**{name: parsed(name, value) for name, value in _pairs(changes, "--set")})
     chosen = chosen.but(**{name: value for name, value in flags.items() if value is not None})
-    from xtrkit.training.run import train as run_training
+    from xtrkit.training.plan import TrainingPlan
+    from xtrkit.training.run import carry_out
 
+    plan = TrainingPlan(
+        chosen,
+        model,
+        data,
+        out_dir,
+        dev=None if dev == "none" else dev,
+        dev_queries=dev_queries,
+        dev_documents=dev_documents,
+        dev_nbits=dev_nbits,
+        cache=cache,
+        resume=resume,
+        overwrite=overwrite,
+        device=device,
+        licence=licence,
+        data_licences=dict(_pairs(data_licence, "--data-licence")),
+    )
     with _shown(as_json) as (report, bar):
-        summary = run_training(
-            chosen,
-            model,
-            data,
-            out_dir,
-            dev=None if dev == "none" else dev,
-            dev_queries=dev_queries,
-            dev_documents=dev_documents,
-            dev_nbits=dev_nbits,
-            cache=cache,
-            resume=resume,
-            overwrite=overwrite,
-            device=device,
-            licence=licence,
-            data_licences=dict(_pairs(data_licence, "--data-licence")),
-            report=report,
-            bar=bar,
-        )
+        summary = carry_out(plan, report=report, bar=bar)
     if as_json:
         facts = {**vars(summary), "path": str(summary.path), "recipe": vars(chosen)}
         typer.echo(json.dumps(facts, ensure_ascii=False, indent=1))
@@ -150,7 +152,20 @@ def train(
     out.print(f"The model is in {out_dir}. Index something with it: xtrkit index COLLECTION INDEX --model {out_dir}")
 
 
+@dataclass(frozen=True)
+class NegativesOptions:
+    """Which of the documents that are found become negatives."""
+
+    negatives: Annotated[int, typer.Option(help="Most negatives of a query.", min=1)] = 8
+    depth: Annotated[int, typer.Option(help="How many documents are looked at.", min=1)] = 100
+    skip: Annotated[int, typer.Option(help="How many of the first are passed over.", min=0)] = 0
+    margin: Annotated[
+        float, typer.Option(help="How far below the positive a negative must score, as a share of that score.")
+    ] = 0.0
+
+
 @training.command()
+@grouped
 def mine(
     data: Annotated[str, typer.Argument(help="BEIR folder with qrels/train.tsv, or FOLDER:SPLIT.", show_default=False)],
     out_file: Annotated[Path, typer.Argument(metavar="OUT", help=".jsonl file to write.", show_default=False)],
@@ -160,31 +175,18 @@ def mine(
     model: Annotated[
         str | None, typer.Option(help="Where its encoder is, if it has moved.", show_default=False)
     ] = None,
-    negatives: Annotated[int, typer.Option(help="Most negatives of a query.", min=1)] = 8,
-    depth: Annotated[int, typer.Option(help="How many documents are looked at.", min=1)] = 100,
-    skip: Annotated[int, typer.Option(help="How many of the first are passed over.", min=0)] = 0,
-    margin: Annotated[
-        float, typer.Option(help="How far below the positive a negative must score, as a share of that score.")
-    ] = 0.0,
+    chosen: NegativesOptions = NegativesOptions(),
     as_json: Json = False,
 ) -> None:
     """Find hard negatives for training queries, with BM25 or an index of your own.
 
     Example: [bold]xtrkit mine folder/ mined.jsonl[/], then [bold]xtrkit train --data mined.jsonl@folder/ --out model[/]
     """
+    from xtrkit.training.mining import Selection
     from xtrkit.training.mining import mine as run_mining
 
-    lines, found = run_mining(
-        data,
-        out_file,
-        index=index,
-        model=model,
-        n=negatives,
-        depth=depth,
-        skip=skip,
-        margin=margin,
-        progress=not as_json,
-    )
+    selection = Selection(chosen.negatives, chosen.depth, chosen.skip, chosen.margin)
+    lines, found = run_mining(data, out_file, index=index, model=model, selection=selection, progress=not as_json)
     _tell(as_json, f"{lines:,} lines with {found:,} negatives in {out_file}.", lines=lines, negatives=found)
 
 
@@ -200,7 +202,9 @@ def score(
     ] = "default",
     margin: Annotated[
         float | None,
-        typer.Option(help="Leave out negatives that don't score so much below the positive.", show_default="keep all"),
+        typer.Option(
+            help="Leave out negatives that don't score at least this much below the positive.", show_default="keep all"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -41,15 +41,18 @@ class Encoder(Protocol):
         """Which model this is."""
 
     def encode_queries(self, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False) -> Ragged:
-        """Token embeddings of queries, in the order given: one (n, d) float32 run a query."""
+        """Token embeddings of queries, in the order given: (n, d) float32 rows for each query."""
 
     def encode_documents(self, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False) -> Ragged:
-        """Token embeddings of documents, in the order given: one (m, d) float32 run a document."""
+        """Token embeddings of documents, in the order given: (m, d) float32 rows for each document."""
 
     def stream_documents(
         self, texts: Iterable[str], *, batch_size: int = 32, chunk_size: int = 256
     ) -> Iterator[EncodedChunk]:
         """Encode a stream of any length, ``chunk_size`` texts at a time, holding no more than that in memory."""
+
+    def query_token_count(self, text: str) -> int:
+        """How many tokens a query has, markers included and [MASK]s not, before anything is cut off."""
 
     def document_token_count(self, text: str) -> int:
         """How many tokens a document has, markers included, before anything is cut off."""

@@ -49,7 +49,7 @@ class Mark:
     values: tuple[str, ...] = ()
 
     def holds(self, directory: Path) -> bool:
-        """Whether ``directory`` bears this mark."""
+        """Whether ``directory`` has this mark."""
         path = directory / self.file
         if not path.is_file():
             return False

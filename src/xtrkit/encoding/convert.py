@@ -26,8 +26,8 @@ from xtrkit.encoding.checkpoints import (
     tokenizer_files,
 )
 from xtrkit.encoding.load import find_checkpoint
+from xtrkit.encoding.new_directory import new_directory
 from xtrkit.encoding.savedmodel import convert_savedmodel
-from xtrkit.encoding.saving import new_directory
 from xtrkit.encoding.tensors import read_pickle
 from xtrkit.encoding.torch_encoder import TorchEncoder
 from xtrkit.encoding.treatment import COLBERT_V1
@@ -49,7 +49,7 @@ def convert(
     layout: str | None = None,
     base: str | Path | None = None,
 ) -> str:
-    """Write a checkpoint anew: encoders as sentence-transformers' ``MultiVectorEncoder``, weights in safetensors.
+    """Write a copy of a checkpoint: encoders as sentence-transformers' ``MultiVectorEncoder``, weights in safetensors.
 
     Rerankers, ColXTR and UR²N, which that format can't say, keep their own layout; their pickles become safetensors.
 

@@ -1,4 +1,4 @@
-"""``xtrkit export``: a checkpoint -> a directory that is encoded with without torch, or nothing.
+"""``xtrkit export``: a checkpoint -> a directory with which texts are encoded without torch, or nothing.
 
 Exporters are known to be silently wrong (T5's relative positions, padding), so each export is encoded with beside its
 torch original before it gets its name.
@@ -6,10 +6,6 @@ torch original before it gets its name.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +16,7 @@ import numpy as np
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.export_samples import SAMPLES
 from xtrkit.encoding.load import load_encoder
+from xtrkit.encoding.new_directory import check_new, new_directory
 from xtrkit.encoding.runtime_encoder import open_exported
 from xtrkit.encoding.runtime_openvino import convert
 from xtrkit.encoding.runtime_settings import GRAPHS, PRECISIONS, file_hash
@@ -75,7 +72,7 @@ def export(
         ExportError: the exporter failed, or a token's vector is not what torch gives.
         ModelError: the model can't be loaded.
         MissingExtraError: a package that exporting needs isn't installed.
-        InputError: a choice that doesn't exist, or ``path`` is there already.
+        InputError: a choice that doesn't exist, or ``path`` can't be made: it is there, or the folder above it isn't.
     """
     path = Path(path)
     _check(path, runtime, precision)
@@ -87,7 +84,7 @@ def export(
     if not isinstance(encoder, TorchEncoder):
         raise InputError(f"{model} is an export already: export the checkpoint that it was made from.")
     expected = {task: _encode(encoder, task) for task in ("query", "document")}
-    with _appearing(path) as directory:
+    with new_directory(path) as directory:
         _write(encoder, directory, runtime, precision)
         tokens, lowest = _compare(expected, open_exported(str(path), directory), LOWEST_COSINE[precision])
     return Export(path, sum(file.stat().st_size for file in path.iterdir()), tokens, lowest)
@@ -100,8 +97,7 @@ def _check(path: Path, runtime: str, precision: str) -> None:
         raise InputError(f"Unknown precision {precision!r}: use {', '.join(PRECISIONS)}.")
     if (runtime, precision) == ("onnx", "bf16"):
         raise InputError("ONNX Runtime doesn't compute in bf16 on a CPU: use int8, or openvino.")
-    if path.exists():
-        raise InputError(f"{path} is there already: remove it, or export to another directory.")
+    check_new(path)
     for package, extra in _NEEDED[runtime].items():
         if find_spec(package) is None:
             raise MissingExtraError(f'Exporting to {runtime} needs {package}: run pip install "xtrkit[{extra}]".')
@@ -122,19 +118,6 @@ def _write(encoder: TorchEncoder, directory: Path, runtime: str, precision: str)
         (directory / "model.onnx").unlink()
     files = {file.name: file_hash(file) for file in sorted(directory.iterdir())}
     replace(settings, files=files).write(directory)
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """A hidden directory that becomes ``path`` at the end of the block, or disappears if that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        yield hidden
-        hidden.chmod(0o755)
-        hidden.rename(path)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _encode(encoder: Encoder, task: str) -> Ragged:

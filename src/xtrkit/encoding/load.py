@@ -12,6 +12,7 @@ from xtrkit.encoding.checkpoints import UNPROJECTED, recognise_encoder
 from xtrkit.encoding.default import DEFAULT, MINI, MINI_DIRECTORY, ORIGINAL, is_default, original_directory
 from xtrkit.encoding.runtime_settings import SETTINGS
 from xtrkit.errors import MissingExtraError, ModelError
+from xtrkit.values import EncoderIdentity
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 # What the torch encoder reads; hub repositories often hold the same weights for other engines, too.
@@ -67,6 +68,28 @@ def load_encoder(
     return TorchEncoder(
         name, directory, layout, device=device, query_length=query_length, document_length=document_length
     )
+
+
+def load_encoder_of(identity: EncoderIdentity, model: str | Path | None = None) -> Encoder:
+    """Load the encoder that made an index, with the lengths that it had then.
+
+    Args:
+        identity: what the index says of it.
+        model: where it is now, if it has moved; by default it is opened by the name that it had.
+
+    Raises:
+        ModelError: it can't be loaded. Whether it is the same model is for the caller to compare.
+        MissingExtraError: torch or sentence-transformers isn't installed, and the model needs it.
+    """
+    try:
+        return load_encoder(
+            model or identity.name, query_length=identity.query_length, document_length=identity.document_length
+        )
+    except ModelError as error:
+        if model is not None:
+            raise
+        hint = "The index was made with that model: say where it is with --model (model=)."
+        raise ModelError(f"{error} {hint}") from error
 
 
 @contextmanager

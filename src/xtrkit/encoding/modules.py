@@ -64,7 +64,7 @@ def build_model(directory: Path, layout: Layout, device: str | None) -> MultiVec
 
 @contextmanager
 def said_in_a_sentence(directory: Path, layout: Layout) -> Iterator[None]:
-    """Turn what three libraries say of a checkpoint that they can't load into one sentence; quietly."""
+    """Turn the errors of three libraries that can't load a checkpoint into one sentence, and keep their logs quiet."""
     try:
         with quiet():
             yield

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.encoding.base import EncodedChunk, Task, Token
-from xtrkit.encoding.batching import TextEncoder, batches_of, check_texts
+from xtrkit.encoding.batching import batches_of
 from xtrkit.encoding.checkpoints import identified
 from xtrkit.encoding.runtime_settings import TOKENIZER, RuntimeSettings, file_hash, read_settings
 from xtrkit.encoding.runtime_text import TextPreparation, marker_counts
+from xtrkit.encoding.text_encoder import Opening, TextEncoder, check_texts
 from xtrkit.errors import InputError, ModelError
 from xtrkit.progress import progress_bar
 from xtrkit.values import EncoderIdentity, FloatArray, Ragged
@@ -56,10 +57,12 @@ class RuntimeEncoder(TextEncoder):
         settings: RuntimeSettings,
         graph: Graph,
         *,
+        threads: int | None = None,
         query_length: int | None = None,
         document_length: int | None = None,
     ) -> None:
-        self._name, self._files, self._graph = name, files, graph
+        super().__init__(Opening(name, None, threads, query_length, document_length))
+        self._files, self._graph = files, graph
         if query_length is not None or document_length is not None:
             markers = marker_counts(files[TOKENIZER], settings)
             settings = settings.with_lengths(query_length, document_length, markers)
@@ -86,25 +89,13 @@ class RuntimeEncoder(TextEncoder):
             parts = [settings.source, settings.precision, *(f"{key} {settings.files[key]}" for key in settings.files)]
             content = hashlib.sha256("\0".join(parts).encode()).hexdigest()
         return EncoderIdentity(
-            name=self._name,
+            name=self.opening.name,
             layout=settings.layout,
             fingerprint=identified(content, f"{settings.layout} {self.query_length} {self.document_length}"),
             dim=settings.dim,
             query_length=self.query_length,
             document_length=self.document_length,
         )
-
-    def document_token_count(self, text: str) -> int:
-        """How many tokens a document has, markers included, before anything is cut off."""
-        return self._texts.count(text, "document")
-
-    def query_tokens(self, text: str) -> list[Token]:
-        """The tokens behind the rows of ``encode_queries([text])``, one for each row, in order."""
-        return self._texts.tokens(text, "query")
-
-    def document_tokens(self, text: str) -> list[Token]:
-        """The tokens behind the rows of ``encode_documents([text])``, one for each row, in order."""
-        return self._texts.tokens(text, "document")
 
     def _encode(self, texts: Sequence[str], task: Task, batch_size: int, progress: bool) -> EncodedChunk:
         check_texts(texts, batch_size)
@@ -121,6 +112,12 @@ class RuntimeEncoder(TextEncoder):
                 advance(len(places))
         truncated = sum(bool(encoding.overflowing) for encoding in encoded)
         return EncodedChunk(Ragged.from_arrays(found, self.settings.dim), truncated)
+
+    def _token_count(self, text: str, task: Task) -> int:
+        return self._texts.count(text, task)
+
+    def _tokens(self, text: str, task: Task) -> list[Token]:
+        return self._texts.tokens(text, task)
 
     def _finished(self, rows: FloatArray, task: Task) -> FloatArray:
         """What the graph left to do for the (tokens, d) vectors of a text."""
@@ -161,7 +158,9 @@ def open_exported(
         if not file.is_file():
             raise ModelError(f"{file} is missing: export the model again.")
     graph = _open_graph(files, settings, threads)
-    return RuntimeEncoder(name, files, settings, graph, query_length=query_length, document_length=document_length)
+    return RuntimeEncoder(
+        name, files, settings, graph, threads=threads, query_length=query_length, document_length=document_length
+    )
 
 
 def _open_graph(files: dict[str, Path], settings: RuntimeSettings, threads: int | None) -> Graph:

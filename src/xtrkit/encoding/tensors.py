@@ -1,4 +1,4 @@
-"""Single tensors out of weight files, whose absence or wrong shape is said rather than made up for."""
+"""Reading single tensors from weight files: one that is missing or of another shape is an error, never replaced."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def read_pickle(file: Path) -> Any:
 
 
 def damaged(file: Path) -> ModelError:
-    """What to say of a file that can't be read."""
+    """The error for a file that can't be read."""
     return ModelError(f"{file} is damaged or incomplete: fetch the checkpoint again.")
 
 
 def refused(pickled: Path) -> ModelError:
-    """What to say of a pickle that may hold code."""
+    """The error for a pickle that may hold code."""
     return ModelError(
         f"{pickled} isn't a plain dictionary of tensors, so reading it could run code: refused. Use the checkpoint's "
         "model.safetensors instead, or fetch it again."

@@ -14,11 +14,12 @@ from sentence_transformers.base.modules import Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
 from xtrkit.encoding.base import EncodedChunk, Task, Token
-from xtrkit.encoding.batching import TextEncoder, batches_of, check_texts
+from xtrkit.encoding.batching import batches_of
 from xtrkit.encoding.checkpoints import Layout, content_hash, identified
 from xtrkit.encoding.modules import build_model, quiet
-from xtrkit.encoding.saving import new_directory
+from xtrkit.encoding.new_directory import new_directory
 from xtrkit.encoding.spans import cleaned, located
+from xtrkit.encoding.text_encoder import Opening, TextEncoder, check_texts
 from xtrkit.errors import InputError
 from xtrkit.progress import progress_bar
 from xtrkit.values import EncoderIdentity, FloatArray, Ragged
@@ -51,7 +52,8 @@ class TorchEncoder(TextEncoder):
         query_length: int | None = None,
         document_length: int | None = None,
     ) -> None:
-        self._name, self._directory, self._layout = name, directory, layout
+        super().__init__(Opening(name, device, None, query_length, document_length))
+        self._directory, self._layout = directory, layout
         self.model = build_model(directory, layout, device)
         self._transformer: Transformer = self.model[0]
         self.query_length = self._set_query_length(query_length)
@@ -66,25 +68,13 @@ class TorchEncoder(TextEncoder):
     def identity(self) -> EncoderIdentity:
         """Which model this is; hashes the checkpoint's files at the first call."""
         return EncoderIdentity(
-            name=self._name,
+            name=self.opening.name,
             layout=self._layout.name,
             fingerprint=identified(self.content, f"{self._layout.name} {self.query_length} {self.document_length}"),
             dim=self.model.get_embedding_dimension(),
             query_length=self.query_length,
             document_length=self.document_length,
         )
-
-    def document_token_count(self, text: str) -> int:
-        """How many tokens a document has, markers included, before anything is cut off."""
-        return int(self._prepare([text], "document")[1][0])
-
-    def query_tokens(self, text: str) -> list[Token]:
-        """The tokens behind the rows of ``encode_queries([text])``, one for each row, in order."""
-        return self._tokens(text, "query")
-
-    def document_tokens(self, text: str) -> list[Token]:
-        """The tokens behind the rows of ``encode_documents([text])``, one for each row, in order."""
-        return self._tokens(text, "document")
 
     def save(self, path: str | Path) -> None:
         """Write the model so that ``load_encoder`` and ``sentence_transformers.MultiVectorEncoder`` both open it.
@@ -125,6 +115,9 @@ class TorchEncoder(TextEncoder):
             features = {key: _to(value, self.model.device) for key, value in features.items()}
             vectors = self.model(features, task=task)["token_embeddings"].cpu().numpy()
         return [rows[mask] for rows, mask in zip(vectors, kept.numpy(), strict=True)]
+
+    def _token_count(self, text: str, task: Task) -> int:
+        return int(self._prepare([text], task)[1][0])
 
     def _tokens(self, text: str, task: Task) -> list[Token]:
         prepared, lengths = self._prepare([text], task)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from xtrkit.encoding import treatment
-from xtrkit.encoding.checkpoints import UR2N_SETTINGS, UR2N_WEIGHTS, read_object
+from xtrkit.encoding.checkpoints import UR2N_SETTINGS, UR2N_WEIGHTS, decisive_files, read_object
 from xtrkit.encoding.treatment import Treatment
 from xtrkit.errors import ModelError
 
@@ -60,27 +61,36 @@ class Branch:
             reason = str(error).strip().split("\n")[-1].strip().rstrip(".")
             raise ModelError(
                 f"{UR2N_WEIGHTS} does not fit the encoder beside it ({reason}): it is of another model. Make the "
-                "directory anew with xtrkit ur2n init."
+                "directory again with xtrkit ur2n init."
             ) from error
 
 
 def clone_last_block(encoder: Any, projection: torch.Tensor, values: Treatment = treatment.UR2N) -> Branch:
-    """The branch as it is before training: what the encoder's last block and final LayerNorm are."""
+    """The branch before training: copies of the encoder's last block and final LayerNorm."""
     layer = copy.deepcopy(encoder.block[-1].state_dict())
     return Branch(layer, encoder.final_layer_norm.weight.detach().clone(), projection, values)
 
 
-def write_branch(directory: Path, branch: Branch, settings: dict[str, Any]) -> None:
-    """Write ``ur2n.safetensors`` and ``ur2n.json``; ``settings`` are told beside the treatment."""
+def write_ur2n(base: Path, path: Path, branch: Branch, settings: dict[str, Any]) -> None:
+    """Fill a UR²N directory: the files of its monoT5, and the branch beside them.
+
+    Args:
+        base: directory of the monoT5, or of another UR²N of it.
+        path: the directory, which is there.
+        branch: goes into ``ur2n.safetensors`` and, what its treatment chose, into ``ur2n.json``.
+        settings: what ``ur2n.json`` says beside that.
+    """
+    for file in [*decisive_files(base), *base.glob("*.index.json"), *base.glob("generation_config*")]:
+        shutil.copyfile(file, path / file.name)
     tensors = {f"xtr_layer.{name}": tensor for name, tensor in branch.layer.items()}
     tensors |= {"final_layer_norm.weight": branch.norm, "projection.weight": branch.projection}
     save_file(
         {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()},
-        directory / UR2N_WEIGHTS,
+        path / UR2N_WEIGHTS,
         {"format": "pt"},
     )
     chosen = {name: getattr(branch.treatment, name) for name in OPEN_IN_THE_PAPER}
-    (directory / UR2N_SETTINGS).write_text(json.dumps({**chosen, **settings}, indent=1, ensure_ascii=False) + "\n")
+    (path / UR2N_SETTINGS).write_text(json.dumps({**chosen, **settings}, indent=1, ensure_ascii=False) + "\n")
 
 
 def read_branch(directory: Path, width: int) -> Branch:
@@ -94,14 +104,14 @@ def read_branch(directory: Path, width: int) -> Branch:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelError(
-            f"{path}, UR²N's retrieval branch, is missing or damaged: make the directory anew with xtrkit ur2n init."
+            f"{path}, UR²N's retrieval branch, is missing or damaged: make the directory again with xtrkit ur2n init."
         ) from error
     norm, projection = tensors.get("final_layer_norm.weight"), tensors.get("projection.weight")
     if norm is None or projection is None or projection.ndim != 2 or projection.shape[1] != width:
         shape = None if projection is None else tuple(projection.shape)
         raise ModelError(
             f"{path} should hold final_layer_norm.weight and projection.weight of (dimensions, {width}), but the "
-            f"latter is {shape}: it is of another model. Make the directory anew with xtrkit ur2n init."
+            f"latter is {shape}: it is of another model. Make the directory again with xtrkit ur2n init."
         )
     layer = {
         name.removeprefix("xtr_layer."): tensor for name, tensor in tensors.items() if name.startswith("xtr_layer.")
@@ -116,7 +126,7 @@ def answers(directory: Path) -> tuple[str, str] | None:
         return None
     if not isinstance(tokens, list) or len(tokens) != 2:
         raise ModelError(
-            f"{directory / UR2N_SETTINGS} should name two tokens, got {tokens!r}: make the directory anew with xtrkit "
+            f"{directory / UR2N_SETTINGS} should name two tokens, got {tokens!r}: make the directory again with xtrkit "
             "ur2n init."
         )
     return str(tokens[0]), str(tokens[1])
@@ -129,7 +139,7 @@ def _read_treatment(directory: Path) -> Treatment:
     for name, value in chosen.items():
         if not isinstance(value, kinds.get(name, bool)):
             raise ModelError(
-                f"{directory / UR2N_SETTINGS} says {name} is {value!r}, which it can't be: make the directory anew "
+                f"{directory / UR2N_SETTINGS} says {name} is {value!r}, which it can't be: make the directory again "
                 "with xtrkit ur2n init."
             )
     return replace(treatment.UR2N, **chosen)

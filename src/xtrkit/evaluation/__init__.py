@@ -3,3 +3,26 @@
 ``beir.py`` reads test collections, ``runs.py`` TREC runs and qrels, ``measures.py`` computes nDCG and its relatives
 through ``ir-measures``, ``bm25.py`` is the lexical baseline through ``bm25s``.
 """
+
+from typing import TYPE_CHECKING
+
+from xtrkit.lazy import lazy
+
+if TYPE_CHECKING:
+    from xtrkit.evaluation.beir import TestCollection, read_test_collection
+    from xtrkit.evaluation.bm25 import BM25
+    from xtrkit.evaluation.measures import evaluate
+    from xtrkit.evaluation.runs import read_run, write_run
+
+_HOMES = {
+    "BM25": "xtrkit.evaluation.bm25",
+    "TestCollection": "xtrkit.evaluation.beir",
+    "evaluate": "xtrkit.evaluation.measures",
+    "read_run": "xtrkit.evaluation.runs",
+    "read_test_collection": "xtrkit.evaluation.beir",
+    "write_run": "xtrkit.evaluation.runs",
+}
+
+__all__ = ["BM25", "TestCollection", "evaluate", "read_run", "read_test_collection", "write_run"]
+
+__getattr__, __dir__ = lazy(__name__, _HOMES)

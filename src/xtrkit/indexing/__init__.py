@@ -5,3 +5,7 @@ killed goes on. ``store.py`` is the only module that knows the files of an index
 compressed one; ``passages.py`` keeps ids and texts in SQLite. A compressed index is built in ``postings.py``, of
 ``centroids.py`` and a ``codec.py``.
 """
+
+from xtrkit.lazy import lazy
+
+__getattr__, __dir__ = lazy(__name__)

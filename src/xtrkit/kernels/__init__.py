@@ -7,3 +7,7 @@ every token looked at), ``hits.py`` turns token hits into document scores. The c
 ``expectation.py`` (what clusters that stayed closed must hold) and ``gathering.py`` (ColBERT: all tokens of a
 candidate); the twins of these are in ``reference_codes.py``.
 """
+
+from xtrkit.lazy import lazy
+
+__getattr__, __dir__ = lazy(__name__)

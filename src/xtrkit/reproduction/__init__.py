@@ -5,10 +5,24 @@
 ``outcome.py`` writes tables, pictures and verdicts.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from xtrkit.reproduction.claims import CLAIMS, Claim, claim_named
-from xtrkit.reproduction.laboratory import Laboratory, Setting
-from xtrkit.reproduction.outcome import Outcome
+from xtrkit.lazy import lazy
+
+if TYPE_CHECKING:
+    from xtrkit.reproduction.claims import CLAIMS, Claim, claim_named
+    from xtrkit.reproduction.laboratory import Laboratory, Setting
+    from xtrkit.reproduction.outcome import Outcome
+
+_HOMES = {
+    "CLAIMS": "xtrkit.reproduction.claims",
+    "Claim": "xtrkit.reproduction.claims",
+    "Laboratory": "xtrkit.reproduction.laboratory",
+    "Outcome": "xtrkit.reproduction.outcome",
+    "Setting": "xtrkit.reproduction.laboratory",
+    "claim_named": "xtrkit.reproduction.claims",
+}
 
 __all__ = ["CLAIMS", "Claim", "Laboratory", "Outcome", "Setting", "claim_named"]
+
+__getattr__, __dir__ = lazy(__name__, _HOMES)

@@ -29,7 +29,7 @@ LABELS: Mapping[Objective, str] = {"colbert": "trained as ColBERT", "xtr": "trai
 
 @dataclass(frozen=True)
 class Setting:
-    """What both objectives have alike.
+    """What the models of both objectives have in common.
 
     Attributes:
         data: what is learnt from, as ``xtrkit train --data`` takes it.
@@ -39,7 +39,7 @@ class Setting:
         epochs: passes over the data.
         batch_size: queries in a batch.
         k_train: XTR's, but where a claim is about it.
-        top_layers: learn so many layers of the model; 0 learns all.
+        top_layers: how many upper layers of the model are learnt; 0 learns all.
         learning_rate: of the peak.
         query_length: most tokens of a query, in training and testing.
         document_length: the same of a document.
@@ -83,7 +83,7 @@ class Laboratory:
     """Trains and indexes what claims ask for, below one working directory.
 
     Attributes:
-        setting: what all models have alike.
+        setting: what all models have in common.
         tests: the test collections.
     """
 
@@ -91,7 +91,7 @@ class Laboratory:
         """Check that everything is there before anything is trained.
 
         Args:
-            setting: what all models have alike.
+            setting: what all models have in common.
             work: where models and indexes are kept.
             tell: called with a line before each long piece of work.
 
@@ -132,7 +132,7 @@ class Laboratory:
         return Retriever.open(path)
 
     def embeddings(self, retriever: Retriever, test: TestCollection) -> Ragged:
-        """Of the test queries, in their order."""
+        """Token embeddings of the test queries, in their order."""
         return retriever.encode_queries(list(test.queries.values()))
 
 

@@ -39,7 +39,7 @@ class Record:
         return self.setting.but(**below)
 
     def differences(self, outcome: Outcome) -> list[str]:
-        """A line for each figure that is not what is written here; none where all are."""
+        """A line for each figure that differs from what is written here."""
         found = []
         for name, expected in self.figures.items():
             value = outcome.figures.get(name)

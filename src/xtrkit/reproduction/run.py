@@ -46,7 +46,7 @@ class Run:
 
     @property
     def command(self) -> str:
-        """What runs it again."""
+        """The command that runs it again."""
         if self.record:
             return f"xtrkit reproduce {self.name} --datasets DATASETS"
         data = " ".join(f"--data {Path(folder).name}" for folder in self.setting.data)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from xtrkit.evaluating import measure
 from xtrkit.evaluation.beir import TestCollection
 from xtrkit.evaluation.measures import of_each_query
-from xtrkit.measure import measure
 from xtrkit.recipes import Recipe
 from xtrkit.reproduction.laboratory import LABELS, OBJECTIVES, Laboratory, Objective
 from xtrkit.reproduction.outcome import Cell, Outcome, Plot, Table, Verdict
@@ -22,7 +22,7 @@ K_PRIMES = (10, 40, 100, 400, 1000, 4000)
 K_TRAINS = (8, 32, 128)
 BATCH_SIZES = (16, 32, 64)
 LEVEL = 0.05
-"""Differences with a larger p are not shown."""
+"""A difference with a larger p does not count as shown."""
 
 
 def table_1(laboratory: Laboratory) -> Outcome:

@@ -53,7 +53,7 @@ class TokenView:
         self._numbers = {identifier: number for number, identifier in enumerate(self.ids)}
 
     def hits(self, k_prime: int) -> Iterator[tuple[str, TokenHits]]:
-        """Of each query, the k' best tokens of each of its tokens."""
+        """For each query, the k' best document tokens of each of its tokens."""
         queries = list(self._test.queries)
         for first in range(0, len(queries), QUERIES_AT_A_TIME):
             names = queries[first : first + QUERIES_AT_A_TIME]

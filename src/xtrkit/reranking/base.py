@@ -11,7 +11,7 @@ import numpy.typing as npt
 from xtrkit.errors import InputError
 
 DEPTH = 100
-"""How many passages of a first ranking are scored anew, as in Bhat et al. 2025."""
+"""How many passages of a first ranking are reranked, as in Bhat et al. 2025."""
 
 
 @runtime_checkable
@@ -29,7 +29,7 @@ class Reranker(Protocol):
 
 
 def rerank(reranker: Reranker, query: str, texts: Sequence[str], *, batch_size: int = 32) -> list[tuple[int, float]]:
-    """The texts in descending order of their new score; equal scores keep the order that they had.
+    """The texts in descending order of the reranker's score; equal scores keep the order that they had.
 
     Args:
         reranker: what scores them.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,13 @@ from xtrkit.encoding.spans import cleaned
 from xtrkit.encoding.t5 import FULL_PRECISION, LOCAL
 from xtrkit.errors import InputError, ModelError
 from xtrkit.progress import progress_bar
+from xtrkit.reranking.load import pickled
 
 
 class CrossEncoderReranker:
     """A :class:`~xtrkit.reranking.base.Reranker` over ``sentence_transformers.CrossEncoder``; scores are its logits.
+
+    Pickled, it is its name and device: the other process loads it again.
 
     Attributes:
         name: what the user called the model.
@@ -27,7 +31,7 @@ class CrossEncoderReranker:
     """
 
     def __init__(self, name: str, directory: Path, layout: Layout, *, device: str | None = None) -> None:
-        self.name = name
+        self.name, self._device = name, device
         with said_in_a_sentence(directory, layout):
             check_not_pickled(directory)
             self.model = CrossEncoder(str(directory), device=device, model_kwargs=dict(FULL_PRECISION), **LOCAL)
@@ -39,6 +43,9 @@ class CrossEncoderReranker:
                 f"{directory} gives {outputs} numbers for each text instead of one score, and nothing says which "
                 "of them ranks: use a cross-encoder with one output (num_labels 1)."
             )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickled(self.name, self._device)
 
     def score(
         self, query: str, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from xtrkit.encoding.checkpoints import CROSS_ENCODER, MONOT5, UR2N, recognise
 from xtrkit.encoding.load import find_checkpoint, torch_needed
+from xtrkit.encoding.text_encoder import pickled_hint
 from xtrkit.errors import ModelError
 from xtrkit.reranking.base import Reranker
 from xtrkit.reranking.prompt import MAX_LENGTH
@@ -51,3 +53,22 @@ def load_reranker(
         f"{directory} is no reranker but an encoder (layout {layout.name}): use it with --model (model=), and rerank "
         "with a monoT5, a UR²N or a cross-encoder."
     )
+
+
+def pickled(name: str, *choices: Any) -> tuple[Any, ...]:
+    """What a reranker is pickled as: a call of :func:`load_again`, with a directory by its whole path."""
+    return load_again, (str(Path(name).resolve()) if Path(name).is_dir() else name, *choices)
+
+
+def load_again(
+    name: str, device: str | None, tokens: tuple[str, str] | None = None, max_length: int = MAX_LENGTH
+) -> Reranker:
+    """The reranker that was pickled; arguments as of :func:`load_reranker`.
+
+    Raises:
+        ModelError: there is no model of that name here.
+    """
+    try:
+        return load_reranker(name, device=device, tokens=tokens, max_length=max_length)
+    except ModelError as error:
+        raise ModelError(pickled_hint("reranker", name, error)) from error

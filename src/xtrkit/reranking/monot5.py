@@ -21,6 +21,7 @@ from xtrkit.encoding.spans import cleaned
 from xtrkit.encoding.t5 import FULL_PRECISION, LOCAL
 from xtrkit.errors import InputError
 from xtrkit.progress import progress_bar
+from xtrkit.reranking.load import pickled
 from xtrkit.reranking.prompt import MAX_LENGTH, fitting_prompt, prompt
 from xtrkit.reranking.tokens import pair_for
 
@@ -32,7 +33,7 @@ class MonoT5:
     """A :class:`~xtrkit.reranking.base.Reranker` over a T5, mT5 or ptt5 trained to answer with one of two words.
 
     The score is log P(true) where only the two words can follow: (log-softmax over their logits)[true], after one step
-    of the decoder. It is at most 0.
+    of the decoder. It is at most 0. Pickled, it is its name and choices: the other process loads it again.
 
     Attributes:
         name: what the user called the model.
@@ -49,9 +50,10 @@ class MonoT5:
         *,
         tokens: tuple[str, str] | None = None,
         max_length: int = MAX_LENGTH,
+        device: str | None = None,
     ) -> None:
         self.name, self.model, self.max_length = name, model, max_length
-        self._tokenizer = tokenizer
+        self._tokenizer, self._device = tokenizer, device
         self.pair = pair_for(name, model.config.model_type, tokenizer.get_vocab(), tokens)
         self._answers = tokenizer.convert_tokens_to_ids(list(self.pair))
         shortest = len(self._offsets(prompt("", ""))) + 2
@@ -83,7 +85,10 @@ class MonoT5:
             check_complete(directory, report)
             check_tokenizer(directory, tokenizer, model)
         model = model.to(device or get_device_name()).eval()
-        return cls(name, model, tokenizer, tokens=tokens, max_length=max_length)
+        return cls(name, model, tokenizer, tokens=tokens, max_length=max_length, device=device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickled(self.name, self._device, tuple(self.pair), self.max_length)
 
     def score(
         self, query: str, texts: Sequence[str], *, batch_size: int = 32, progress: bool = False

@@ -6,3 +6,7 @@ a number; ``estimation.py`` is its like for compressed indexes, where centroids 
 needs every token's similarity, so it happens where these are computed:
 :func:`xtrkit.kernels.dense.sum_of_max`.
 """
+
+from xtrkit.lazy import lazy
+
+__getattr__, __dir__ = lazy(__name__)

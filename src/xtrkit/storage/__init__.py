@@ -5,3 +5,7 @@ is the specification; the chapters are ``files`` (write once, commit by link), `
 place), ``passages`` (SQLite inside a segment), ``tombstones``, ``manifest`` and ``generations`` (pin, commit,
 collect).
 """
+
+from xtrkit.lazy import lazy
+
+__getattr__, __dir__ = lazy(__name__)

@@ -1,4 +1,4 @@
-"""Hidden states of frozen lower layers, computed once a text and kept on disk as float16."""
+"""Hidden states of frozen lower layers, computed once for each text and kept on disk as float16."""
 
 from __future__ import annotations
 

@@ -72,8 +72,8 @@ def fit_projection(model: MultiVectorEncoder, texts: Sequence[str], seed: int, *
     """Turn a new projection into the directions in which the base's token embeddings of some documents differ most.
 
     The eigenvectors of their second moments (nothing is subtracted, as similarities are inner products): of all
-    projections to so many dimensions, these keep most of the similarities that the base has already. ``balanced`` lets
-    each piece of the vocabulary count alike, however often it occurs: what tells rare words apart, which retrieval
+    projections to that many dimensions, these keep most of the similarities that the base has already. ``balanced``
+    lets each piece of the vocabulary count alike, however often it occurs: what tells rare words apart, which retrieval
     lives on, would else be outweighed by what tells frequent ones apart.
     """
     (projection,) = (module for module in model if isinstance(module, Dense))
@@ -100,7 +100,7 @@ def fit_projection(model: MultiVectorEncoder, texts: Sequence[str], seed: int, *
 
 
 def _piece_counts(inputs: TextInputs, sample: list[int]) -> torch.Tensor:
-    """(pieces up to the last that occurs,) how often each is in some documents."""
+    """(pieces,) how often each piece of the vocabulary is in some documents, up to the last that occurs."""
     counts = torch.zeros(0)
     for first in range(0, len(sample), _PCA_BATCH):
         features = inputs.features("document", sample[first : first + _PCA_BATCH])
@@ -166,7 +166,7 @@ def _with_projection(plain: MultiVectorEncoder, recipe: TrainingRecipe, director
 
 
 def _random_projection(transformer: Transformer, recipe: TrainingRecipe) -> Dense:
-    """Orthonormal rows: as nearly as so few dimensions can, it keeps the angles between token embeddings."""
+    """Orthonormal rows, which change the angles between token embeddings as little as a random projection can."""
     width = transformer.get_embedding_dimension()
     if recipe.dim > width:
         raise ModelError(

@@ -6,7 +6,6 @@ there is no difference to running it beside that block, and the top-layers path 
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from sentence_transformers.base.modules import Normalize
 from sentence_transformers.base.modules.dense import Dense
 
 from xtrkit.encoding import treatment
-from xtrkit.encoding.checkpoints import MONOT5, UR2N, UR2N_SETTINGS, decisive_files, read_object
-from xtrkit.encoding.ur2n import clone_last_block, write_branch
+from xtrkit.encoding.checkpoints import MONOT5, UR2N, UR2N_SETTINGS, read_object
+from xtrkit.encoding.ur2n import clone_last_block, write_ur2n
 from xtrkit.reranking.tokens import pair_for
 from xtrkit.training.base import base_directory
 from xtrkit.training.recipes import TrainingRecipe
@@ -35,9 +34,6 @@ def save_branch(model: MultiVectorEncoder, base: str, recipe: TrainingRecipe, pa
     """Copy the base's files and write the trained branch beside them."""
     directory = base_directory(base)
     path.mkdir(parents=True)
-    files = [*decisive_files(directory), *directory.glob("*.index.json"), *directory.glob("generation_config*")]
-    for file in files:
-        shutil.copyfile(file, path / file.name)
     transformer = model[0]
     (projection,) = (module for module in model if isinstance(module, Dense))
     values = replace(
@@ -56,4 +52,4 @@ def save_branch(model: MultiVectorEncoder, base: str, recipe: TrainingRecipe, pa
         pair = pair_for(base, transformer.config.model_type, transformer.tokenizer.get_vocab())
         kept = {"base": base, "tokens": list(pair)}
     branch = clone_last_block(transformer.model.encoder, projection.linear.weight.detach(), values)
-    write_branch(path, branch, {**kept, "recipe": recipe.name})
+    write_ur2n(directory, path, branch, {**kept, "recipe": recipe.name})

@@ -49,12 +49,12 @@ class TrainingData:
     sources: Sequence[tuple[str, int]] = ()
 
     def keeping(self, chosen: Iterable[int]) -> TrainingData:
-        """The same texts with some of the examples."""
+        """These data with some of the examples, and all texts."""
         examples = [self.examples[number] for number in chosen]
         return replace(self, examples=examples)
 
     def compact(self) -> TrainingData:
-        """The same without texts that no example names, renumbered."""
+        """These data without the texts that no example names; the others get new numbers."""
         queries = sorted({example.query for example in self.examples})
         documents = sorted({document for example in self.examples for document in example.documents})
         of_query = {old: new for new, old in enumerate(queries)}

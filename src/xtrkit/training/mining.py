@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from xtrkit.collection import open_collection
@@ -22,16 +23,64 @@ from xtrkit.training.formats import relevant_documents
 Ranked = Mapping[str, Sequence[tuple[str, float]]]
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Which documents of a ranking become negatives.
+
+    Attributes:
+        n: most negatives of a query.
+        depth: how many documents are looked at.
+        skip: how many of the first are passed over, as they may be relevant without being judged.
+        margin: a negative must score that much below the query's worst positive, as a share of that one's score: 0.05
+            asks for at most 95 % of it. A likely false negative is what scores more. Where the positive is not among
+            the ``depth`` best, nothing is known, and all are kept.
+
+    Raises:
+        InputError: a number can't be used.
+    """
+
+    n: int = 8
+    depth: int = 100
+    skip: int = 0
+    margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.n < 1 or self.skip < 0 or self.depth < self.n + self.skip:
+            raise InputError(
+                f"{self.n} negatives after the first {self.skip} need a depth of "
+                f"{max(1, self.n) + max(0, self.skip)}, got {self.depth}."
+            )
+        if not 0 <= self.margin < 1:
+            raise InputError(f"margin is a share of the positive's score, from 0 to below 1, got {self.margin}.")
+
+    def negatives(
+        self, ranking: Sequence[tuple[str, float]], positives: Sequence[str], texts: Mapping[str, str]
+    ) -> list[str]:
+        """The negatives of a query, the best ranked first.
+
+        Args:
+            ranking: (document, score), the best first.
+            positives: the query's relevant documents.
+            texts: of everything in the ranking, and of the positives: what has the text of one is no negative.
+        """
+        relevant, relevant_texts = set(positives), {texts[document] for document in positives}
+        of_positives = [score for document, score in ranking if document in relevant]
+        bounded = bool(of_positives and self.margin)
+        most = min(of_positives) - self.margin * abs(min(of_positives)) if bounded else float("inf")
+        return [
+            document
+            for document, score in ranking[self.skip :]
+            if document not in relevant and texts[document] not in relevant_texts and score <= most
+        ][: self.n]
+
+
 def mine(
     data: str | Path,
     out: str | Path,
     *,
     index: str | Path | None = None,
     model: str | None = None,
-    n: int = 8,
-    depth: int = 100,
-    skip: int = 0,
-    margin: float = 0.0,
+    selection: Selection = Selection(),
     progress: bool = False,
 ) -> tuple[int, int]:
     """Find hard negatives for the training queries of a BEIR folder.
@@ -41,12 +90,7 @@ def mine(
         out: the file to write.
         index: an index of the folder's corpus, which is searched as XTR; None takes BM25.
         model: where the index's encoder is, if it has moved.
-        n: most negatives of a query.
-        depth: how many documents are looked at.
-        skip: how many of the first are passed over, as they may be relevant without being judged.
-        margin: a negative must score so much below the query's worst positive, as a share of that one's score: 0.05
-            asks for at most 95 % of it. A likely false negative is what scores more. Where the positive is not among
-            the ``depth`` best, nothing is known, and all are kept.
+        selection: which of the found documents become negatives, and how many.
         progress: show a progress bar.
 
     Returns:
@@ -54,43 +98,22 @@ def mine(
 
     Raises:
         CollectionError: the folder can't be read, or a query has no positive.
-        InputError: a number can't be used.
     """
-    _check(n, depth, skip, margin)
     folder, split = _folder_and_split(data)
     test = read_test_collection(folder, split)
     relevant = relevant_documents(test.qrels)
     if without := [query for query, found in relevant.items() if not found]:
         raise CollectionError(f"qrels/{split}.tsv: the query {without[0]!r} has no positive: leave it out.")
+    depth = selection.depth
     ranked = _by_bm25(test, depth) if index is None else _by_index(test, index, model, depth, progress)
     texts = _texts(folder, ranked, relevant)
     lines, n_negatives = [], 0
     for query, positives in relevant.items():
-        negatives = hard_negatives(ranked.get(query, ()), positives, texts, n=n, skip=skip, margin=margin)
+        negatives = selection.negatives(ranked.get(query, ()), positives, texts)
         n_negatives += len(negatives) * len(positives)
         lines += [json.dumps([query, positive, *negatives], ensure_ascii=False) for positive in positives]
     write_whole(Path(out), lines)
     return len(lines), n_negatives
-
-
-def hard_negatives(
-    ranking: Sequence[tuple[str, float]],
-    positives: Sequence[str],
-    texts: Mapping[str, str],
-    *,
-    n: int,
-    skip: int = 0,
-    margin: float = 0.0,
-) -> list[str]:
-    """The first ``n`` documents of a ranking that may be negatives; arguments as in :func:`mine`."""
-    relevant, relevant_texts = set(positives), {texts[document] for document in positives}
-    of_positives = [score for document, score in ranking if document in relevant]
-    most = min(of_positives) - margin * abs(min(of_positives)) if of_positives and margin else float("inf")
-    return [
-        document
-        for document, score in ranking[skip:]
-        if document not in relevant and texts[document] not in relevant_texts and score <= most
-    ][:n]
 
 
 def write_whole(path: Path, lines: Sequence[str]) -> None:
@@ -99,15 +122,6 @@ def write_whole(path: Path, lines: Sequence[str]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     os.replace(partial, path)
-
-
-def _check(n: int, depth: int, skip: int, margin: float) -> None:
-    if n < 1 or skip < 0 or depth < n + skip:
-        raise InputError(
-            f"{n} negatives after the first {skip} need a depth of {max(1, n) + max(0, skip)}, got {depth}."
-        )
-    if not 0 <= margin < 1:
-        raise InputError(f"margin is a share of the positive's score, from 0 to below 1, got {margin}.")
 
 
 def _folder_and_split(data: str | Path) -> tuple[Path, str]:

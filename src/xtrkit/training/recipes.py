@@ -76,7 +76,7 @@ class TrainingRecipe:
         clip: largest norm of the gradient.
         seed: of shuffling, sampling, dropout and random projections.
         bf16: compute the encoder in bfloat16, the activations of frozen layers too; weights and scores stay float32.
-        top_layers: learn only so many of the upper layers and the projection; 0 learns all.
+        top_layers: how many of the upper layers are learnt, beside the projection; 0 learns all layers.
         rows_per_forward: texts that go through the encoder at a time.
         recompute: compute activations a second time in the backward pass: slower, in much less memory.
         gather: score against the documents of all devices.
@@ -132,7 +132,7 @@ class TrainingRecipe:
             raise InputError("contrast and distillation are both 'none', so nothing would be learnt: choose one.")
 
     def n_steps(self, n_examples: int) -> int:
-        """How many optimiser steps are made over so many examples."""
+        """How many optimiser steps a training on ``n_examples`` makes."""
         batches = n_examples // self.batch_size
         if self.steps:
             return self.steps
@@ -227,7 +227,7 @@ def parsed(name: str, text: str) -> Any:
 
 
 def coerced(name: str, value: Any) -> Any:
-    """1e-4 as a number: YAML takes it for a text."""
+    """Make 1e-4 a number, which YAML reads as a text."""
     if get_type_hints(TrainingRecipe).get(name) is float and isinstance(value, str):
         try:
             return float(value)

@@ -29,7 +29,7 @@ class EncoderTeacher:
         self._encoder = encoder
 
     def score(self, query: str, texts: Sequence[str]) -> list[float]:
-        """Mean sum-of-max of each text."""
+        """The mean of the query tokens' best similarities, for each text."""
         rows = self._encoder.encode_queries([query])[0]
         documents = self._encoder.encode_documents(texts)
         return [float((rows @ documents[n].T).max(axis=1).mean()) for n in range(len(texts))]
@@ -44,8 +44,8 @@ def score(
         data: ``FILE.jsonl@FOLDER``, ids of a BEIR folder.
         out: the file to write: ``[query, [document, score], …]``, in the order of the ids.
         teacher: what scores.
-        margin: leave out negatives that do not score so much below the positive: what the teacher finds nearly as good
-            is a likely false negative. None keeps all of them.
+        margin: leave out negatives that do not score at least this much below the positive: what the teacher finds
+            nearly as good is a likely false negative. None keeps all of them.
         progress: show a progress bar.
 
     Returns:

@@ -22,7 +22,7 @@ def freeze_below(model: MultiVectorEncoder, top_layers: int) -> None:
     """Leave only the upper layers, what comes after them, and the projection to be learnt.
 
     Raises:
-        ModelError: the encoder has no such layers, or not so many.
+        ModelError: the encoder has no such layers, or fewer of them.
     """
     layers = _layers(model)
     _check_depth(layers, top_layers)
@@ -73,7 +73,7 @@ class UpperLayers(nn.Module):
 
 
 class _End(nn.Module):
-    """A last layer that keeps what it is given."""
+    """Stands in for the last layer, and keeps what it is given."""
 
     states: Tensor
 

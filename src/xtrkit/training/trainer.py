@@ -1,4 +1,4 @@
-"""sentence-transformers' trainer, told to stop at a loss that is no number, and to report as it goes."""
+"""sentence-transformers' trainer, which stops where the loss is NaN or infinite, and reports as it goes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from datasets import Dataset
 from sentence_transformers import MultiVectorEncoder, MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments
 from sentence_transformers.base.modules.dense import Dense
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from xtrkit.errors import TrainingError
-from xtrkit.training.dev import MEASURE
+from xtrkit.training.dev import MEASURE, DevEvaluator
+from xtrkit.training.inputs import Batches
+from xtrkit.training.objectives import LateInteractionLoss
 from xtrkit.training.recipes import TrainingRecipe
 
 KEY = f"eval_{MEASURE}"
@@ -37,7 +40,7 @@ class Report(NamedTuple):
 
 
 class Trainer(MultiVectorEncoderTrainer):  # type: ignore[misc]
-    """``MultiVectorEncoderTrainer`` that does not go on where the loss is NaN or infinite."""
+    """``MultiVectorEncoderTrainer`` that stops where the loss is NaN or infinite."""
 
     recipe: TrainingRecipe
     optimizer: Any
@@ -66,7 +69,7 @@ class Trainer(MultiVectorEncoderTrainer):  # type: ignore[misc]
         return int(self.state.global_step) * accumulated + self._micro % accumulated + 1
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """None: the card is xtrkit's own."""
+        """Add no card: the model gets xtrkit's own."""
 
     def create_optimizer(self, *arguments: Any) -> Any:
         """The optimizer of the recipe, with a rate of its own for the projection."""
@@ -98,7 +101,7 @@ def make_optimizer(model: MultiVectorEncoder, recipe: TrainingRecipe) -> torch.o
 
 
 class _Reporter(TrainerCallback):  # type: ignore[misc]
-    """Hands losses and dev figures on."""
+    """Passes losses and dev figures on."""
 
     def __init__(self, report: Callable[[Report], None]) -> None:
         self._report = report
@@ -109,19 +112,27 @@ class _Reporter(TrainerCallback):  # type: ignore[misc]
             self._report(Report(state.global_step, state.max_steps, logs.get("loss"), logs.get(KEY)))
 
 
-def make_trainer(
-    model: MultiVectorEncoder,
-    recipe: TrainingRecipe,
-    *,
-    folder: Path,
-    dataset: Any,
-    loss: torch.nn.Module,
-    collator: Any,
-    evaluator: Any,
-    steps: int,
-    report: Callable[[Report], None],
-) -> Trainer:
+class Parts(NamedTuple):
+    """What a trainer works with.
+
+    Attributes:
+        model: what is trained, and saved.
+        embedder: what makes token embeddings of a batch: the model, or its upper layers.
+        batches: makes batches of examples.
+        evaluator: measures on the dev set; None where there is none.
+    """
+
+    model: MultiVectorEncoder
+    embedder: torch.nn.Module
+    batches: Batches
+    evaluator: DevEvaluator | None
+
+
+def make_trainer(parts: Parts, recipe: TrainingRecipe, folder: Path, report: Callable[[Report], None]) -> Trainer:
     """The trainer of a run, whose checkpoints go to ``folder``."""
+    model, evaluator = parts.model, parts.evaluator
+    n_examples = len(parts.batches.data.examples)
+    steps = recipe.n_steps(n_examples)
     every = min(recipe.eval_steps or max(1, steps // 10), steps)
     arguments = MultiVectorEncoderTrainingArguments(
         output_dir=str(folder),
@@ -155,9 +166,9 @@ def make_trainer(
     trainer = Trainer(
         model=model,
         args=arguments,
-        train_dataset=dataset,
-        loss=loss,
-        data_collator=collator,
+        train_dataset=Dataset.from_dict({"example": list(range(n_examples))}),
+        loss=LateInteractionLoss(parts.embedder, recipe),
+        data_collator=parts.batches,
         evaluator=evaluator,
     )
     trainer.recipe = recipe

@@ -125,7 +125,7 @@ def _check_place(out: Path, resume: bool) -> None:
     if resume:
         return
     if unfinished:
-        raise TrainingError(f"{out} holds an unfinished training: go on with --resume, or begin anew with --overwrite.")
+        raise TrainingError(f"{out} holds an unfinished training: go on with --resume, or start over with --overwrite.")
     if _holds_model(out):
         raise TrainingError(f"{out} holds a model already: choose another directory, or replace it with --overwrite.")
 

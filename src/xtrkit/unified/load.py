@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from xtrkit.encoding.checkpoints import MONOT5, UR2N, recognise
 from xtrkit.encoding.load import find_checkpoint, torch_needed
+from xtrkit.encoding.text_encoder import pickled_hint
 from xtrkit.errors import InputError, ModelError
 
 if TYPE_CHECKING:
-    from xtrkit.unified.ur2n import UnifiedModel
+    from xtrkit.unified.model import UnifiedModel
 
 
 def load_unified(
@@ -39,11 +40,23 @@ def load_unified(
         hint = ": make one of it with xtrkit ur2n init" if layout == MONOT5 else ""
         raise ModelError(f"{directory} is no UR²N but of layout {layout.name}{hint}.")
     with torch_needed("UR²N"):
-        from xtrkit.unified.ur2n import UnifiedModel
+        from xtrkit.unified.model import UnifiedModel
 
         return UnifiedModel.load(
             name, directory, device=device, query_length=query_length, document_length=document_length
         )
+
+
+def load_again(name: str, device: str | None, query_length: int | None, document_length: int | None) -> UnifiedModel:
+    """The UR²N that was pickled; arguments as of :func:`load_unified`.
+
+    Raises:
+        ModelError: there is no model of that name here.
+    """
+    try:
+        return load_unified(name, device=device, query_length=query_length, document_length=document_length)
+    except ModelError as error:
+        raise ModelError(pickled_hint("UR²N", name, error)) from error
 
 
 def init_unified(
@@ -83,7 +96,7 @@ def init_unified(
         raise ModelError(f"{directory} is of layout {layout.name}, but a UR²N is made of a monoT5: give one of these.")
     chosen = {"normalise": normalise, "query_length": query_length, "document_length": document_length}
     with torch_needed("UR²N"):
-        from xtrkit.unified.ur2n import write_untrained
+        from xtrkit.unified.model import write_untrained
 
         write_untrained(
             name,

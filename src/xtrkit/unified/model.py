@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,18 @@ from typing import Any
 import torch
 
 from xtrkit.encoding import treatment
-from xtrkit.encoding.checkpoints import MONOT5, UR2N, decisive_files
-from xtrkit.encoding.saving import new_directory
+from xtrkit.encoding.checkpoints import MONOT5, UR2N
+from xtrkit.encoding.new_directory import new_directory
 from xtrkit.encoding.torch_encoder import TorchEncoder
-from xtrkit.encoding.ur2n import answers, clone_last_block, write_branch
+from xtrkit.encoding.ur2n import answers, clone_last_block, write_ur2n
 from xtrkit.errors import InputError
 from xtrkit.reranking.monot5 import MonoT5
+from xtrkit.unified.load import load_again
 
 
 @dataclass(frozen=True)
 class UnifiedModel:
-    """One model that encodes and reranks.
+    """One model that encodes and reranks. Pickled, it is its name and choices: the other process loads it again.
 
     Attributes:
         encoder: the retrieval branch: token vectors of queries and documents.
@@ -51,6 +51,10 @@ class UnifiedModel:
         for place in range(len(branch.encoder.block) - 1):
             branch.encoder.block[place] = base.encoder.block[place]
         return cls(encoder, reranker)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        opening = self.encoder.opening
+        return load_again, (opening.name, opening.device, opening.query_length, opening.document_length)
 
     def both(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What decoder and retrieval get of one batch, with the shared layers computed once.
@@ -92,7 +96,7 @@ def initial_projection(dim: int, width: int, seed: int = 0) -> torch.Tensor:
     """(dim, width) orthonormal rows; the identity where ``dim`` is ``width``.
 
     Raises:
-        InputError: so many rows can't be orthogonal.
+        InputError: ``dim`` is above ``width``, so that the rows can't be orthogonal.
     """
     if dim > width:
         raise InputError(f"dim must be at most {width}, the width of this model, got {dim}.")
@@ -117,12 +121,6 @@ def write_untrained(
     with new_directory(path) as building:
         base = MonoT5.load(name, directory, MONOT5, device="cpu", tokens=tokens)
         projection = initial_projection(dim, base.model.config.d_model, seed)
-        for file in [
-            *decisive_files(directory),
-            *directory.glob("*.index.json"),
-            *directory.glob("generation_config*"),
-        ]:
-            shutil.copyfile(file, building / file.name)
         branch = clone_last_block(base.model.encoder, projection, replace(treatment.UR2N, **chosen))
-        write_branch(building, branch, {"base": name, "tokens": list(base.pair)})
+        write_ur2n(directory, building, branch, {"base": name, "tokens": list(base.pair)})
         UnifiedModel.load(str(building), building, device="cpu")  # what can't be opened isn't left behind

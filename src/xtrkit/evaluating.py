@@ -1,4 +1,4 @@
-"""Measuring an index on a test collection: one row for each way of scoring, the lexical baseline beside them."""
+"""Measuring an index on a test collection: a row for each way of scoring, and one for BM25."""
 
 from __future__ import annotations
 

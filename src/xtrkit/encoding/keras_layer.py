@@ -2,7 +2,7 @@
 
 The code of XTR's README runs with its first lines replaced::
 
-    from xtrkit.encoding.signature import KerasLayer
+    from xtrkit.encoding.keras_layer import KerasLayer
 
     encoder = KerasLayer("google/xtr-base-en")
     sample_embeds = encoder(["dog", "Puppies are nice."])
@@ -28,7 +28,7 @@ from xtrkit.errors import InputError
 
 
 class EagerArray(np.ndarray[Any, np.dtype[np.float32]]):
-    """A NumPy array with the method by which users of TensorFlow ask for one."""
+    """A NumPy array that has TensorFlow's method ``numpy()``."""
 
     def numpy(self) -> npt.NDArray[np.float32]:
         """The array itself."""

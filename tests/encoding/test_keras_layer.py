@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.encoding import checkpoint_factory as factory
-from xtrkit.encoding.signature import KerasLayer, encodings_and_mask
+from xtrkit.encoding.keras_layer import KerasLayer, encodings_and_mask
 from xtrkit.errors import InputError
 
 SAMPLES = ["dog", "Puppies are nice.", "I enjoy taking long walks along the beach with my dog."]

@@ -20,22 +20,27 @@ def new_directory(path: Path) -> Iterator[Path]:
         InputError: something is at ``path`` already, or there is no folder to make it in.
     """
     path = path.absolute()
-    _check_free(path)
+    check_new(path)
     building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         yield building
         umask = os.umask(0)  # a temporary directory is private, unlike one that was asked for
         os.umask(umask)
         building.chmod(0o777 & ~umask)
-        _check_free(path)
+        check_new(path)
         building.rename(path)
     finally:
         if building.exists():
             shutil.rmtree(building)
 
 
-def _check_free(path: Path) -> None:
+def check_new(path: Path) -> None:
+    """Refuse a place where no directory can be made; to be asked before the work that fills it.
+
+    Raises:
+        InputError: something is at ``path`` already, or there is no folder to make it in.
+    """
     if os.path.lexists(path):
         raise InputError(f"{path} exists already: choose another place, or delete it first.")
-    if not path.parent.is_dir():
+    if not path.absolute().parent.is_dir():
         raise InputError(f"{path.parent} is no folder: make it first, or choose another place.")
