@@ -24,7 +24,6 @@ from xtrkit.recipes import Recipe
 from xtrkit.scoring.estimation import estimate_named
 from xtrkit.scoring.imputation import imputation_named
 from xtrkit.search import Found
-from xtrkit.token_retrieval.centroid import decompressed
 from xtrkit.token_retrieval.corpus import ClusteredCorpus, ExactCorpus
 from xtrkit.token_retrieval.error import similarity_error_bounds
 from xtrkit.token_retrieval.exact import retrieve_tokens
@@ -108,7 +107,7 @@ class ExactEngine:
     @property
     def dim(self) -> int:
         """Dimensions of a token vector, d."""
-        return int(self._corpus.segments[0].tokens.halves.shape[1])
+        return self._corpus.segments[0].tokens.dim
 
     @property
     def document_offsets(self) -> npt.NDArray[np.int64]:
@@ -128,9 +127,7 @@ class ExactEngine:
 
     def vectors(self, document: int) -> FloatArray:
         """A document's (m, d) token vectors, float16."""
-        number, inside = self._corpus.segment_of(document)
-        tokens = self._corpus.segments[number].tokens
-        return np.asarray(tokens.halves[tokens.offsets[inside] : tokens.offsets[inside + 1]])
+        return self._corpus.vectors(document)
 
     def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
         """(n,) zeros: these are the vectors that were indexed."""
@@ -142,7 +139,7 @@ class CompressedEngine:
 
     def __init__(self, segments: Sequence[Segment[CompressedTokens]]) -> None:
         self._corpus = ClusteredCorpus(segments)
-        codec = self._corpus.clusters.codec
+        codec = self._corpus.quantiser.codec
         self.storage = f"{codec.bits} bits, {name_of(codec)}"
 
     @property
@@ -153,7 +150,7 @@ class CompressedEngine:
     @property
     def dim(self) -> int:
         """Dimensions of a token vector, d."""
-        return self._corpus.clusters.dim
+        return self._corpus.quantiser.dim
 
     @property
     def document_offsets(self) -> npt.NDArray[np.int64]:
@@ -178,7 +175,7 @@ class CompressedEngine:
 
     def vectors(self, document: int) -> FloatArray:
         """A document's (m, d) token vectors, decompressed."""
-        return decompressed(self._corpus, document)
+        return self._corpus.vectors(document)
 
     def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
         """(n,) how far similarities of each query token can be from those with the vectors that were indexed."""

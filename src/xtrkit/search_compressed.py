@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import InputError
+from xtrkit.kernels.bundles import ChosenClusters, Probes, QuantisedQuery
 from xtrkit.kernels.expectation import expected_kth_scores
 from xtrkit.kernels.probing import kth_scores, sum_best
 from xtrkit.recipes import Reduction, Scoring
@@ -20,9 +21,6 @@ from xtrkit.scoring.estimation import MIN, Estimate, cumulated, lowest_centroids
 from xtrkit.scoring.ranking import FILLED_UP, best_first
 from xtrkit.stopwatch import Stopwatch
 from xtrkit.token_retrieval.centroid import (
-    ChosenClusters,
-    Probes,
-    QuantisedQuery,
     choose_clusters,
     open_clusters,
     quantised,
@@ -112,7 +110,7 @@ def search(
         (k,) document numbers, best first and of equals the lower first, and (k,) scores.
     """
     watch = watch or Stopwatch()
-    quantised_query = quantised(query, corpus.clusters)
+    quantised_query = quantised(query, corpus.quantiser)
     watch.lap("quantise")
     if scoring == "xtr":
         wanted = k if effort.rerank is None else max(k, effort.rerank)
@@ -174,7 +172,7 @@ def search_batch(
 
 def evidence(corpus: ClusteredCorpus, query: FloatArray, effort: Effort = DEFAULT) -> tuple[TokenHits, Scores]:
     """What XTR's scores of a query are made of, with the same effort: the token hits, and (n,) m_i."""
-    quantised_query = quantised(query, corpus.clusters)
+    quantised_query = quantised(query, corpus.quantiser)
     probes = open_clusters(corpus, quantised_query, _chosen(corpus, quantised_query, effort.nprobe, effort))
     lowest, missing = _imputed(corpus, quantised_query, probes, effort.k_prime, _applicable(effort))
     return token_hits(corpus, probes, lowest), missing
@@ -243,11 +241,7 @@ def _xtr_scores(
     totals, found = np.empty(most, dtype=np.float64), np.empty(most, dtype=np.int32)
     counted = imputation.kind == "none" and reduction != "sum"
     matched = np.zeros(corpus.n_documents if counted else 0, dtype=np.int32)
-    slots = corpus.slots()
-    count = sum_best(
-        probes.documents, probes.starts, probes.scores, lowest, missing, allowed,
-        slots, slots.view(np.float32), slots.view(np.float64), found, totals, matched,
-    )  # fmt: skip
+    count = sum_best(probes, lowest, missing, allowed, corpus.slots(), found, totals, matched)
     documents, scores = found[:count], totals[:count] + missing.sum()
     if reduction != "sum":
         scores /= matched[documents] if counted else len(lowest)
@@ -280,7 +274,7 @@ def _imputed(
     chosen, n = probes.chosen, len(probes.chosen.counts)
     everything = np.full(n, -np.inf, dtype=np.float32)
     if imputation.kind == "retrieved":
-        kth_scores(probes.scores, probes.starts, k_prime, kth := np.empty(n, dtype=np.float32))
+        kth_scores(probes, k_prime, kth := np.empty(n, dtype=np.float32))
         return kth, kth.astype(np.float64)
     if imputation.kind in ("min", "found"):
         kth = _kth_scores(corpus, probes, k_prime, expected=imputation.kind == "min")
@@ -300,10 +294,7 @@ def _kth_scores(corpus: ClusteredCorpus, probes: Probes, k_prime: int, *, expect
     chosen, kth = probes.chosen, np.empty(len(probes.chosen.counts), dtype=np.float32)
     all_opened = chosen.clusters.shape[1] == corpus.n_clusters
     if expected and not all_opened:
-        expected_kth_scores(
-            probes.scores, probes.starts, corpus.offsets, chosen.clusters, chosen.scores, chosen.counts,
-            chosen.closed_tokens, chosen.closed_range, k_prime, kth,
-        )  # fmt: skip
+        expected_kth_scores(probes, corpus.cluster_offsets, k_prime, kth)
         return kth
-    kth_scores(probes.scores, probes.starts, k_prime, kth)
+    kth_scores(probes, k_prime, kth)
     return kth if all_opened else np.maximum(kth, lowest_centroids(chosen.scores, chosen.counts).astype(np.float32))
