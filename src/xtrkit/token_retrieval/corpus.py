@@ -107,11 +107,6 @@ class ClusteredCorpus(_Corpus[CompressedTokens]):
         return slots
 
 
-def whole(tokens: Tokens) -> list[Segment[Tokens]]:
-    """Tokens as the one segment of a corpus, all documents alive."""
-    return [Segment(tokens)]
-
-
 def _living_sizes(segment: Segment[CompressedTokens]) -> npt.NDArray[np.int64]:
     """(C,) how many tokens of living documents each cluster has.
 
