@@ -30,7 +30,7 @@ def best_stages(index, query, nprobe):
 
 
 def opened_tokens(corpus, query, nprobe):
-    chosen = choose_clusters(corpus, quantised(query, corpus.clusters), nprobe)
+    chosen = choose_clusters(corpus, quantised(query, corpus.quantiser), nprobe)
     there = [clusters[:count] for clusters, count in zip(chosen.clusters, chosen.counts, strict=True)]
     return sum(int(corpus.sizes[clusters].sum()) for clusters in there)
 

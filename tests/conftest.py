@@ -110,4 +110,4 @@ def search_exactly(corpus, queries, k, recipe, subset=None):
 
 
 def document_of(corpus):
-    return np.repeat(np.arange(len(corpus.offsets) - 1), np.diff(corpus.offsets))
+    return np.repeat(np.arange(corpus.n_documents), np.diff(corpus.document_offsets))

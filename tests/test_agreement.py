@@ -17,7 +17,7 @@ from xtrkit.values import TokenVectors
 
 def xtr_scores(corpus, query, k_prime):
     (hits,) = retrieve_tokens(whole(corpus), one(query), k_prime)
-    documents, scores = xtr.score(hits, len(corpus.offsets) - 1, lowest_of(hits).astype(np.float64))
+    documents, scores = xtr.score(hits, corpus.n_documents, lowest_of(hits).astype(np.float64))
     return dict(zip(documents.tolist(), scores.tolist(), strict=True))
 
 
@@ -48,7 +48,7 @@ def test_maxsim_is_the_paper_on_one_page(one_page, search_case):
 @given(searches())
 def test_a_with_k_prime_of_all_tokens_xtr_is_maxsim_to_the_last_bit(search_case):
     corpus, query = search_case
-    n_documents, n_tokens = len(corpus.offsets) - 1, len(corpus.halves)
+    n_documents, n_tokens = corpus.n_documents, corpus.n_tokens
     (all_tokens,) = search_exactly(whole(corpus), one(query), n_documents, XTR.but(k_prime=n_tokens, reduction="sum"))
     (maxsim,) = search_exactly(whole(corpus), one(query), n_documents, COLBERT)
     np.testing.assert_array_equal(all_tokens.documents, maxsim.documents)
@@ -84,10 +84,10 @@ def test_d_the_order_of_tokens_within_a_document_changes_nothing(search_case, k_
     )  # which of equal tokens is retrieved may change
     order = [
         row
-        for first, last in itertools.pairwise(corpus.offsets.tolist())
+        for first, last in itertools.pairwise(corpus.document_offsets.tolist())
         for row in random.sample(range(first, last), last - first)
     ]
-    shuffled = TokenVectors(corpus.halves[order], corpus.offsets)
+    shuffled = TokenVectors(corpus.halves[order], corpus.document_offsets)
     assert xtr_scores(shuffled, query, k_prime) == pytest.approx(xtr_scores(corpus, query, k_prime), abs=1e-6)
 
 
@@ -103,7 +103,7 @@ def test_mean_ranks_as_sum(search_case, k_prime, k):
 @given(searches(), st.integers(1, 30), st.integers(1, 15))
 def test_always_k_documents_where_there_are_k(search_case, k_prime, k):
     corpus, query = search_case
-    n_documents = len(corpus.offsets) - 1
+    n_documents = corpus.n_documents
     for recipe in (XTR.but(k_prime=k_prime), COLBERT):
         (found,) = search_exactly(whole(corpus), one(query), k, recipe)
         assert len(found.documents) == len(found.scores) == min(k, n_documents)
@@ -114,12 +114,12 @@ def test_always_k_documents_where_there_are_k(search_case, k_prime, k):
 @given(searches(values=[0.0, 1.0]), st.integers(1, 30))
 def test_of_equal_scores_the_document_indexed_first_wins(search_case, k_prime):
     corpus, query = search_case
-    n_documents = len(corpus.offsets) - 1
-    (all_of_them,) = search_exactly(whole(corpus), one(query), n_documents, XTR.but(k_prime=len(corpus.halves)))
+    n_documents = corpus.n_documents
+    (all_of_them,) = search_exactly(whole(corpus), one(query), n_documents, XTR.but(k_prime=corpus.n_tokens))
     ranked = list(zip(-all_of_them.scores, all_of_them.documents, strict=True))
     assert ranked == sorted(ranked)
     for k in range(1, n_documents):
-        (best,) = search_exactly(whole(corpus), one(query), k, XTR.but(k_prime=len(corpus.halves)))
+        (best,) = search_exactly(whole(corpus), one(query), k, XTR.but(k_prime=corpus.n_tokens))
         np.testing.assert_array_equal(best.documents, all_of_them.documents[:k])
 
 

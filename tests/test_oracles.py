@@ -3,7 +3,6 @@
 Oracles 1 to 3 are in ``test_agreement.py``, 9 and 10 in ``compressed/test_codes.py``, 16 in ``test_segments.py``.
 """
 
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,7 +17,7 @@ from xtrkit.kernels import reference_codes as twin
 from xtrkit.recipes import COLXTR, XTR
 from xtrkit.scoring import cost, xtr
 from xtrkit.search.compressed import CompressedEngine
-from xtrkit.token_retrieval.centroid import choose_clusters, decompressed, open_clusters, quantised
+from xtrkit.token_retrieval.centroid import choose_clusters, open_clusters, quantised
 from xtrkit.token_retrieval.error import residual_error_bounds, similarity_error_bounds
 from xtrkit.token_retrieval.exact import retrieve_tokens
 from xtrkit.values import Ragged, Segment, TokenVectors, offsets_of
@@ -36,7 +35,7 @@ def corpus(request, tmp_path_factory):
 
 def reconstructed_sums(corpus, query):
     """(N,) exhaustive sum of maxima over what the index knows of every vector, not normalised."""
-    return np.array([(query @ decompressed(corpus, d).T).max(axis=1).sum() for d in range(corpus.n_documents)])
+    return np.array([(query @ corpus.vectors(d).T).max(axis=1).sum() for d in range(corpus.n_documents)])
 
 
 def ranked_as(documents, scores, expected, tolerance):
@@ -96,12 +95,13 @@ def test_colxtr_equals_its_twin(corpus, seed, ncells, k_prime):
     """Section by section: union of cells, all their tokens for every query token, top k', the last one imputed."""
     query = unit_rows(np.random.default_rng(seed), 3, 16)
     effort = COLXTR.but(nprobe=ncells, k_prime=k_prime)
-    index, quantised_query = corpus.clusters, quantised(query, corpus.clusters)
+    index, quantised_query = corpus.segments[0].tokens, quantised(query, corpus.quantiser)
     chosen = choose_clusters(corpus, quantised_query, ncells)
     union = {int(c) for row, count in zip(chosen.clusters, chosen.counts, strict=True) for c in row[:count]}
-    rows = [row for c in sorted(union) for row in range(index.offsets[c], index.offsets[c + 1])]
-    centroids = index.centroid_vectors * index.centroid_scales[:, np.newaxis].astype(np.float64)
-    vectors = centroids.repeat(np.diff(index.offsets), axis=0) + twin.decode(index.codes, index.scales, index.bits)
+    rows = [row for c in sorted(union) for row in range(*index.cluster_offsets[c : c + 2])]
+    centroids, sizes = corpus.quantiser.centroids, np.diff(index.cluster_offsets)
+    of_rows = (centroids.vectors * centroids.scales[:, np.newaxis].astype(np.float64)).repeat(sizes, axis=0)
+    vectors = of_rows + twin.decode(index.codes, index.scales, index.bits)
     rounded = quantised_query.tokens * quantised_query.scales[:, np.newaxis].astype(np.float64)
     similarities = rounded @ vectors[rows].T
     kth = np.sort(similarities, axis=1)[:, ::-1][:, min(k_prime, len(rows)) - 1]
@@ -140,16 +140,16 @@ def test_rerank_of_the_exact_engine_is_maxsim_of_the_best():
 
 
 def test_oracle_11_postings_are_sorted_by_centroid_then_document(corpus):
-    index = corpus.clusters
-    assert np.diff(index.offsets).sum() == index.n_tokens == LENGTHS.sum()
-    for first, last in pairwise(index.offsets):
+    index, quantiser = corpus.segments[0].tokens, corpus.quantiser
+    assert np.diff(index.cluster_offsets).sum() == index.n_tokens == LENGTHS.sum()
+    for first, last in pairwise(index.cluster_offsets):
         assert (np.diff(index.documents[first:last]) >= 0).all()
     # Expanded again: each token stands where its document says, with the codes that its own vector gets.
     rows = index.positions.astype(np.int64)
-    cluster = np.searchsorted(index.offsets, rows, side="right") - 1
-    centroids = index.centroid_vectors[cluster] * index.centroid_scales[cluster, np.newaxis]
-    residuals = (ROWS.astype(np.float16).astype(np.float32) @ index.rotation - centroids).astype(np.float32)
-    codes, scales = index.codec.encode(residuals, np.zeros_like(residuals))
+    cluster = np.searchsorted(index.cluster_offsets, rows, side="right") - 1
+    centroids = quantiser.centroids.vectors[cluster] * quantiser.centroids.scales[cluster, np.newaxis]
+    residuals = (ROWS.astype(np.float16).astype(np.float32) @ quantiser.rotation - centroids).astype(np.float32)
+    codes, scales = quantiser.codec.encode(residuals, np.zeros_like(residuals))
     np.testing.assert_array_equal(index.codes[rows], codes)
     np.testing.assert_array_equal(index.scales[rows], scales)
     np.testing.assert_array_equal(index.documents[rows], np.repeat(np.arange(len(LENGTHS)), LENGTHS))
@@ -159,11 +159,10 @@ def test_oracle_11_postings_are_sorted_by_centroid_then_document(corpus):
 def test_oracle_12_the_order_of_clusters_changes_nothing(corpus, seed):
     """Opened in another order, the same tokens give every document the same score, to the last bit."""
     random = np.random.default_rng(seed)
-    query = quantised(unit_rows(random, 4, 16), corpus.clusters)
+    query = quantised(unit_rows(random, 4, 16), corpus.quantiser)
     chosen = choose_clusters(corpus, query, 5)
     order = np.array([random.permutation(chosen.clusters.shape[1]) for _ in chosen.counts])
-    shuffled = replace(
-        chosen,
+    shuffled = chosen._replace(
         clusters=np.take_along_axis(chosen.clusters, order, axis=1),
         scores=np.take_along_axis(chosen.scores, order, axis=1),
     )
@@ -238,7 +237,7 @@ def test_where_there_is_no_bound_it_is_infinite():
 @settings(max_examples=30)
 @given(SEEDS, st.integers(1, 6), st.sampled_from(["xtr", "maxsim"]))
 def test_with_everything_opened_scores_are_within_the_stated_bound_of_the_exact_engines(corpus, seed, n, scoring):
-    if corpus.clusters.bits < 4:
+    if corpus.quantiser.bits < 4:
         return
     query = unit_rows(np.random.default_rng(seed), n, 16)
     effort = XTR.but(nprobe=corpus.n_clusters, k_prime=corpus.n_tokens, candidates=corpus.n_documents, reduction="mean")

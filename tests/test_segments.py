@@ -13,7 +13,6 @@ from tests.conftest import one, random_corpus, search_exactly, unit_rows
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.gathering import ROWS_PER_MARK
 from xtrkit.recipes import COLBERT, XTR
-from xtrkit.token_retrieval.centroid import decompressed
 from xtrkit.token_retrieval.corpus import ClusteredCorpus, ExactCorpus
 from xtrkit.token_retrieval.exact import retrieve_tokens
 from xtrkit.values import Segment, TokenVectors, offsets_of
@@ -37,14 +36,14 @@ def part_of(index: CompressedTokens, kept) -> CompressedTokens:
     rows = np.flatnonzero(numbers[index.documents] >= 0)
     new_row = np.full(index.n_tokens, -1)
     new_row[rows] = np.arange(len(rows))
-    clusters = (np.searchsorted(index.offsets, rows, side="right") - 1).astype(np.int64)
+    clusters = index.clusters_of(rows)
     offsets = offsets_of(np.bincount(clusters, minlength=index.n_clusters))
     lengths = np.diff(index.document_offsets)[kept]
     tokens = np.concatenate([np.arange(0)] + [np.arange(*index.document_offsets[[d, d + 1]]) for d in kept])
     marked = np.arange(0, len(rows), ROWS_PER_MARK)
     return replace(
         index,
-        offsets=offsets,
+        cluster_offsets=offsets,
         codes=np.ascontiguousarray(index.codes[rows]),
         scales=np.ascontiguousarray(index.scales[rows]),
         documents=numbers[index.documents[rows]].astype(np.int32),
@@ -95,7 +94,7 @@ def test_vectors_and_evidence_of_segments(index):
     corpus, merged = ClusteredCorpus(segments), ClusteredCorpus([Segment(index, live)])
     assert corpus.document_offsets.tolist() == index.document_offsets.tolist()
     for document in range(index.n_documents):
-        np.testing.assert_array_equal(decompressed(corpus, document), decompressed(merged, document))
+        np.testing.assert_array_equal(corpus.vectors(document), merged.vectors(document))
     for effort in (XTR, XTR.but(nprobe=3, k_prime=7)):
         query = query_of(random)
         (hits, missing), (expected, of_expected) = (
@@ -134,7 +133,7 @@ def test_a_subset_is_a_filter(index, seed, imputation, nprobe, k):
     assert max(left_out, default=-np.inf) <= scores.min(initial=np.inf)
     if imputation == "min" and len(reached) < len(filtered):
         assert len(reached) == len(found) or max(left_out) == pytest.approx(missing.mean())  # a draw
-    similarities = [(query @ decompressed(corpus, d).T).max(axis=1) for d in found]
+    similarities = [(query @ corpus.vectors(d).T).max(axis=1) for d in found]
     for document, score, similarity in zip(found.tolist(), scores, similarities, strict=True):
         if document not in filtered:
             assert score == pytest.approx(np.minimum(similarity, 0.0 if missing is None else missing).mean(), abs=2e-3)
@@ -189,9 +188,10 @@ def exact_case(seed):
     borders, live = (
         splits(random, len(lengths)) if len(lengths) > 5 else ([0, len(lengths)], np.ones(len(lengths), bool))
     )
+    rows_of = [slice(*corpus.document_offsets[list(border)]) for border in pairwise(borders)]
     segments = [
-        Segment(TokenVectors(corpus.halves[corpus.offsets[a] : corpus.offsets[b]], offsets_of(lengths[a:b])), live[a:b])
-        for a, b in pairwise(borders)
+        Segment(TokenVectors(corpus.halves[rows], offsets_of(lengths[a:b])), live[a:b])
+        for rows, (a, b) in zip(rows_of, pairwise(borders), strict=True)
     ]
     alive = np.flatnonzero(live)
     rows = np.repeat(live, lengths)

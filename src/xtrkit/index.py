@@ -293,12 +293,7 @@ class Index:
 
     def living_rows(self) -> LivingRows:
         """The token vectors of all living documents, to be read block after block; decompressed where need be."""
-        live = [
-            segment.live if len(segment.live) else np.ones(segment.facts.documents, bool)
-            for segment in self._store.segments
-        ]
-        sources = [Source(segment, mask) for segment, mask in zip(self._store.segments, live, strict=True)]
-        return LivingRows(sources, self.dim)
+        return LivingRows([Source(segment, segment.living) for segment in self._store.segments], self.dim)
 
     def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
         """(n,) how far the similarities of each query token can be from those with the vectors that were indexed.

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +25,11 @@ from xtrkit.errors import InputError
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.integer[Any]]
 Mask = npt.NDArray[np.bool_]
-Tokens = TypeVar("Tokens")
 Reduction = Literal["mean", "sum"]
 """What becomes of the sum over query tokens: divided by their number, or left as it is."""
 
 EVERYONE: Mask = np.zeros(0, dtype=np.bool_)
-"""The mask that leaves nobody out, without an entry for each."""
+"""The mask that leaves nobody out, without an entry for each: how kernels are told so."""
 
 
 def offsets_of(lengths: IntArray) -> npt.NDArray[np.int64]:
@@ -38,6 +37,11 @@ def offsets_of(lengths: IntArray) -> npt.NDArray[np.int64]:
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
     return offsets
+
+
+def full_mask(mask: Mask, n_documents: int) -> Mask:
+    """(N,) a mask with an entry for each document, where ``EVERYONE`` may be given."""
+    return mask if len(mask) else np.ones(n_documents, dtype=np.bool_)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,16 +98,61 @@ class Ragged:
         return (self[text] for text in range(len(self)))
 
 
+class TokenStore(Protocol):
+    """The tokens of a segment, documents numbered from 0, however they are kept."""
+
+    @property
+    def document_offsets(self) -> npt.NDArray[np.int64]:
+        """(N + 1,) where each document's tokens begin and end, counted document after document."""
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a token vector, d."""
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of token vectors, M."""
+
+    @property
+    def n_documents(self) -> int:
+        """Number of documents, N."""
+
+    def vectors(self, tokens: slice | npt.NDArray[np.int64]) -> FloatArray:
+        """The (K, d) vectors of some tokens, counted document after document, as well as they are known."""
+
+
+Tokens = TypeVar("Tokens", bound=TokenStore)
+
+
 class TokenVectors(NamedTuple):
-    """The token vectors of a corpus: as the exact engine reads them.
+    """Token vectors as the exact engine reads them: a :class:`TokenStore`.
 
     Attributes:
         halves: (M, d) float16, usually mapped from disk.
-        offsets: (N + 1,) where each document's rows begin and end.
+        document_offsets: (N + 1,) where each document's rows begin and end.
     """
 
     halves: npt.NDArray[np.float16]
-    offsets: npt.NDArray[np.int64]
+    document_offsets: npt.NDArray[np.int64]
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a token vector, d."""
+        return int(self.halves.shape[1])
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of token vectors, M."""
+        return len(self.halves)
+
+    @property
+    def n_documents(self) -> int:
+        """Number of documents, N."""
+        return len(self.document_offsets) - 1
+
+    def vectors(self, tokens: slice | npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
+        """(K, d) the vectors of some tokens."""
+        return np.asarray(self.halves[tokens])
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,13 +160,18 @@ class Segment(Generic[Tokens]):
     """Some consecutive documents of a corpus, as they were written together; deleted ones stay in it, dead.
 
     Attributes:
-        tokens: their tokens, documents numbered from 0: :class:`TokenVectors` or
+        tokens: their tokens: :class:`TokenVectors` or
             :class:`~xtrkit.indexing.compressed_format.CompressedTokens`.
-        live: (N,) which of the N documents are alive; empty where all are.
+        live: (N,) which of the N documents are alive; empty where all are, as kernels want it.
     """
 
     tokens: Tokens
     live: Mask = field(default_factory=lambda: EVERYONE)
+
+    @property
+    def living(self) -> Mask:
+        """(N,) which documents are alive, with an entry for each."""
+        return full_mask(self.live, self.tokens.n_documents)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def ranked(corpus, query, k=10, recipe=XTR, subset=None):
 
 def evidence_of(corpus, query, recipe=XTR):
     """Hits and m_i of the first look of a search."""
-    quantised_query, recipe = quantised(query, corpus.clusters), resolved(corpus, recipe)
+    quantised_query, recipe = quantised(query, corpus.quantiser), resolved(corpus, recipe)
     probes = open_clusters(corpus, quantised_query, chosen_clusters(corpus, quantised_query, recipe))
     lowest, missing = imputed(corpus, quantised_query, probes, recipe)
     return token_hits(corpus, probes, lowest), missing

@@ -18,6 +18,7 @@ from xtrkit.indexing.codec import (
     unpack_planes,
 )
 from xtrkit.kernels import reference_codes as twin
+from xtrkit.kernels.bundles import Run
 from xtrkit.kernels.codes import QUERY_LIMIT, products, scores_of_products, vector_products
 from xtrkit.kernels.probing import kth_largest
 from xtrkit.kernels.tables import table_products
@@ -33,7 +34,7 @@ def test_products_equal_their_twin(seed, dim, bits, first, count):
     codes = random.integers(0, 256, (first + count + 1, dim * bits // 8), dtype=np.uint8)
     query = random.integers(-QUERY_LIMIT, QUERY_LIMIT + 1, dim).astype(np.int16)
     sums = np.zeros(count + 1, dtype=np.int32)
-    products(codes, first, first + count, 0, query, bits, sums)
+    products(codes, Run(first, first + count, 0), query, bits, sums)
     assert sums[:count].tolist() == twin.products(codes, first, first + count, query, bits).tolist()
     assert sums[count] == 0  # nothing is written beyond what was asked for
 
@@ -42,7 +43,7 @@ def test_products_equal_their_twin(seed, dim, bits, first, count):
 def test_products_do_not_overflow_at_the_widest_vectors(bits):
     codes = np.full((1, 4096 * bits // 8), 255, dtype=np.uint8)
     sums = np.zeros(1, dtype=np.int32)
-    products(codes, 0, 1, 0, np.full(4096, QUERY_LIMIT, dtype=np.int16), bits, sums)
+    products(codes, Run(0, 1, 0), np.full(4096, QUERY_LIMIT, dtype=np.int16), bits, sums)
     assert sums[0] == (2**bits - 1) * QUERY_LIMIT * 4096
 
 
@@ -89,7 +90,7 @@ def test_scores_of_products(seed, count):
     sums = random.integers(-(10**6), 10**6, count).astype(np.int32)
     scales = np.concatenate([[9], random.random(count) * 10 ** random.uniform(-7, 1, count)]).astype(np.float16)
     bits = np.zeros(count, dtype=np.uint32)
-    scores_of_products(sums, count, scales.view(np.uint16), 1, 0.5, 1e-3, 25.0, bits, bits.view(np.float32))
+    scores_of_products(sums, Run(1, 1 + count, 0), scales.view(np.uint16), 0.5, 1e-3, 25.0, bits, bits.view(np.float32))
     expected = 0.5 + scales[1:].astype(np.float64) * 1e-3 * (sums - 25.0)
     np.testing.assert_allclose(bits.view(np.float32), expected, rtol=1e-5, atol=1e-6)
 
@@ -151,7 +152,7 @@ def test_products_by_table_equal_their_twin(seed, dim, bits, first, count):
     codes = random.integers(0, 256, (first + count + 1, dim * bits // 8), dtype=np.uint8)
     query = random.integers(-QUERY_LIMIT, QUERY_LIMIT + 1, dim).astype(np.int16)
     sums, units = np.zeros(count + 1, dtype=np.int32), np.zeros(codes.shape[1], dtype=table.units.dtype)
-    table_products(codes, first, first + count, 0, query, table, units, units.view(table.levels.dtype), sums)
+    table_products(codes, Run(first, first + count, 0), query, table, units, units.view(table.levels.dtype), sums)
     levels = np.rint(codec.weights / table.step)
     expected = twin.decode_buckets(codes[first : first + count], bits, levels) @ query
     assert sums[:count].tolist() == expected.tolist()
@@ -166,7 +167,7 @@ def test_products_by_table_do_not_overflow_at_the_widest_vectors(bits):
     sums, units = np.zeros(1, dtype=np.int32), np.zeros(4096 * bits // 8, dtype=table.units.dtype)
     query = np.full(4096, QUERY_LIMIT, dtype=np.int16)
     codes = np.zeros((1, len(units)), dtype=np.uint8)
-    table_products(codes, 0, 1, 0, query, table, units, units.view(table.levels.dtype), sums)
+    table_products(codes, Run(0, 1, 0), query, table, units, units.view(table.levels.dtype), sums)
     assert sums[0] == table.largest * QUERY_LIMIT * 4096
     assert table.largest * table.step == pytest.approx(3)
 

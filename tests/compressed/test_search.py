@@ -13,6 +13,7 @@ from tests.conftest import clustered, unit_rows
 from xtrkit.errors import IndexFormatError
 from xtrkit.indexing.codec import BucketCodec, GridCodec
 from xtrkit.kernels import reference_codes as twin
+from xtrkit.kernels.bundles import ChosenClusters, Probes, empty_slots
 from xtrkit.kernels.probing import sum_best
 from xtrkit.recipes import XTR
 from xtrkit.scoring import xtr
@@ -44,10 +45,11 @@ def query():
 
 def decoded(index):
     """The (M, d) vectors that the index stands for, document after document, in rotated space."""
-    centroids = index.centroid_vectors * index.centroid_scales.astype(np.float64)[:, np.newaxis]
-    centroids = centroids.repeat(np.diff(index.offsets), axis=0)
-    if isinstance(index.codec, BucketCodec):
-        values = index.table.step * np.rint(index.codec.weights / index.table.step)  # as search rounds them
+    codec, centroids, step = index.quantiser.codec, index.quantiser.centroids, index.quantiser.table.step
+    centroids = centroids.vectors * centroids.scales.astype(np.float64)[:, np.newaxis]
+    centroids = centroids.repeat(np.diff(index.cluster_offsets), axis=0)
+    if isinstance(codec, BucketCodec):
+        values = step * np.rint(codec.weights / step)  # as search rounds them
         by_row = index.scales[:, np.newaxis] * (centroids + twin.decode_buckets(index.codes, index.bits, values))
     else:
         by_row = centroids + twin.decode(index.codes, index.scales, index.bits)
@@ -55,7 +57,7 @@ def decoded(index):
 
 
 def rounded(query, index):
-    quantised_query = quantised(query, index)
+    quantised_query = quantised(query, index.quantiser)
     return quantised_query.tokens * quantised_query.scales.astype(np.float64)[:, np.newaxis]
 
 
@@ -71,15 +73,17 @@ def exact_sums(index, query):
 
 
 def test_decoded_vectors_are_near(index, corpus):
-    error = np.linalg.norm(decoded(index) - corpus @ index.rotation, axis=1)
+    error = np.linalg.norm(decoded(index) - corpus @ index.quantiser.rotation, axis=1)
     most = {1: 0.9, 2: 0.6, 4: 0.2, 8: 0.02}[index.bits]
-    assert error.max() < (most if isinstance(index.codec, GridCodec) else 2 * most)  # far quantiles are coarse
+    assert error.max() < (
+        most if isinstance(index.quantiser.codec, GridCodec) else 2 * most
+    )  # far quantiles are coarse
 
 
 def test_clusters_hold_each_token_once_and_documents_in_order(index):
     assert sorted(index.positions.tolist()) == list(range(index.n_tokens))
     assert index.documents[index.positions].tolist() == np.repeat(np.arange(len(LENGTHS)), LENGTHS).tolist()
-    for first, last in zip(index.offsets[:-1], index.offsets[1:], strict=True):
+    for first, last in pairwise(index.cluster_offsets):
         assert (np.diff(index.documents[first:last]) >= 0).all()
 
 
@@ -105,14 +109,13 @@ def test_eight_bits_rank_as_the_exact_engine(corpus, query, tmp_path):
 @pytest.mark.parametrize("name", ["found", "centroid", "none", "0.2", "t5"])
 @pytest.mark.parametrize("nprobe", [1, 3])
 def test_xtr_equals_its_twin(index, query, nprobe, name):
-    probes = probe(clustered(index), quantised(query, index), nprobe)
+    probes = probe(clustered(index), quantised(query, index.quantiser), nprobe)
     chosen, tokens = probes.chosen, decoded(index)
     token_of = np.argsort(index.positions)
     hits, missing = [], []
     for i in range(len(query)):
-        rows = [
-            r for c in chosen.clusters[i, : chosen.counts[i]] for r in range(index.offsets[c], index.offsets[c + 1])
-        ]
+        opened = chosen.clusters[i, : chosen.counts[i]]
+        rows = [r for c in opened for r in range(*index.cluster_offsets[c : c + 2])]
         expected = tokens[token_of[rows]] @ rounded(query, index)[i]
         found = probes.scores[probes.starts[i] : probes.starts[i + 1]]
         np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -121,8 +124,8 @@ def test_xtr_equals_its_twin(index, query, nprobe, name):
         kth = max(sorted(found)[-min(5, len(found))], np.float32(low)) if len(found) else low
         missing.append({"found": kth, "centroid": low, "none": 0.0, "0.2": 0.2}.get(name))
     if name == "t5":
-        every = choose_clusters(clustered(index), quantised(query, index), 128)
-        sizes = np.diff(index.offsets)[every.clusters]
+        every = choose_clusters(clustered(index), quantised(query, index.quantiser), 128)
+        sizes = np.diff(index.cluster_offsets)[every.clusters]
         missing = cumulated(every.scores, sizes, every.counts, 5).tolist()
     lowest = missing if name == "found" else [-np.inf] * len(query)
     sums = twin.xtr_sums(hits, lowest, missing)
@@ -137,6 +140,12 @@ def test_xtr_equals_its_twin(index, query, nprobe, name):
     assert by_twin[int(documents[0])] == pytest.approx(best, abs=1e-5)
 
 
+def nothing_chosen(n):
+    """No clusters for n query tokens: where only the tokens that were found count."""
+    floats = np.zeros((n, 0), dtype=np.float32)
+    return ChosenClusters(np.zeros((n, 0), dtype=np.int32), floats, np.zeros(n, dtype=np.int64), floats, floats)
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5))
 def test_sum_best_equals_its_twin(seed, n):
     random = np.random.default_rng(seed)
@@ -145,12 +154,10 @@ def test_sum_best_equals_its_twin(seed, n):
     scores = random.choice(np.linspace(-1, 1, 9), starts[-1]).astype(np.float32)
     lowest, missing = random.uniform(-1, 0.5, n).astype(np.float32), random.uniform(-1, 1, n)
     allowed = random.random(6) < 0.7 if seed % 2 else np.zeros(0, dtype=np.bool_)
-    slots, matched = np.zeros((6, 4), dtype=np.int32), np.zeros(6 * (seed % 3 > 0), dtype=np.int32)
+    slots, matched = empty_slots(6), np.zeros(6 * (seed % 3 > 0), dtype=np.int32)
     found, totals = np.empty(6, dtype=np.int32), np.empty(6)
-    count = sum_best(
-        documents, starts, scores, lowest, missing, allowed,
-        slots, slots.view(np.float32), slots.view(np.float64), found, totals, matched,
-    )  # fmt: skip
+    probes = Probes(nothing_chosen(n), starts, scores, documents)
+    count = sum_best(probes, lowest, missing, allowed, slots, found, totals, matched)
     hits = [
         [(int(documents[hit]), float(scores[hit])) for hit in range(first, last)
          if not len(allowed) or allowed[documents[hit]]]
@@ -158,18 +165,17 @@ def test_sum_best_equals_its_twin(seed, n):
     ]  # fmt: skip
     expected = twin.xtr_sums(hits, lowest.tolist(), missing.tolist())
     assert set(found[:count].tolist()) == set(expected)
-    assert not slots.any()
+    assert not slots.words.any()
     for document, total in zip(found[:count].tolist(), totals, strict=False):
         assert total == pytest.approx(expected[document][0], abs=1e-6)
         assert not len(matched) or matched[document] == expected[document][1]
 
 
 def test_clusters_equal_their_twin(index, query):
-    groups = index.group_vectors * index.group_scales[:, np.newaxis]
-    centroids = index.centroid_vectors * index.centroid_scales[:, np.newaxis]
-    chosen = choose_clusters(clustered(index), quantised(query, index), 3)
+    groups, centroids = index.quantiser.groups.decoded(), index.quantiser.centroids.decoded()
+    chosen = choose_clusters(clustered(index), quantised(query, index.quantiser), 3)
     for i, token in enumerate(rounded(query, index)):
-        expected = twin.nearest_clusters(groups, index.group_offsets, centroids, token, len(groups), 3)
+        expected = twin.nearest_clusters(groups, index.quantiser.group_offsets, centroids, token, len(groups), 3)
         assert chosen.clusters[i].tolist() == expected
 
 

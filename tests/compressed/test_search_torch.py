@@ -111,8 +111,8 @@ def test_where_clusters_stay_closed_both_score_alike(corpus, queries, imputation
 
 
 def opened_alike(corpus, query, recipe):
-    chosen = chosen_clusters(corpus, quantised(query, corpus.clusters), recipe)
-    tokens = torch.from_numpy(query @ corpus.clusters.rotation)
+    chosen = chosen_clusters(corpus, quantised(query, corpus.quantiser), recipe)
+    tokens = torch.from_numpy(query @ corpus.quantiser.rotation)
     opened = _open(
         DeviceTokens.of(corpus, "cpu"), tokens, torch.tensor([len(query)]), recipe.nprobe, shared=recipe.shared
     )

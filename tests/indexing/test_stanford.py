@@ -64,11 +64,11 @@ def test_codes_stay_and_vectors_are_those_of_stanford(tmp_path, bits):
     lengths = np.concatenate(DOCLENS)
     assert (len(index), index.n_tokens, index.dim) == (len(lengths), lengths.sum(), DIM)
     tokens = Store.open(tmp_path / "idx").segments[0].tokens
-    assert isinstance(tokens.codec, BucketCodec)
+    assert isinstance(tokens.quantiser.codec, BucketCodec)
     assert (tokens.codes[tokens.positions] == packed).all()
-    cluster_of = np.searchsorted(tokens.offsets, tokens.positions, side="right") - 1
-    assert np.diff(tokens.offsets).sum() == index.n_tokens
-    assert sorted(np.diff(tokens.offsets)) == sorted(np.bincount(assigned, minlength=CENTROIDS))
+    cluster_of = np.searchsorted(tokens.cluster_offsets, tokens.positions, side="right") - 1
+    assert np.diff(tokens.cluster_offsets).sum() == index.n_tokens
+    assert sorted(np.diff(tokens.cluster_offsets)) == sorted(np.bincount(assigned, minlength=CENTROIDS))
     assert len(set(zip(cluster_of.tolist(), assigned.tolist(), strict=True))) == len(set(assigned.tolist()))
     assert (twin.stanford_buckets(tokens.codes[tokens.positions], bits) == twin.stanford_buckets(packed, bits)).all()
     vectors = np.concatenate([index.vectors(number) for number in range(len(index))])

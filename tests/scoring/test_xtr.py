@@ -68,7 +68,7 @@ def test_a_query_token_without_hits_counts_alike_for_all():
 def test_best_hits_are_those_of_the_twin(search, k_prime):
     corpus, query = search
     (hits,) = retrieve_tokens(whole(corpus), one(query), k_prime)
-    candidates = xtr.candidates_of(hits, len(corpus.offsets) - 1)
+    candidates = xtr.candidates_of(hits, corpus.n_documents)
     expected = reference.best_hit_per_document(hits)
     assert candidates.documents.tolist() == sorted(expected)
     for row, document in enumerate(candidates.documents.tolist()):

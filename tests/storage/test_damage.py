@@ -102,7 +102,7 @@ def test_rows_that_say_they_are_of_other_documents_are_counted_as_they_say(whole
     for _ in range(50):
         documents = random.integers(tokens.n_documents, size=tokens.n_tokens).astype(np.int32)
         corpus = ClusteredCorpus([Segment(replace(tokens, documents=documents), segment.live)])
-        living = [segment.live[documents[a:b]].sum() for a, b in pairwise(tokens.offsets.tolist())]
+        living = [segment.live[documents[a:b]].sum() for a, b in pairwise(tokens.cluster_offsets.tolist())]
         assert corpus.sizes.tolist() == living
 
 

@@ -50,7 +50,7 @@ def test_block_size_changes_nothing(monkeypatch, block_tokens):
     random = np.random.default_rng(0)
     corpus = random_corpus(random, [3, 1, 12, 2, 1, 5], values=[0.0, 0.5, 1.0])
     query = random.choice([0.0, 1.0], size=(3, 8)).astype(np.float32)
-    spans = list(itertools.pairwise(corpus.offsets))
+    spans = list(itertools.pairwise(corpus.document_offsets))
     (expected,) = exact.retrieve_tokens(whole(corpus), one(query), 6)
     monkeypatch.setattr(exact, "BLOCK_TOKENS", block_tokens)
     (hits,) = exact.retrieve_tokens(whole(corpus), one(query), 6)

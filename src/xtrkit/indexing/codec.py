@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import InputError
+from xtrkit.kernels.bundles import Table
 from xtrkit.kernels.codes import encode_grid
-from xtrkit.kernels.tables import NO_TABLE, Table, table_of
+from xtrkit.kernels.tables import NO_TABLE, table_of
 
 Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.uint8]

@@ -24,8 +24,8 @@ import numpy.typing as npt
 from xtrkit.errors import InputError
 from xtrkit.indexing.centroids import CentroidTree
 from xtrkit.indexing.codec import Codec, code_width, codec_named, renormalised
+from xtrkit.kernels.bundles import DocumentRows, Postings, ScaledVectors, Table
 from xtrkit.kernels.gathering import ROWS_PER_MARK
-from xtrkit.kernels.tables import Table
 from xtrkit.storage.arrays import ArraySpec, open_arrays, write_arrays
 from xtrkit.storage.files import FileFacts, damaged
 from xtrkit.values import offsets_of
@@ -57,26 +57,31 @@ PARAMETER = "codec_"
 class Quantiser:
     """What turns token vectors into codes: centroids and codec, shared by all segments of an index.
 
+    C centroids stand in G groups of their likes. Both are in rotated space, where all vectors meet.
+
     Attributes:
         codec: what the codes mean.
         rotation: (d, d); rotated rows are ``rows @ rotation``.
-        group_vectors, group_scales: (G, d) int8 and (G,) float32; their product is a group's direction.
+        groups: (G, d) the groups' directions.
         group_offsets: (G + 1,) which centroids belong to each group.
-        centroid_vectors, centroid_scales: (C, d) int8 and (C,) float32; their product is a centroid.
+        centroids: (C, d).
     """
 
     codec: Codec
     rotation: Floats
-    group_vectors: npt.NDArray[np.int8]
-    group_scales: Floats
+    groups: ScaledVectors
     group_offsets: npt.NDArray[np.int64]
-    centroid_vectors: npt.NDArray[np.int8]
-    centroid_scales: Floats
+    centroids: ScaledVectors
+
+    @property
+    def bits(self) -> int:
+        """Bits a dimension of a code."""
+        return self.codec.bits
 
     @property
     def n_clusters(self) -> int:
         """Number of centroids, C."""
-        return len(self.centroid_scales)
+        return len(self.centroids.scales)
 
     @property
     def dim(self) -> int:
@@ -84,31 +89,31 @@ class Quantiser:
         return len(self.rotation)
 
     @cached_property
-    def centroids(self) -> Floats:
+    def table(self) -> Table:
+        """What bytes of codes stand for; empty where codes are numbers on a grid."""
+        return self.codec.table(self.dim)
+
+    @cached_property
+    def decoded_centroids(self) -> Floats:
         """(C, d) the centroids as search sees them."""
-        return np.asarray(self.centroid_vectors.astype(np.float32) * self.centroid_scales[:, np.newaxis])
+        return self.centroids.decoded()
 
     @cached_property
     def tree(self) -> CentroidTree:
         """The centroids' directions, to assign tokens that come later."""
-        groups = self.group_vectors.astype(np.float32) * self.group_scales[:, np.newaxis]
-        return CentroidTree(renormalised(groups), self.group_offsets, renormalised(self.centroids))
+        groups = renormalised(self.groups.decoded())
+        return CentroidTree(groups, self.group_offsets, renormalised(self.decoded_centroids))
 
 
 @dataclass(frozen=True, eq=False)
 class CompressedTokens:
-    """An opened compressed index. All vectors are rotated: a query is rotated before it meets them.
+    """The compressed tokens of an opened segment: :class:`~xtrkit.values.TokenStore`.
 
-    C centroids stand in G groups of their likes. The tokens of a cluster stand together, in order of document: a
-    token's place there is its row.
+    The tokens of a cluster stand together, in order of document: a token's place there is its row.
 
     Attributes:
-        codec: what the codes mean.
-        rotation: (d, d); rotated rows are ``rows @ rotation``.
-        group_vectors, group_scales: (G, d) int8 and (G,) float32; their product is a group's direction.
-        group_offsets: (G + 1,) which centroids belong to each group.
-        centroid_vectors, centroid_scales: (C, d) int8 and (C,) float32; their product is a centroid.
-        offsets: (C + 1,) which rows belong to each cluster.
+        quantiser: centroids and codec, which all segments share.
+        cluster_offsets: (C + 1,) which rows belong to each cluster.
         codes: (M, w) packed codes of the residuals, by row.
         scales: (M,) float16 scale of each residual, by row.
         documents: (M,) document of each row.
@@ -117,14 +122,8 @@ class CompressedTokens:
         marks: (⌈M / 64⌉,) cluster of every 64th row, so that a row's cluster is found quickly.
     """
 
-    codec: Codec
-    rotation: npt.NDArray[np.float32]
-    group_vectors: npt.NDArray[np.int8]
-    group_scales: npt.NDArray[np.float32]
-    group_offsets: npt.NDArray[np.int64]
-    centroid_vectors: npt.NDArray[np.int8]
-    centroid_scales: npt.NDArray[np.float32]
-    offsets: npt.NDArray[np.int64]
+    quantiser: Quantiser
+    cluster_offsets: npt.NDArray[np.int64]
     codes: npt.NDArray[np.uint8]
     scales: npt.NDArray[np.float16]
     documents: npt.NDArray[np.int32]
@@ -135,12 +134,12 @@ class CompressedTokens:
     @property
     def bits(self) -> int:
         """Bits a dimension of a code."""
-        return self.codec.bits
+        return self.quantiser.bits
 
-    @cached_property
-    def table(self) -> Table:
-        """What bytes of codes stand for; empty where codes are numbers on a grid."""
-        return self.codec.table(self.dim)
+    @property
+    def dim(self) -> int:
+        """Dimensions of a token vector, d."""
+        return self.quantiser.dim
 
     @property
     def n_tokens(self) -> int:
@@ -155,12 +154,29 @@ class CompressedTokens:
     @property
     def n_clusters(self) -> int:
         """Number of centroids, C."""
-        return len(self.centroid_scales)
+        return self.quantiser.n_clusters
 
-    @property
-    def dim(self) -> int:
-        """Dimensions of a token vector, d."""
-        return len(self.rotation)
+    @cached_property
+    def postings(self) -> Postings:
+        """The codes as kernels read them."""
+        halves, table = self.scales.view(np.uint16), self.quantiser.table
+        return Postings(self.codes, halves, self.documents, self.cluster_offsets, self.bits, table)
+
+    @cached_property
+    def document_rows(self) -> DocumentRows:
+        """Where the tokens of documents stand, as kernels read it."""
+        return DocumentRows(self.positions, self.document_offsets, self.marks)
+
+    def clusters_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """(K,) rows -> (K,) the cluster of each."""
+        return np.searchsorted(self.cluster_offsets, rows, side="right") - 1
+
+    def vectors(self, tokens: slice | npt.NDArray[np.int64]) -> Floats:
+        """(K, d) what is known of some tokens, counted document after document: centroid and decoded residual."""
+        rows, quantiser = self.positions[tokens].astype(np.int64), self.quantiser
+        centroids = quantiser.centroids.decoded(self.clusters_of(rows))
+        decoded = quantiser.codec.decode(self.codes[rows], self.scales[rows], centroids)
+        return np.asarray(decoded @ quantiser.rotation.T, dtype=np.float32)
 
 
 def write_quantiser(directory: Path, name: str, quantiser: Quantiser) -> FileFacts:
@@ -169,8 +185,15 @@ def write_quantiser(directory: Path, name: str, quantiser: Quantiser) -> FileFac
     Raises:
         StorageError: the file could not be written.
     """
-    arrays = {key: np.asarray(getattr(quantiser, key), dtype) for key, dtype in SHARED.items() if key != "group_sizes"}
-    arrays["group_sizes"] = np.diff(quantiser.group_offsets).astype("<i4")
+    shared = {
+        "rotation": quantiser.rotation,
+        "group_vectors": quantiser.groups.vectors,
+        "group_scales": quantiser.groups.scales,
+        "group_sizes": np.diff(quantiser.group_offsets),
+        "centroid_vectors": quantiser.centroids.vectors,
+        "centroid_scales": quantiser.centroids.scales,
+    }
+    arrays = {key: np.asarray(values, SHARED[key]) for key, values in shared.items()}
     parameters = {PARAMETER + key: np.asarray(values, "<f4") for key, values in quantiser.codec.parameters().items()}
     return write_arrays(directory, name, arrays | parameters)
 
@@ -199,12 +222,14 @@ def open_quantiser(path: Path, codec: str, bits: int) -> Quantiser:
         raise damaged(path, "it has no dimensions, or no centroids")
     if not all(np.isfinite(values).all() for values in arrays.values()):
         raise damaged(path, "it has numbers that are not finite")
-    group_offsets = _offsets(path, arrays.pop("group_sizes"), c)
+    group_offsets = _offsets(path, arrays["group_sizes"], c)
     try:
         named = codec_named(codec, bits, parameters)
     except (InputError, TypeError, ValueError, KeyError) as error:
         raise damaged(path, f"its codec can't be used: {error}") from error
-    return Quantiser(codec=named, group_offsets=group_offsets, **arrays)
+    groups = ScaledVectors(arrays["group_vectors"], arrays["group_scales"])
+    centroids = ScaledVectors(arrays["centroid_vectors"], arrays["centroid_scales"])
+    return Quantiser(named, arrays["rotation"], groups, group_offsets, centroids)
 
 
 def token_specs(n_documents: int, n_tokens: int, quantiser: Quantiser) -> dict[str, ArraySpec]:
@@ -212,7 +237,7 @@ def token_specs(n_documents: int, n_tokens: int, quantiser: Quantiser) -> dict[s
     shapes = {
         "lengths": (n_documents,), "cluster_sizes": (quantiser.n_clusters,), "scales": (n_tokens,),
         "documents": (n_tokens,), "positions": (n_tokens,),
-        "codes": (n_tokens, code_width(quantiser.dim, quantiser.codec.bits)),
+        "codes": (n_tokens, code_width(quantiser.dim, quantiser.bits)),
     }  # fmt: skip
     return {name: ArraySpec(OWN[name], shape) for name, shape in shapes.items()}
 
@@ -229,7 +254,7 @@ def open_tokens(path: Path, quantiser: Quantiser, n_documents: int, n_tokens: in
         path, arrays, {key: spec.shape for key, spec in token_specs(n_documents, n_tokens, quantiser).items()}
     )
     document_offsets = _offsets(path, arrays.pop("lengths"), n_tokens)
-    offsets = _offsets(path, arrays.pop("cluster_sizes"), n_tokens)
+    cluster_offsets = _offsets(path, arrays.pop("cluster_sizes"), n_tokens)
     for name, end in (("documents", n_documents), ("positions", n_tokens)):
         values = arrays[name].view(np.uint32)  # of which negative numbers are the largest
         if len(values) and int(values.max()) >= end:
@@ -239,15 +264,11 @@ def open_tokens(path: Path, quantiser: Quantiser, n_documents: int, n_tokens: in
     )  # in the order of the numbers they stand for, as far as these are positive
     if len(scales) and int(scales.max()) >= NOT_FINITE:
         raise damaged(path, "its scales are no finite numbers")  # kernels count similarities in steps of their range
-    shared = {key: getattr(quantiser, key) for key in ("rotation", "group_vectors", "group_scales", "group_offsets")}
     return CompressedTokens(
-        codec=quantiser.codec,
-        **shared,
-        centroid_vectors=quantiser.centroid_vectors,
-        centroid_scales=quantiser.centroid_scales,
-        offsets=offsets,
+        quantiser=quantiser,
+        cluster_offsets=cluster_offsets,
         document_offsets=document_offsets,
-        marks=_marks(offsets),
+        marks=_marks(cluster_offsets),
         **arrays,
     )
 
@@ -275,6 +296,6 @@ def _offsets(path: Path, sizes: npt.NDArray[np.int32], total: int) -> npt.NDArra
     return offsets
 
 
-def _marks(offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    marked = np.arange(0, offsets[-1], ROWS_PER_MARK)
-    return (np.searchsorted(offsets, marked, side="right") - 1).astype(np.int32)
+def _marks(cluster_offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    marked = np.arange(0, cluster_offsets[-1], ROWS_PER_MARK)
+    return (np.searchsorted(cluster_offsets, marked, side="right") - 1).astype(np.int32)

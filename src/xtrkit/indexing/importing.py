@@ -84,7 +84,7 @@ def _write_chunks(source: StanfordIndex, building: Path, passages: Given | None,
                 assigned.append(number[chunk.assigned])
                 for first in range(0, len(chunk.codes), BLOCK):
                     codes, of_block = chunk.codes[first : first + BLOCK], assigned[-1][first : first + BLOCK]
-                    scales.append(source.codec.scales(codes, quantiser.centroids[of_block]))
+                    scales.append(source.codec.scales(codes, quantiser.decoded_centroids[of_block]))
                     append_array(file, codes)
                 advance(1)
         if not scales:

@@ -25,14 +25,14 @@ from xtrkit.storage.files import FileFacts, check_content, storage_errors
 from xtrkit.storage.generations import new_segment_name
 from xtrkit.storage.manifest import SegmentFacts
 from xtrkit.storage.passages import Passage
-from xtrkit.values import Mask, TokenVectors, offsets_of
+from xtrkit.values import Mask, offsets_of
 
 
 class Source(NamedTuple):
     """A segment that is merged, and (N,) which of its documents are taken."""
 
     segment: OpenedSegment
-    live: Mask
+    living: Mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,16 +49,17 @@ class LivingRows:
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """(N,) how many each document has."""
-        parts = [np.diff(_document_offsets(source))[source.live] for source in self.sources]
+        parts = [np.diff(source.segment.tokens.document_offsets)[source.living] for source in self.sources]
         return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
 
     def blocks(self) -> Iterator[tuple[slice, npt.NDArray[np.float16]]]:
         """The vectors, block after block."""
         begin = 0
         for source in self.sources:
-            tokens = np.flatnonzero(np.repeat(source.live, np.diff(_document_offsets(source))))
+            tokens = np.flatnonzero(np.repeat(source.living, np.diff(source.segment.tokens.document_offsets)))
             for first in range(0, len(tokens), ROWS_AT_A_TIME):
-                rows = _vectors(source.segment, tokens[first : first + ROWS_AT_A_TIME])
+                vectors = source.segment.tokens.vectors(tokens[first : first + ROWS_AT_A_TIME])
+                rows = np.asarray(vectors, dtype=np.float16)
                 yield slice(begin, begin + len(rows)), rows
                 begin += len(rows)
 
@@ -67,7 +68,7 @@ def living_passages(sources: Sequence[Source]) -> Iterator[Passage]:
     """The passages of living documents, with texts."""
     for source in sources:
         for number, passage in enumerate(source.segment.passages.all_passages(texts=True)):
-            if source.live[number]:
+            if source.living[number]:
                 yield passage
 
 
@@ -113,22 +114,6 @@ def merged(
         file = _write_codes(directory, vectors_name(name), sources, quantiser, reporter)
     lengths = rows.lengths()
     return segment_facts(directory, name, len(lengths), int(lengths.sum()), file, living_passages(sources))
-
-
-def _document_offsets(source: Source) -> npt.NDArray[np.int64]:
-    tokens = source.segment.tokens
-    return tokens.offsets if isinstance(tokens, TokenVectors) else tokens.document_offsets
-
-
-def _vectors(segment: OpenedSegment, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.float16]:
-    stored = segment.tokens
-    if isinstance(stored, TokenVectors):
-        return np.asarray(stored.halves[tokens])
-    rows = stored.positions[tokens].astype(np.int64)
-    clusters = np.searchsorted(stored.offsets, rows, side="right") - 1
-    centroids = stored.centroid_vectors[clusters] * stored.centroid_scales[clusters, np.newaxis]
-    decoded = stored.codec.decode(stored.codes[rows], stored.scales[rows], centroids)
-    return np.asarray(decoded @ stored.rotation.T, dtype=np.float16)
 
 
 class _Places(NamedTuple):
@@ -177,8 +162,8 @@ def _places(sources: Sequence[Source], n_clusters: int) -> tuple[npt.NDArray[np.
     kept, clusters = [], []
     for source in sources:
         tokens = _compressed(source)
-        kept.append(np.flatnonzero(source.live[tokens.documents]))
-        clusters.append(np.searchsorted(tokens.offsets, kept[-1], side="right") - 1)
+        kept.append(np.flatnonzero(source.living[tokens.documents]))
+        clusters.append(tokens.clusters_of(kept[-1]))
     counts = [np.bincount(of_rows, minlength=n_clusters) for of_rows in clusters]
     sizes: npt.NDArray[np.int64] = np.asarray(np.sum(counts, axis=0), dtype=np.int64)
     free, places = offsets_of(sizes)[:-1].copy(), []
@@ -196,17 +181,17 @@ def _by_row(sources: Sequence[Source], places: Sequence[_Places], n_tokens: int)
     positions, first_document = [np.zeros(0, dtype=np.uint32)], 0
     for source, (tokens, rows, targets) in zip(sources, places, strict=True):
         scales[targets] = tokens.scales[rows]
-        numbers = first_document + np.cumsum(source.live) - 1
+        numbers = first_document + np.cumsum(source.living) - 1
         documents[targets] = numbers[tokens.documents[rows]]
         place_of = np.zeros(tokens.n_tokens, dtype=np.uint32)
         place_of[rows] = targets
-        living = np.repeat(source.live, np.diff(tokens.document_offsets))
+        living = np.repeat(source.living, np.diff(tokens.document_offsets))
         positions.append(place_of[tokens.positions[living]])
-        first_document += int(source.live.sum())
+        first_document += int(source.living.sum())
     return {"scales": scales, "documents": documents, "positions": np.concatenate(positions)}
 
 
 def _compressed(source: Source) -> CompressedTokens:
-    if isinstance(source.segment.tokens, TokenVectors):
+    if not isinstance(source.segment.tokens, CompressedTokens):
         raise TypeError("an exact segment among compressed ones")
     return source.segment.tokens

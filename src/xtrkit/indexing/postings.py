@@ -21,6 +21,7 @@ from xtrkit.indexing import centroids as clustering
 from xtrkit.indexing.codec import Codec
 from xtrkit.indexing.compressed_format import Quantiser, token_specs
 from xtrkit.indexing.spool import blocks_of
+from xtrkit.kernels.bundles import ScaledVectors
 from xtrkit.progress import SILENT, Reporter
 from xtrkit.storage.arrays import ArrayWriter, append_array
 from xtrkit.storage.files import FileFacts, scratch
@@ -92,15 +93,13 @@ def train(
     del sample
     assigned, means = _assign(rows, rotation, tree, reporter, assign)
     quantiser = quantiser_of(codec, rotation, tree, means)
-    residuals = held_out - quantiser.centroids[tree.assign(held_out)]
+    residuals = held_out - quantiser.decoded_centroids[tree.assign(held_out)]
     return quantiser_of(codec.fitted(residuals), rotation, tree, means), assigned
 
 
 def quantiser_of(codec: Codec, rotation: Floats, tree: clustering.CentroidTree, means: Floats) -> Quantiser:
     """What is stored of centroids: (C, d) means, in the groups of a tree."""
-    vectors, scales = _to_int8(means)
-    group_vectors, group_scales = _to_int8(tree.groups)
-    return Quantiser(codec, rotation, group_vectors, group_scales, tree.offsets, vectors, scales)
+    return Quantiser(codec, rotation, _to_int8(tree.groups), tree.offsets, _to_int8(means))
 
 
 def compress(
@@ -226,7 +225,7 @@ def _encode(
         for block, rotated in _rotated(rows, quantiser.rotation, "Compressing tokens", reporter):
             if tree:
                 assigned[block] = tree.assign(rotated)
-            centroids = quantiser.centroids[assigned[block]]
+            centroids = quantiser.decoded_centroids[assigned[block]]
             codes, scales[block] = quantiser.codec.encode(rotated, centroids)
             append_array(file, codes)
             error += float(np.square(rotated - centroids).sum(dtype=np.float64))
@@ -260,8 +259,8 @@ def _order_codes(
             advance(len(ordered))
 
 
-def _to_int8(vectors: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
-    """(C, d) vectors -> int8 vectors and scales whose product is within half a step of them."""
+def _to_int8(vectors: Floats) -> ScaledVectors:
+    """(C, d) vectors, rounded to within half a step."""
     scales = (np.abs(vectors).max(axis=1) / np.float32(127)).astype(np.float32)
     inverse = 1 / np.maximum(scales, np.float32(1e-30))
-    return np.rint(vectors * inverse[:, np.newaxis]).astype(np.int8), scales
+    return ScaledVectors(np.rint(vectors * inverse[:, np.newaxis]).astype(np.int8), scales)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from xtrkit.indexing.codec import BITS, CODECS
-from xtrkit.indexing.compressed_format import CompressedTokens, Quantiser, open_quantiser, open_tokens
+from xtrkit.indexing.compressed_format import Quantiser, open_quantiser, open_tokens
 from xtrkit.indexing.passages import Passages
 from xtrkit.storage.arrays import open_arrays
 from xtrkit.storage.files import check_content, damaged
@@ -22,10 +22,9 @@ from xtrkit.storage.generations import Pin, pin
 from xtrkit.storage.manifest import Manifest, SegmentFacts, manifest_name
 from xtrkit.storage.passages import PassageFile
 from xtrkit.storage.tombstones import read_tombstones
-from xtrkit.values import EVERYONE, EncoderIdentity, Mask, Segment, TokenVectors, offsets_of
+from xtrkit.values import EVERYONE, EncoderIdentity, Mask, Segment, TokenStore, TokenVectors, full_mask, offsets_of
 
 EXACT_BITS = 16
-TokenStore = TokenVectors | CompressedTokens
 
 
 @dataclass(frozen=True)
@@ -110,13 +109,18 @@ class OpenedSegment:
         facts: what the manifest says of it.
         tokens: its token vectors.
         passages: its passages.
-        live: (N,) which documents are alive; empty where all are.
+        live: (N,) which documents are alive; empty where all are, as kernels want it.
     """
 
     facts: SegmentFacts
     tokens: TokenStore
     passages: PassageFile
     live: Mask
+
+    @property
+    def living(self) -> Mask:
+        """(N,) which documents are alive, with an entry for each."""
+        return full_mask(self.live, self.facts.documents)
 
 
 @dataclass(frozen=True, eq=False)

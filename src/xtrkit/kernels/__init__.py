@@ -5,7 +5,8 @@ reader who wants to know what a kernel computes reads the twin. ``dense.py`` ser
 every token looked at), ``hits.py`` turns token hits into document scores. The compressed engine has ``codes.py``
 (packed codes and their products with a query), ``probing.py`` (XTR: clusters, what is in them, sums by document),
 ``expectation.py`` (what clusters that stayed closed must hold) and ``gathering.py`` (ColBERT: all tokens of a
-candidate); the twins of these are in ``reference_codes.py``.
+candidate); the twins of these are in ``reference_codes.py``. What its kernels are given together, and in what shapes,
+is in ``bundles.py``.
 """
 
 from xtrkit.lazy import lazy

@@ -25,6 +25,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from xtrkit.kernels.bundles import Run
 from xtrkit.kernels.dense import HALF_BIAS
 from xtrkit.kernels.jit import kernel
 from xtrkit.kernels.prefetch import prefetch
@@ -38,45 +39,32 @@ QUERY_LIMIT = 2047
 
 @kernel
 def products(
-    codes: npt.NDArray[np.uint8],
-    first: int,
-    last: int,
-    upcoming: int,
-    query: npt.NDArray[np.int16],
-    bits: int,
-    sums: npt.NDArray[np.int32],
+    codes: npt.NDArray[np.uint8], run: Run, query: npt.NDArray[np.int16], bits: int, sums: npt.NDArray[np.int32]
 ) -> None:
-    """Σ_j code_j · p_j of some consecutive rows of codes with one query token.
+    """Σ_j code_j · p_j of a run of rows of codes with one query token.
 
     Args:
         codes: (M, w) packed codes.
-        first: the first row.
-        last: the row after the last.
-        upcoming: the first row of what is wanted next; as many rows from there are fetched on the way.
+        run: which rows.
         query: (d,) the quantised query token p.
         bits: 1, 2, 4 or 8.
-        sums: (last - first or more,) receives the sums.
+        sums: (rows of the run or more,) receives the sums.
     """
     if bits == 4:
-        _products_4(codes, first, last, upcoming, query, sums)
+        _products_4(codes, run, query, sums)
     elif bits == 2:
-        _products_2(codes, first, last, upcoming, query, sums)
+        _products_2(codes, run, query, sums)
     elif bits == 1:
-        _products_1(codes, first, last, upcoming, query, sums)
+        _products_1(codes, run, query, sums)
     else:
-        _products_8(codes, first, last, upcoming, query, sums)
+        _products_8(codes, run, query, sums)
 
 
 @kernel
 def _products_8(
-    codes: npt.NDArray[np.uint8],
-    first: int,
-    last: int,
-    upcoming: int,
-    query: npt.NDArray[np.int16],
-    sums: npt.NDArray[np.int32],
+    codes: npt.NDArray[np.uint8], run: Run, query: npt.NDArray[np.int16], sums: npt.NDArray[np.int32]
 ) -> None:
-    w = codes.shape[1]
+    w, first, last, upcoming = codes.shape[1], run.first, run.last, run.upcoming
     for t in range(first, last):
         for line in range(0, w, CACHE_LINE):
             prefetch(codes, (upcoming + t - first) * w + line)
@@ -89,14 +77,9 @@ def _products_8(
 
 @kernel
 def _products_4(
-    codes: npt.NDArray[np.uint8],
-    first: int,
-    last: int,
-    upcoming: int,
-    query: npt.NDArray[np.int16],
-    sums: npt.NDArray[np.int32],
+    codes: npt.NDArray[np.uint8], run: Run, query: npt.NDArray[np.int16], sums: npt.NDArray[np.int32]
 ) -> None:
-    w = codes.shape[1]
+    w, first, last, upcoming = codes.shape[1], run.first, run.last, run.upcoming
     low, high = query[:w], query[w:]
     for t in range(first, last):
         for line in range(0, w, CACHE_LINE):
@@ -113,14 +96,9 @@ def _products_4(
 
 @kernel
 def _products_2(
-    codes: npt.NDArray[np.uint8],
-    first: int,
-    last: int,
-    upcoming: int,
-    query: npt.NDArray[np.int16],
-    sums: npt.NDArray[np.int32],
+    codes: npt.NDArray[np.uint8], run: Run, query: npt.NDArray[np.int16], sums: npt.NDArray[np.int32]
 ) -> None:
-    w = codes.shape[1]
+    w, first, last, upcoming = codes.shape[1], run.first, run.last, run.upcoming
     mask = np.uint8(3)
     q0, q1, q2, q3 = query[:w], query[w : 2 * w], query[2 * w : 3 * w], query[3 * w :]
     for t in range(first, last):
@@ -139,14 +117,9 @@ def _products_2(
 
 @kernel
 def _products_1(
-    codes: npt.NDArray[np.uint8],
-    first: int,
-    last: int,
-    upcoming: int,
-    query: npt.NDArray[np.int16],
-    sums: npt.NDArray[np.int32],
+    codes: npt.NDArray[np.uint8], run: Run, query: npt.NDArray[np.int16], sums: npt.NDArray[np.int32]
 ) -> None:
-    w = codes.shape[1]
+    w, first, last, upcoming = codes.shape[1], run.first, run.last, run.upcoming
     mask = np.uint8(1)
     q0, q1, q2, q3 = query[:w], query[w : 2 * w], query[2 * w : 3 * w], query[3 * w : 4 * w]
     q4, q5, q6, q7 = query[4 * w : 5 * w], query[5 * w : 6 * w], query[6 * w : 7 * w], query[7 * w :]
@@ -188,9 +161,8 @@ def vector_products(
 @kernel
 def scores_of_products(
     sums: npt.NDArray[np.int32],
-    count: int,
+    run: Run,
     halves: npt.NDArray[np.uint16],
-    first: int,
     centroid_score: float | np.float32,
     query_scale: float | np.float32,
     query_offset: float | np.float32,
@@ -200,16 +172,17 @@ def scores_of_products(
     """Similarities of the tokens of one cluster: centroid_score + scale_t · query_scale · (sum − query_offset).
 
     Args:
-        sums: (count or more,) of :func:`products`.
-        count: how many tokens.
+        sums: (rows of the run or more,) of :func:`products`.
+        run: the rows of the cluster.
         halves: (M,) bit patterns of the tokens' float16 scales, none negative, infinite or NaN.
-        first: row of the first token.
         centroid_score: similarity of the query token with the cluster's centroid.
         query_scale: scale_q.
         query_offset: offset · Σ_j p_j.
-        bits: (count or more,) scratch, the same memory as ``scores``; see :mod:`xtrkit.kernels.dense` on halves.
-        scores: (count or more,) receives the similarities; ``bits.view(float32)``.
+        bits: (rows of the run or more,) scratch, the same memory as ``scores``; on halves see
+            :mod:`xtrkit.kernels.dense`.
+        scores: (rows of the run or more,) receives the similarities; ``bits.view(float32)``.
     """
+    first, count = run.first, run.last - run.first
     for j in range(count):
         bits[j] = np.uint32(halves[first + j]) << np.uint32(13)
     centroid, factor = np.float32(centroid_score), np.float32(query_scale) * HALF_BIAS

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from xtrkit.kernels.bundles import Probes
 from xtrkit.kernels.jit import kernel
 
 BINS = 256
@@ -23,16 +24,7 @@ NORMAL = np.array(
 
 @kernel
 def expected_kth_scores(
-    scores: npt.NDArray[np.float32],
-    starts: npt.NDArray[np.int64],
-    offsets: npt.NDArray[np.int64],
-    clusters: npt.NDArray[np.int32],
-    cluster_scores: npt.NDArray[np.float32],
-    counts: npt.NDArray[np.int64],
-    closed_tokens: npt.NDArray[np.float32],
-    closed_range: npt.NDArray[np.float32],
-    k: int,
-    kth: npt.NDArray[np.float32],
+    probes: Probes, cluster_offsets: npt.NDArray[np.int64], k: int, kth: npt.NDArray[np.float32]
 ) -> None:
     """About the k-th best similarity among *all* tokens, of which only those of opened clusters were looked at.
 
@@ -42,21 +34,18 @@ def expected_kth_scores(
         #{opened tokens > t} + Σ_closed size_c · Φ((S_c − t) / σ) = k.
 
     Args:
-        scores: (H,) of ``score_clusters``, and where each query token's begin and end (n + 1,).
-        starts: see above.
-        offsets: (C + 1,) rows of each cluster.
-        clusters: (n, nprobe) of ``nearest_clusters``, with scores and counts.
-        cluster_scores: see above.
-        counts: see above.
-        closed_tokens: (n, B) and (n, 2) of ``nearest_clusters``.
-        closed_range: see above.
+        probes: the opened clusters of n query tokens.
+        cluster_offsets: (C + 1,) where each cluster's living tokens would begin and end if all segments were one.
         k: k', at least 1.
         kth: (n,) receives t; where there are fewer than k tokens, a score below those of all opened ones.
     """
     above = np.empty(BINS + 1, dtype=np.float32)
+    chosen, scores, starts = probes.chosen, probes.scores, probes.starts
+    clusters, cluster_scores, counts = chosen.clusters, chosen.scores, chosen.counts
+    closed_tokens, closed_range = chosen.closed_tokens, chosen.closed_range
     for i in range(len(kth)):
         found = scores[starts[i] : starts[i + 1]]
-        spread = _spread(found, offsets, clusters[i], cluster_scores[i], counts[i])
+        spread = _spread(found, cluster_offsets, clusters[i], cluster_scores[i], counts[i])
         low, high = closed_range[i, 0], closed_range[i, 1] + np.float32(NORMAL_REACH) * spread
         for j in range(len(found)):
             low, high = min(low, found[j]), max(high, found[j])
@@ -68,7 +57,7 @@ def expected_kth_scores(
 @kernel
 def _spread(
     found: npt.NDArray[np.float32],
-    offsets: npt.NDArray[np.int64],
+    cluster_offsets: npt.NDArray[np.int64],
     clusters: npt.NDArray[np.int32],
     cluster_scores: npt.NDArray[np.float32],
     count: int,
@@ -76,7 +65,7 @@ def _spread(
     """Standard deviation of similarities around the score of their centroid, from some tokens of each cluster."""
     squares, n, at = np.float32(0), 0, 0
     for probe in range(count):
-        size = offsets[clusters[probe] + 1] - offsets[clusters[probe]]
+        size = cluster_offsets[clusters[probe] + 1] - cluster_offsets[clusters[probe]]
         for j in range(at, at + min(size, SAMPLED)):
             squares += (found[j] - cluster_scores[probe]) ** 2
             n += 1

@@ -7,13 +7,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xtrkit.kernels.bundles import (
+    SLOT_WORDS,
+    ChosenClusters,
+    Postings,
+    Probes,
+    QuantisedQuery,
+    Run,
+    ScaledVectors,
+    Slots,
+)
 from xtrkit.kernels.codes import CACHE_LINE, products, scores_of_products, vector_products
 from xtrkit.kernels.jit import kernel
 from xtrkit.kernels.prefetch import prefetch
-from xtrkit.kernels.tables import Table, table_products
+from xtrkit.kernels.tables import table_products
 
 BINS = 512
-SLOT_WORDS = 4
 HITS_AHEAD = 8
 """How many hits before it is needed a document's slot is fetched."""
 SMALLEST_RANGE = np.float32(1e-30)
@@ -84,48 +93,39 @@ def _select(values: npt.NDArray[np.float32], k: int) -> Any:
 
 @kernel
 def nearest_clusters(
-    group_vectors: npt.NDArray[np.int8],
-    group_scales: npt.NDArray[np.float32],
+    groups: ScaledVectors,
     group_offsets: npt.NDArray[np.int64],
-    centroid_vectors: npt.NDArray[np.int8],
-    centroid_scales: npt.NDArray[np.float32],
-    offsets: npt.NDArray[np.int64],
-    query: npt.NDArray[np.int16],
-    query_scales: npt.NDArray[np.float32],
+    centroids: ScaledVectors,
+    cluster_offsets: npt.NDArray[np.int64],
+    query: QuantisedQuery,
     groups_probed: int,
-    clusters: npt.NDArray[np.int32],
-    scores: npt.NDArray[np.float32],
-    counts: npt.NDArray[np.int64],
-    closed_tokens: npt.NDArray[np.float32],
-    closed_range: npt.NDArray[np.float32],
+    chosen: ChosenClusters,
 ) -> None:
     """The clusters whose centroids are most alike to each query token, in order of number; and what others hold.
 
     Only centroids of the ``groups_probed`` most alike groups are looked at; of equals the lower number is taken.
 
     Args:
-        group_vectors: (G, d), with scales (G,) and the centroids of each group (G + 1,).
-        group_scales: see above.
-        group_offsets: see above.
-        centroid_vectors: (C, d), with scales (C,).
-        centroid_scales: see above.
-        offsets: (C + 1,) rows of each cluster.
-        query: (n, d) quantised query tokens.
-        query_scales: (n,) their scales.
+        groups: (G, d) directions of the groups of centroids.
+        group_offsets: (G + 1,) which centroids belong to each group.
+        centroids: (C, d).
+        cluster_offsets: (C + 1,) where each cluster's living tokens would begin and end if all segments were one.
+        query: n query tokens.
         groups_probed: at least 1, at most G.
-        clusters: (n, nprobe) receives the clusters, with their scores (n, nprobe) and how many there are (n,).
-        scores: see above.
-        counts: see above.
-        closed_tokens: (n, B) receives how many tokens are in clusters that were looked at and not taken, by the
-            clusters' score: in B equal steps from ``closed_range[i, 0]`` to ``closed_range[i, 1]``.
-        closed_range: (n, 2) receives the lowest score of these clusters, and the lowest of those taken.
+        chosen: receives the clusters, as many as it has room for; how many tokens are in clusters that were looked at
+            and not taken, in B equal steps of the clusters' scores; and the ends of these steps, the lowest score of
+            all that were looked at and the lowest of those taken.
     """
+    group_vectors, group_scales = groups.vectors, groups.scales
+    centroid_vectors, centroid_scales = centroids.vectors, centroids.scales
+    tokens, query_scales = query.tokens, query.scales
+    clusters, scores, counts = chosen.clusters, chosen.scores, chosen.counts
     n_groups, n_centroids = len(group_scales), len(centroid_scales)
     sums = np.empty(max(n_groups, n_centroids), dtype=np.int32)
     group_values, values = np.empty(n_groups, dtype=np.float32), np.empty(n_centroids, dtype=np.float32)
     numbers, scratch = np.empty(n_centroids, dtype=np.int32), np.empty(max(n_groups, n_centroids), dtype=np.float32)
-    for i in range(len(query)):
-        vector_products(group_vectors, 0, n_groups, query[i], sums)
+    for i in range(len(tokens)):
+        vector_products(group_vectors, 0, n_groups, tokens[i], sums)
         for group in range(n_groups):
             group_values[group] = np.float32(sums[group]) * group_scales[group]
         border = kth_largest(group_values, groups_probed, scratch)
@@ -133,29 +133,26 @@ def nearest_clusters(
         for group in range(n_groups):
             if group_values[group] >= border:
                 first, last = group_offsets[group], group_offsets[group + 1]
-                vector_products(centroid_vectors, first, last, query[i], sums)
+                vector_products(centroid_vectors, first, last, tokens[i], sums)
                 for c in range(first, last):
                     values[seen + c - first] = np.float32(sums[c - first]) * (centroid_scales[c] * query_scales[i])
                     numbers[seen + c - first] = c
                 seen += last - first
         counts[i] = _take_largest(values, numbers, seen, scratch, clusters[i], scores[i])
-        _count_closed(
-            values[:seen], numbers, clusters[i], scores[i], counts[i], offsets, closed_tokens[i], closed_range[i]
-        )
+        _count_closed(values[:seen], numbers, cluster_offsets, chosen, i)
 
 
 @kernel
 def _count_closed(
     values: npt.NDArray[np.float32],
     numbers: npt.NDArray[np.int32],
-    clusters: npt.NDArray[np.int32],
-    scores: npt.NDArray[np.float32],
-    n_chosen: int,
-    offsets: npt.NDArray[np.int64],
-    tokens: npt.NDArray[np.float32],
-    score_range: npt.NDArray[np.float32],
+    cluster_offsets: npt.NDArray[np.int64],
+    chosen: ChosenClusters,
+    i: int,
 ) -> None:
-    """Fill one row of ``closed_tokens`` and ``closed_range`` of :func:`nearest_clusters`."""
+    """Fill row i of ``closed_tokens`` and ``closed_range``, of the clusters that were looked at and those chosen."""
+    clusters, scores, n_chosen = chosen.clusters[i], chosen.scores[i], chosen.counts[i]
+    tokens, score_range = chosen.closed_tokens[i], chosen.closed_range[i]
     tokens[:] = 0
     low, high = np.float32(np.inf), np.float32(np.inf)
     for j in range(len(values)):
@@ -169,10 +166,10 @@ def _count_closed(
     last = np.int32(len(tokens) - 1)
     for j in range(len(values)):
         step = min(np.int32((values[j] - low) * factor), last)
-        tokens[step] += np.float32(offsets[numbers[j] + 1] - offsets[numbers[j]])
+        tokens[step] += np.float32(cluster_offsets[numbers[j] + 1] - cluster_offsets[numbers[j]])
     for j in range(n_chosen):
         step = min(np.int32((scores[j] - low) * factor), last)
-        tokens[step] -= np.float32(offsets[clusters[j] + 1] - offsets[clusters[j]])
+        tokens[step] -= np.float32(cluster_offsets[clusters[j] + 1] - cluster_offsets[clusters[j]])
 
 
 @kernel
@@ -203,71 +200,53 @@ def _take_largest(
 
 @kernel
 def score_clusters(
-    codes: npt.NDArray[np.uint8],
-    halves: npt.NDArray[np.uint16],
-    documents: npt.NDArray[np.int32],
-    offsets: npt.NDArray[np.int64],
-    bits: int,
-    table: Table,
+    postings: Postings,
     live: npt.NDArray[np.bool_],
     first_document: int,
-    clusters: npt.NDArray[np.int32],
-    cluster_scores: npt.NDArray[np.float32],
-    counts: npt.NDArray[np.int64],
-    query: npt.NDArray[np.int16],
-    query_scales: npt.NDArray[np.float32],
-    query_offsets: npt.NDArray[np.float32],
+    query: QuantisedQuery,
+    probes: Probes,
     places: npt.NDArray[np.int64],
-    score_bits: npt.NDArray[np.uint32],
-    scores: npt.NDArray[np.float32],
-    hit_documents: npt.NDArray[np.int32],
 ) -> None:
     """Similarities of each query token with the living tokens of its clusters in one segment.
 
     Args:
-        codes: (M, w), with float16 scales (M,) as bit patterns, and the document of each row (M,).
-        halves: see above.
-        documents: see above.
-        offsets: (C + 1,) rows of each cluster.
-        bits: bits a dimension.
-        table: what bytes of codes stand for; empty where codes are affine.
-        live: (N,) documents that are alive; empty where all are.
+        postings: the codes of the segment.
+        live: (N,) documents of the segment that are alive; empty where all are.
         first_document: what is added to the documents' numbers.
-        clusters: (n, nprobe) of :func:`nearest_clusters`, with scores and counts.
-        cluster_scores: see above.
-        counts: see above.
-        query: (n, d), with scales (n,) and offset · Σ_j p_j (n,).
-        query_scales: see above.
-        query_offsets: see above.
+        query: n query tokens.
+        probes: which clusters are opened; receives similarities and documents.
         places: (n, nprobe) where the similarities with each cluster go; moved on past them, to where those of the next
             segment go.
-        score_bits: (H,) scratch, the same memory as ``scores``.
-        scores: (H,) receives the similarities.
-        hit_documents: (H,) receives the documents.
     """
+    codes, halves, documents, offsets = postings.codes, postings.halves, postings.documents, postings.cluster_offsets
+    bits, table, by_table = postings.bits, postings.table, len(postings.table.units) > 0
+    tokens, query_scales, query_offsets = query.tokens, query.scales, query.offsets
+    clusters, cluster_scores, counts = probes.chosen.clusters, probes.chosen.scores, probes.chosen.counts
+    scores, score_bits, hit_documents = probes.scores, probes.scores.view(np.uint32), probes.documents
     largest = _largest(offsets, clusters, counts)
     sums, inside = np.empty(largest, dtype=np.int32), np.empty(largest, dtype=np.uint32)
     of_all = inside.view(np.float32)
     units = np.empty(codes.shape[1], dtype=table.units.dtype)
     levels = units.view(table.levels.dtype)
-    for i in range(len(query)):
+    for i in range(len(tokens)):
         for probe in range(counts[i]):
             first, last = offsets[clusters[i, probe]], offsets[clusters[i, probe] + 1]
             following, at, size = offsets[clusters[i, min(probe + 1, counts[i] - 1)]], places[i, probe], last - first
+            run = Run(first, last, following)
             score, scale, offset = np.float32(cluster_scores[i, probe]), query_scales[i], query_offsets[i]
-            if len(table.units):
+            if by_table:
                 # scale_t · (centroid + step · levels): the centroid's score goes where an affine code's offset is.
-                table_products(codes, first, last, following, query[i], table, units, levels, sums)
+                table_products(codes, run, tokens[i], table, units, levels, sums)
                 scale *= table.step
                 score, offset = np.float32(0), -score / scale
             else:
-                products(codes, first, last, following, query[i], bits, sums)
+                products(codes, run, tokens[i], bits, sums)
             for row in range(following, following + size, CACHE_LINE // 2):
                 prefetch(halves, row)
             for row in range(following, following + size, CACHE_LINE // 4):
                 prefetch(documents, row)
             if len(live):
-                scores_of_products(sums, size, halves, first, score, scale, offset, inside, of_all)
+                scores_of_products(sums, run, halves, score, scale, offset, inside, of_all)
                 for j in range(size):
                     document = documents[first + j]
                     if live[document]:
@@ -275,7 +254,7 @@ def score_clusters(
                         at += 1
                 places[i, probe] = at
                 continue
-            scores_of_products(sums, size, halves, first, score, scale, offset, score_bits[at:], scores[at:])
+            scores_of_products(sums, run, halves, score, scale, offset, score_bits[at:], scores[at:])
             number = np.int32(first_document)
             for j in range(size):
                 hit_documents[at + j] = documents[first + j] + number
@@ -284,21 +263,21 @@ def score_clusters(
 
 @kernel
 def _largest(
-    offsets: npt.NDArray[np.int64], clusters: npt.NDArray[np.int32], counts: npt.NDArray[np.int64]
+    cluster_offsets: npt.NDArray[np.int64], clusters: npt.NDArray[np.int32], counts: npt.NDArray[np.int64]
 ) -> np.int64:
     """Tokens of the largest of some clusters."""
     largest = np.int64(0)
     for i in range(len(counts)):
         for probe in range(counts[i]):
-            largest = max(largest, offsets[clusters[i, probe] + 1] - offsets[clusters[i, probe]])
+            size = cluster_offsets[clusters[i, probe] + 1] - cluster_offsets[clusters[i, probe]]
+            largest = max(largest, size)
     return largest
 
 
 @kernel
-def kth_scores(
-    scores: npt.NDArray[np.float32], starts: npt.NDArray[np.int64], k: int, kth: npt.NDArray[np.float32]
-) -> None:
+def kth_scores(probes: Probes, k: int, kth: npt.NDArray[np.float32]) -> None:
     """The k-th best similarity of each query token; the lowest where there are fewer, and 0 where there are none."""
+    scores, starts = probes.scores, probes.starts
     scratch = np.empty(len(scores), dtype=np.float32)
     for i in range(len(kth)):
         found = scores[starts[i] : starts[i + 1]]
@@ -307,15 +286,11 @@ def kth_scores(
 
 @kernel
 def sum_best(
-    documents: npt.NDArray[np.int32],
-    starts: npt.NDArray[np.int64],
-    scores: npt.NDArray[np.float32],
+    probes: Probes,
     lowest: npt.NDArray[np.float32],
     missing: npt.NDArray[np.float64],
     allowed: npt.NDArray[np.bool_],
-    slots: npt.NDArray[np.int32],
-    floats: npt.NDArray[np.float32],
-    doubles: npt.NDArray[np.float64],
+    slots: Slots,
     found: npt.NDArray[np.int32],
     totals: npt.NDArray[np.float64],
     matched: npt.NDArray[np.int32],
@@ -323,19 +298,14 @@ def sum_best(
     """XTR's eq. 4 as a sum over what was retrieved: Σ_i (max_j q_i · d_j − m_i) for each document.
 
     A document's best similarity for query token i waits in its slot until a hit of another query token comes, so the
-    terms are added in order of query token, whatever the order of clusters. A slot is 16 bytes, so that a hit touches
-    one cache line: the sum so far, the waiting similarity, and the query token that it is of, counted from 1.
+    terms are added in order of query token, whatever the order of clusters.
 
     Args:
-        documents: (H,) document of each hit.
-        starts: (n + 1,) where each query token's hits begin and end, similarities in (H,) ``scores``.
-        scores: see above.
+        probes: the hits, H similarities of n query tokens with tokens of documents.
         lowest: (n,) similarities below this do not count as retrieved.
         missing: (n,) m_i.
         allowed: (N,) the documents that may be found; empty where all may.
-        slots: (N, 4) zeros, and zeros again afterwards.
-        floats: (N, 4), the same memory.
-        doubles: (N, 2), the same memory.
+        slots: of N documents; zeros, and zeros again afterwards.
         found: (min(N, H) or more,) receives the documents that have hits, in no particular order.
         totals: (min(N, H) or more,) receives their sums.
         matched: (N,) zeros; receives how many query tokens each document has hits of. Empty: nobody wants to know.
@@ -343,6 +313,8 @@ def sum_best(
     Returns:
         how many documents have hits.
     """
+    documents, starts, scores = probes.documents, probes.starts, probes.scores
+    words, floats, doubles = slots.words, slots.floats, slots.doubles
     n_found, most = 0, 0
     for i in range(len(lowest)):
         most = max(most, starts[i + 1] - starts[i])
@@ -352,8 +324,8 @@ def sum_best(
         kept = _keep(documents[first:last], scores[first:last], lowest[i], kept_documents, kept_scores)
         for hit in range(kept):
             document, score = kept_documents[hit], kept_scores[hit]
-            prefetch(slots, SLOT_WORDS * np.int64(kept_documents[min(hit + HITS_AHEAD, kept - 1)]))
-            before = slots[document, 3]
+            prefetch(words, SLOT_WORDS * np.int64(kept_documents[min(hit + HITS_AHEAD, kept - 1)]))
+            before = words[document, 3]
             if before == i + 1:
                 floats[document, 2] = max(floats[document, 2], score)
                 continue
@@ -364,14 +336,14 @@ def sum_best(
             else:
                 found[n_found] = document
                 n_found += 1
-            slots[document, 3], floats[document, 2] = i + 1, score
+            words[document, 3], floats[document, 2] = i + 1, score
             if len(matched):
                 matched[document] += 1
     for j in range(n_found):
         document = found[j]
-        totals[j] = doubles[document, 0] + (floats[document, 2] - missing[slots[document, 3] - 1])
+        totals[j] = doubles[document, 0] + (floats[document, 2] - missing[words[document, 3] - 1])
         doubles[document, 0] = 0.0
-        slots[document, 2] = slots[document, 3] = 0
+        words[document, 2] = words[document, 3] = 0
     return n_found
 
 

@@ -11,31 +11,13 @@ business. A vector is scale · (centroid + step · table[codes]).
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
+from xtrkit.kernels.bundles import Run, Table
 from xtrkit.kernels.codes import CACHE_LINE, QUERY_LIMIT
 from xtrkit.kernels.jit import kernel
 from xtrkit.kernels.prefetch import prefetch
-
-
-class Table(NamedTuple):
-    """What each byte of a code stands for: step · its levels.
-
-    Attributes:
-        units: (256,) unsigned; bit for bit the 8 / b levels of a byte, side by side. Empty: codes are affine.
-        levels: (256 · 8 / b,) int8, int16 for codes of 8 bits; the same memory.
-        step: value of level 1.
-        largest: the largest level.
-    """
-
-    units: npt.NDArray[np.unsignedinteger]
-    levels: npt.NDArray[np.signedinteger]
-    step: np.float32
-    largest: np.float32
-
 
 NO_TABLE = Table(np.zeros(0, dtype=np.uint8), np.zeros(0, dtype=np.int8), np.float32(1), np.float32(1))
 """For codes that are affine."""
@@ -68,48 +50,44 @@ def decode_row(
     """The levels of one row of codes.
 
     Args:
-        codes: (M, w), of which ``row`` is decoded.
-        row: see above.
+        codes: (M, w) packed codes.
+        row: which of them is decoded.
         table: what bytes stand for.
         units: (w,) receives the levels, glued together as the table's; viewed as ``table.levels`` is they are (d,).
     """
-    packed = codes[row]
+    packed, units_of = codes[row], table.units
     for j in range(len(units)):
-        units[j] = table.units[packed[j]]
+        units[j] = units_of[packed[j]]
 
 
 @kernel
 def table_products(
     codes: npt.NDArray[np.uint8],
-    first: int,
-    last: int,
-    upcoming: int,
+    run: Run,
     query: npt.NDArray[np.int16],
     table: Table,
     units: npt.NDArray[np.unsignedinteger],
     levels: npt.NDArray[np.signedinteger],
     sums: npt.NDArray[np.int32],
 ) -> None:
-    """Σ_j level_j · p_j of some rows of codes with one query token, as :func:`xtrkit.kernels.codes.products`.
+    """Σ_j level_j · p_j of a run of rows of codes with one query token, as :func:`xtrkit.kernels.codes.products`.
 
     Args:
         codes: (M, w) packed codes.
-        first: the first row.
-        last: the row after the last.
-        upcoming: the first row of what is wanted next; as many rows from there are fetched on the way.
+        run: which rows.
         query: (d,) the quantised query token p.
         table: what bytes stand for.
         units: (w,) scratch, as in :func:`decode_row`.
         levels: (d,) the same memory, as integers.
-        sums: (last - first or more,) receives the sums.
+        sums: (rows of the run or more,) receives the sums.
     """
-    w = codes.shape[1]
+    w, first, last, upcoming, units_of = codes.shape[1], run.first, run.last, run.upcoming, table.units
     for t in range(first, last):
         for line in range(0, w, CACHE_LINE):
             prefetch(codes, (upcoming + t - first) * w + line)
         packed = codes[t]
         for j in range(w):
-            units[j] = table.units[packed[j]]
+            units[j] = units_of[packed[j]]
         total = np.int32(0)
         for j in range(len(query)):
             total += np.int32(levels[j]) * np.int32(query[j])

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from xtrkit.indexing.codec import name_of
 from xtrkit.indexing.compressed_format import CompressedTokens
+from xtrkit.kernels.bundles import ChosenClusters, Probes, QuantisedQuery
 from xtrkit.kernels.expectation import expected_kth_scores
 from xtrkit.kernels.probing import kth_scores, sum_best
 from xtrkit.recipes import Recipe
@@ -25,11 +26,7 @@ from xtrkit.search.engine import Contribution, Documents, Evidence, Found, Ranke
 from xtrkit.search.widening import Goal, Looked, look_until_enough
 from xtrkit.stopwatch import Stopwatch
 from xtrkit.token_retrieval.centroid import (
-    ChosenClusters,
-    Probes,
-    QuantisedQuery,
     choose_clusters,
-    decompressed,
     open_clusters,
     quantised,
     shared_by_all,
@@ -49,7 +46,7 @@ class CompressedEngine:
 
     def __init__(self, segments: Sequence[Segment[CompressedTokens]]) -> None:
         self._corpus = ClusteredCorpus(segments)
-        codec = self._corpus.clusters.codec
+        codec = self._corpus.quantiser.codec
         self.storage = f"{codec.bits} bits, {name_of(codec)}"
 
     @property
@@ -60,7 +57,7 @@ class CompressedEngine:
     @property
     def dim(self) -> int:
         """Dimensions of a token vector, d."""
-        return self._corpus.clusters.dim
+        return self._corpus.quantiser.dim
 
     @property
     def document_offsets(self) -> npt.NDArray[np.int64]:
@@ -83,7 +80,7 @@ class CompressedEngine:
 
     def evidence(self, query: FloatArray, found: Found) -> Evidence:
         """What the XTR scores of a search were made of."""
-        quantised_query = quantised(query, self._corpus.clusters)
+        quantised_query = quantised(query, self._corpus.quantiser)
         probes = open_clusters(
             self._corpus, quantised_query, chosen_clusters(self._corpus, quantised_query, found.recipe)
         )
@@ -92,20 +89,17 @@ class CompressedEngine:
 
     def best_similarities(self, query: FloatArray, document: int, most: Scores | None = None) -> Contribution:
         """min(most_i, max_j q_i · d_j) over all tokens of a document, decompressed."""
-        quantised_query, n = quantised(query, self._corpus.clusters), len(query)
+        quantised_query, n = quantised(query, self._corpus.quantiser), len(query)
         one = np.array([document], dtype=np.int64)
         best = np.empty(n)
         for i in range(n):  # the kernel adds up; asked for one query token it gives the term itself
-            part = slice(i, i + 1)
-            of_token = QuantisedQuery(
-                quantised_query.tokens[part], quantised_query.scales[part], quantised_query.offsets[part]
-            )
+            of_token = QuantisedQuery(*(part[i : i + 1] for part in quantised_query))
             best[i] = sums_over_all_tokens(self._corpus, of_token, one, None if most is None else most[i : i + 1])[0]
         return Contribution(best, (query.astype(np.float32) @ self.vectors(document).T).argmax(axis=1))
 
     def vectors(self, document: int) -> FloatArray:
         """A document's (m, d) token vectors, decompressed."""
-        return decompressed(self._corpus, document)
+        return self._corpus.vectors(document)
 
     def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
         """(n,) how far similarities of each query token can be from those with the vectors that were indexed."""
@@ -123,7 +117,7 @@ def search(corpus: ClusteredCorpus, query: FloatArray, k: int, recipe: Recipe, s
         subset: (N,) the documents that may be found; None: all may.
     """
     watch, matching = Stopwatch(), corpus.wanted(subset)
-    quantised_query = quantised(query, corpus.clusters)
+    quantised_query = quantised(query, corpus.quantiser)
     watch.lap("quantise")
     goal = Goal(matching, k, subset is not None, corpus.n_clusters, corpus.n_tokens)
     if recipe.scoring == "xtr":
@@ -212,18 +206,15 @@ class OpenedSimilarities:
     def kth_seen(self) -> npt.NDArray[np.float32]:
         """(n,) the k'-th best similarity in the opened clusters."""
         kth = np.empty(len(self.probes.chosen.counts), dtype=np.float32)
-        kth_scores(self.probes.scores, self.probes.starts, self.k_prime, kth)
+        kth_scores(self.probes, self.k_prime, kth)
         return kth
 
     def kth_expected(self) -> npt.NDArray[np.float32]:
         """(n,) the k'-th best similarity of all tokens, given those seen and what is known of closed clusters."""
         if self._all_opened:
             return self.kth_seen()
-        chosen, kth = self.probes.chosen, np.empty(len(self.probes.chosen.counts), dtype=np.float32)
-        expected_kth_scores(
-            self.probes.scores, self.probes.starts, self.corpus.offsets, chosen.clusters, chosen.scores, chosen.counts,
-            chosen.closed_tokens, chosen.closed_range, self.k_prime, kth,
-        )  # fmt: skip
+        kth = np.empty(len(self.probes.chosen.counts), dtype=np.float32)
+        expected_kth_scores(self.probes, self.corpus.cluster_offsets, self.k_prime, kth)
         return kth
 
     def last_opened(self) -> npt.NDArray[np.float32]:
@@ -284,11 +275,7 @@ def xtr_scores(corpus: ClusteredCorpus, probes: Probes, imputation: Imputed, all
     counted = missing is None and mean
     matched = np.zeros(corpus.n_documents if counted else 0, dtype=np.int32)
     stand_in = np.zeros(len(lowest)) if missing is None else missing
-    slots = corpus.slots()
-    count = sum_best(
-        probes.documents, probes.starts, probes.scores, lowest, stand_in, allowed,
-        slots, slots.view(np.float32), slots.view(np.float64), found, totals, matched,
-    )  # fmt: skip
+    count = sum_best(probes, lowest, stand_in, allowed, corpus.slots(), found, totals, matched)
     documents, scores = found[:count], totals[:count] + stand_in.sum()
     if mean:
         scores /= matched[documents] if counted else len(lowest)

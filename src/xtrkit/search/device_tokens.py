@@ -67,8 +67,8 @@ class DeviceTokens:
         parts = []
         for first, segment in zip(corpus.first_documents, corpus.segments, strict=True):
             tokens = segment.tokens
-            kept = segment.live[tokens.documents] if len(segment.live) else np.ones(tokens.n_tokens, dtype=np.bool_)
-            clusters = np.repeat(np.arange(tokens.n_clusters, dtype=np.int32), np.diff(tokens.offsets))
+            kept = segment.living[tokens.documents]
+            clusters = np.repeat(np.arange(tokens.n_clusters, dtype=np.int32), np.diff(tokens.cluster_offsets))
             documents = tokens.documents.astype(np.int64) + first
             places = np.empty(tokens.n_tokens, dtype=np.int64)
             places[tokens.positions] = corpus.document_offsets[first] + np.arange(tokens.n_tokens)
@@ -77,15 +77,15 @@ class DeviceTokens:
         cluster_of, codes, scales, document_of, places_of = (torch.cat(arrays) for arrays in zip(*parts, strict=True))
         order = torch.sort(cluster_of, stable=True).indices
         document_of = document_of[order]
-        index, codec = corpus.clusters, corpus.clusters.codec
+        quantiser, codec = corpus.quantiser, corpus.quantiser.codec
         every_byte = np.arange(256, dtype=np.uint8)[:, np.newaxis]
         values = codec.weights[codec.buckets(every_byte)] if isinstance(codec, BucketCodec) else np.zeros((0, 1))
         return cls(
-            bits=index.bits,
+            bits=quantiser.bits,
             n_documents=corpus.n_documents,
-            rotation=there(index.rotation),
-            centroids=there(index.centroid_vectors).float() * there(index.centroid_scales)[:, None],
-            offsets=offsets_on_device(torch.bincount(cluster_of, minlength=index.n_clusters)),
+            rotation=there(quantiser.rotation),
+            centroids=there(quantiser.centroids.decoded()),
+            offsets=offsets_on_device(torch.bincount(cluster_of, minlength=quantiser.n_clusters)),
             clusters=cluster_of[order],
             codes=codes[order],
             scales=scales[order],

@@ -38,7 +38,7 @@ class ExactEngine:
     @property
     def dim(self) -> int:
         """Dimensions of a token vector, d."""
-        return int(self._corpus.segments[0].tokens.halves.shape[1])
+        return self._corpus.segments[0].tokens.dim
 
     @property
     def document_offsets(self) -> npt.NDArray[np.int64]:
@@ -75,9 +75,7 @@ class ExactEngine:
 
     def vectors(self, document: int) -> FloatArray:
         """A document's (m, d) token vectors, float16."""
-        number, inside = self._corpus.segment_of(document)
-        tokens = self._corpus.segments[number].tokens
-        return np.asarray(tokens.halves[tokens.offsets[inside] : tokens.offsets[inside + 1]])
+        return self._corpus.vectors(document)
 
     def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
         """(n,) zeros: these are the vectors that were indexed."""

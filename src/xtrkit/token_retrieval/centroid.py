@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.indexing.compressed_format import CompressedTokens
+from xtrkit.indexing.compressed_format import Quantiser
+from xtrkit.kernels.bundles import ChosenClusters, Probes, QuantisedQuery
 from xtrkit.kernels.codes import QUERY_LIMIT
 from xtrkit.kernels.gathering import sums_of_max
 from xtrkit.kernels.probing import nearest_clusters, score_clusters
 from xtrkit.token_retrieval.corpus import ClusteredCorpus
-from xtrkit.values import FloatArray, TokenHits, offsets_of
+from xtrkit.values import FloatArray, Mask, TokenHits, offsets_of
 
 LEAST_GROUPS = 8
 """Groups of centroids that a query token looks into at least."""
@@ -24,99 +23,49 @@ CLOSED_STEPS = 64
 """Steps of score in which the tokens of closed clusters are counted."""
 
 
-@dataclass(frozen=True, eq=False)
-class QuantisedQuery:
-    """A query as kernels read it: q_i ≈ scale_i · p_i after rotation, p_i integer.
-
-    Attributes:
-        tokens: (n, d) int16, p.
-        scales: (n,) float32.
-        offsets: (n,) float32, zero point · Σ_j p_ij: what the codes' zero point adds to every product.
-    """
-
-    tokens: npt.NDArray[np.int16]
-    scales: npt.NDArray[np.float32]
-    offsets: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class ChosenClusters:
-    """The clusters most alike to each query token.
-
-    Attributes:
-        clusters: (n, nprobe) by number; the first ``counts`` of a row count.
-        scores: (n, nprobe) float32, similarity of query token and centroid.
-        counts: (n,).
-        closed_tokens: (n, B) how many tokens are in clusters that were looked at and not chosen, by score.
-        closed_range: (n, 2) the scores from which to which the B steps of ``closed_tokens`` go.
-    """
-
-    clusters: npt.NDArray[np.int32]
-    scores: npt.NDArray[np.float32]
-    counts: npt.NDArray[np.int64]
-    closed_tokens: npt.NDArray[np.float32]
-    closed_range: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class Probes:
-    """Opened clusters with the similarities of all living tokens in them.
-
-    Attributes:
-        chosen: the clusters.
-        starts: (n + 1,) where each query token's similarities begin and end.
-        scores: (H,) similarities with the tokens of the clusters, cluster after cluster, in a cluster segment after
-            segment, and there in order of document: as if there were one segment.
-        documents: (H,) which documents the tokens are of.
-    """
-
-    chosen: ChosenClusters
-    starts: npt.NDArray[np.int64]
-    scores: npt.NDArray[np.float32]
-    documents: npt.NDArray[np.int32]
-
-
-def quantised(query: FloatArray, index: CompressedTokens) -> QuantisedQuery:
+def quantised(query: FloatArray, quantiser: Quantiser) -> QuantisedQuery:
     """Rotate a query of (n, d) tokens and round it to integers of 12 bits."""
-    rotated = np.asarray(query, dtype=np.float32) @ index.rotation
+    rotated = np.asarray(query, dtype=np.float32) @ quantiser.rotation
     scales = np.maximum(np.abs(rotated).max(axis=1, initial=0) / np.float32(QUERY_LIMIT), np.float32(1e-30))
     tokens = np.rint(rotated / scales[:, np.newaxis]).astype(np.int16)
-    offset = np.float32(index.codec.zero_point)
+    offset = np.float32(quantiser.codec.zero_point)
     return QuantisedQuery(tokens, scales.astype(np.float32), offset * tokens.sum(axis=1, dtype=np.float32))
 
 
-def groups_probed(index: CompressedTokens, nprobe: int) -> int:
+def groups_probed(quantiser: Quantiser, nprobe: int) -> int:
     """How many groups to look into so that the ``nprobe`` best centroids of nearly every query token are there."""
-    n_groups = len(index.group_scales)
-    if nprobe >= index.n_clusters:
+    n_groups = len(quantiser.groups.scales)
+    if nprobe >= quantiser.n_clusters:
         return n_groups
-    wanted = CENTROIDS_PER_PROBE * nprobe * n_groups / index.n_clusters
+    wanted = CENTROIDS_PER_PROBE * nprobe * n_groups / quantiser.n_clusters
     return int(min(n_groups, max(LEAST_GROUPS, np.ceil(np.sqrt(wanted * n_groups) / 2))))
 
 
 def choose_clusters(corpus: ClusteredCorpus, query: QuantisedQuery, nprobe: int) -> ChosenClusters:
     """The ``nprobe`` clusters most alike to each query token, all where there are fewer."""
-    index = corpus.clusters
-    n, nprobe = len(query.scales), min(nprobe, index.n_clusters)
-    clusters, counts = np.zeros((n, nprobe), dtype=np.int32), np.zeros(n, dtype=np.int64)
-    scores = np.zeros((n, nprobe), dtype=np.float32)
-    closed_tokens = np.empty((n, CLOSED_STEPS), dtype=np.float32)
-    closed_range = np.empty((n, 2), dtype=np.float32)
+    quantiser = corpus.quantiser
+    n, nprobe = len(query.scales), min(nprobe, quantiser.n_clusters)
+    chosen = ChosenClusters(
+        clusters=np.zeros((n, nprobe), dtype=np.int32),
+        scores=np.zeros((n, nprobe), dtype=np.float32),
+        counts=np.zeros(n, dtype=np.int64),
+        closed_tokens=np.empty((n, CLOSED_STEPS), dtype=np.float32),
+        closed_range=np.empty((n, 2), dtype=np.float32),
+    )
     nearest_clusters(
-        index.group_vectors, index.group_scales, index.group_offsets, index.centroid_vectors, index.centroid_scales,
-        corpus.offsets, query.tokens, query.scales, groups_probed(index, nprobe),
-        clusters, scores, counts, closed_tokens, closed_range,
+        quantiser.groups, quantiser.group_offsets, quantiser.centroids, corpus.cluster_offsets,
+        query, groups_probed(quantiser, nprobe), chosen,
     )  # fmt: skip
-    return ChosenClusters(clusters, scores, counts, closed_tokens, closed_range)
+    return chosen
 
 
 def shared_by_all(corpus: ClusteredCorpus, query: QuantisedQuery, chosen: ChosenClusters) -> ChosenClusters:
     """The clusters of all query tokens, for each of them: ColXTR's way. Of other clusters it tells nothing."""
-    index, n = corpus.clusters, len(query.scales)
+    centroids, n = corpus.quantiser.centroids, len(query.scales)
     some = [row[:count] for row, count in zip(chosen.clusters, chosen.counts, strict=True)]
     clusters = np.unique(np.concatenate(some)).astype(np.int32)
-    sums = index.centroid_vectors[clusters].astype(np.float64) @ query.tokens.T.astype(np.float64)  # exact
-    scales = index.centroid_scales[clusters, np.newaxis] * query.scales
+    sums = centroids.vectors[clusters].astype(np.float64) @ query.tokens.T.astype(np.float64)  # exact
+    scales = centroids.scales[clusters, np.newaxis] * query.scales
     scores = np.ascontiguousarray((sums.astype(np.float32) * scales).T)
     return ChosenClusters(
         np.tile(clusters, (n, 1)),
@@ -129,19 +78,14 @@ def shared_by_all(corpus: ClusteredCorpus, query: QuantisedQuery, chosen: Chosen
 
 def open_clusters(corpus: ClusteredCorpus, query: QuantisedQuery, chosen: ChosenClusters) -> Probes:
     """Score the living tokens of some clusters, in one segment after the other."""
-    sizes = corpus.offsets[chosen.clusters + 1] - corpus.offsets[chosen.clusters]
+    sizes = corpus.cluster_offsets[chosen.clusters + 1] - corpus.cluster_offsets[chosen.clusters]
     sizes[np.arange(chosen.clusters.shape[1]) >= chosen.counts[:, np.newaxis]] = 0
     ends = offsets_of(sizes.ravel())
     starts, places = ends[:: sizes.shape[1]].copy(), ends[:-1].reshape(sizes.shape).copy()
-    scores, documents = np.empty(starts[-1], dtype=np.float32), np.empty(starts[-1], dtype=np.int32)
+    probes = Probes(chosen, starts, np.empty(starts[-1], dtype=np.float32), np.empty(starts[-1], dtype=np.int32))
     for first_document, segment in zip(corpus.first_documents, corpus.segments, strict=True):
-        tokens = segment.tokens
-        score_clusters(
-            tokens.codes, tokens.scales.view(np.uint16), tokens.documents, tokens.offsets, tokens.bits, tokens.table,
-            segment.live, first_document, chosen.clusters, chosen.scores, chosen.counts,
-            query.tokens, query.scales, query.offsets, places, scores.view(np.uint32), scores, documents,
-        )  # fmt: skip
-    return Probes(chosen, starts, scores, documents)
+        score_clusters(segment.tokens.postings, segment.live, first_document, query, probes, places)
+    return probes
 
 
 def probe(corpus: ClusteredCorpus, query: QuantisedQuery, nprobe: int) -> Probes:
@@ -167,11 +111,9 @@ def sums_over_all_tokens(
     sums = np.empty(len(documents), dtype=np.float64)
     for first, segment, here in zip(corpus.first_documents, corpus.segments, corpus.by_segment(documents), strict=True):
         tokens, of_segment = segment.tokens, np.empty(len(here), dtype=np.float64)
-        sums_of_max(
-            tokens.codes, tokens.scales.view(np.uint16), tokens.offsets, tokens.marks, tokens.bits, tokens.table,
-            tokens.centroid_vectors, tokens.centroid_scales, tokens.positions, tokens.document_offsets,
-            (documents[here] - first).astype(np.int32), query.tokens, query.scales, most, of_segment,
-        )  # fmt: skip
+        candidates = (documents[here] - first).astype(np.int32)
+        centroids = tokens.quantiser.centroids
+        sums_of_max(tokens.postings, tokens.document_rows, centroids, candidates, query, most, of_segment)
         sums[here] = of_segment
     return sums
 
@@ -188,10 +130,11 @@ def token_hits(corpus: ClusteredCorpus, probes: Probes, lowest: npt.NDArray[np.f
         hits whose rows count the tokens document after document, as the exact engine's do.
     """
     rows, documents, scores, counts = [], [], [], []
+    living = [segment.living for segment in corpus.segments]
     for i, count in enumerate(probes.chosen.counts):
         of = slice(probes.starts[i], probes.starts[i + 1])
         retrieved = np.flatnonzero(probes.scores[of] >= lowest[i])
-        posting = _rows(corpus, probes.chosen.clusters[i, :count])[retrieved]
+        posting = _rows(corpus, living, probes.chosen.clusters[i, :count])[retrieved]
         owners = probes.documents[of][retrieved]
         places = np.array([_place(corpus, int(d), int(row)) for d, row in zip(owners, posting, strict=True)], np.int64)
         order = np.argsort(places)
@@ -204,13 +147,14 @@ def token_hits(corpus: ClusteredCorpus, probes: Probes, lowest: npt.NDArray[np.f
     )
 
 
-def _rows(corpus: ClusteredCorpus, clusters: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+def _rows(corpus: ClusteredCorpus, living: list[Mask], clusters: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
     """The rows, each in its segment, of the living tokens of some clusters, in the order of :class:`Probes`."""
     rows = [np.zeros(0, dtype=np.int64)]
     for cluster in clusters:
-        for segment in corpus.segments:
-            of = np.arange(segment.tokens.offsets[cluster], segment.tokens.offsets[cluster + 1])
-            rows.append(of[segment.live[segment.tokens.documents[of]]] if len(segment.live) else of)
+        for segment, alive in zip(corpus.segments, living, strict=True):
+            tokens = segment.tokens
+            of = np.arange(tokens.cluster_offsets[cluster], tokens.cluster_offsets[cluster + 1])
+            rows.append(of[alive[tokens.documents[of]]])
     return np.concatenate(rows)
 
 
@@ -220,14 +164,3 @@ def _place(corpus: ClusteredCorpus, document: int, row: int) -> int:
     tokens = corpus.segments[number].tokens
     first, last = tokens.document_offsets[inside], tokens.document_offsets[inside + 1]
     return int(corpus.document_offsets[document] + np.flatnonzero(tokens.positions[first:last] == row)[0])
-
-
-def decompressed(corpus: ClusteredCorpus, document: int) -> npt.NDArray[np.float32]:
-    """What the index knows of a document's (m, d) token vectors: centroid and decoded residual, rotated back."""
-    segment, document = corpus.segment_of(document)
-    index = corpus.segments[segment].tokens
-    rows = index.positions[index.document_offsets[document] : index.document_offsets[document + 1]].astype(np.int64)
-    clusters = np.searchsorted(index.offsets, rows, side="right") - 1
-    centroids = index.centroid_vectors[clusters] * index.centroid_scales[clusters, np.newaxis]
-    vectors = index.codec.decode(index.codes[rows], index.scales[rows], centroids)
-    return np.asarray(vectors @ index.rotation.T, dtype=np.float32)

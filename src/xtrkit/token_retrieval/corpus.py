@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.indexing.compressed_format import CompressedTokens
-from xtrkit.kernels.probing import SLOT_WORDS
-from xtrkit.values import EVERYONE, Mask, Segment, Tokens, TokenVectors, offsets_of
+from xtrkit.kernels.bundles import Slots, empty_slots
+from xtrkit.values import FloatArray, Mask, Segment, Tokens, TokenVectors, offsets_of
 
 
 class _Corpus(Generic[Tokens]):
@@ -30,18 +30,16 @@ class _Corpus(Generic[Tokens]):
         n_tokens: token vectors of living documents, M.
     """
 
-    def __init__(self, segments: Sequence[Segment[Tokens]], document_offsets: Sequence[npt.NDArray[np.int64]]) -> None:
+    def __init__(self, segments: Sequence[Segment[Tokens]]) -> None:
         self.segments = tuple(segments)
-        counts = np.array([len(offsets) - 1 for offsets in document_offsets], dtype=np.int64)
-        self.first_documents = offsets_of(counts)[:-1]
-        if len(segments) == 1:
-            self.document_offsets = document_offsets[0]
+        stores = [segment.tokens for segment in segments]
+        self.first_documents = offsets_of(np.array([store.n_documents for store in stores], dtype=np.int64))[:-1]
+        if len(stores) == 1:
+            self.document_offsets = stores[0].document_offsets
         else:
-            self.document_offsets = offsets_of(np.concatenate([np.diff(offsets) for offsets in document_offsets]))
-        self.findable: Mask = np.diff(self.document_offsets) > 0
-        for first, segment in zip(self.first_documents, self.segments, strict=True):
-            if len(segment.live):
-                self.findable[first : first + len(segment.live)] &= segment.live
+            self.document_offsets = offsets_of(np.concatenate([np.diff(store.document_offsets) for store in stores]))
+        self.findable: Mask = np.concatenate([segment.living for segment in segments])
+        self.findable &= np.diff(self.document_offsets) > 0
         self.n_tokens = int(np.diff(self.document_offsets)[self.findable].sum())
 
     @property
@@ -59,6 +57,12 @@ class _Corpus(Generic[Tokens]):
         owners = np.searchsorted(self.first_documents, documents, side="right") - 1
         return [np.flatnonzero(owners == segment) for segment in range(len(self.segments))]
 
+    def vectors(self, document: int) -> FloatArray:
+        """A document's (m, d) token vectors, as well as they are known."""
+        segment, inside = self.segment_of(document)
+        tokens = self.segments[segment].tokens
+        return tokens.vectors(slice(tokens.document_offsets[inside], tokens.document_offsets[inside + 1]))
+
     def wanted(self, subset: Mask | None) -> Mask:
         """(N,) the documents that may be found."""
         return self.findable if subset is None else self.findable & subset
@@ -67,51 +71,40 @@ class _Corpus(Generic[Tokens]):
 class ExactCorpus(_Corpus[TokenVectors]):
     """Segments of float16 vectors."""
 
-    def __init__(self, segments: Sequence[Segment[TokenVectors]]) -> None:
-        super().__init__(segments, [segment.tokens.offsets for segment in segments])
-
 
 class ClusteredCorpus(_Corpus[CompressedTokens]):
     """Segments of compressed tokens, all assigned to the same centroids.
 
     Attributes:
-        clusters: what all segments have in common: rotation, groups and centroids; its other arrays are the first's.
-        offsets: (C + 1,) where each cluster's living tokens would begin and end if all segments were one.
+        quantiser: centroids and codec.
+        cluster_offsets: (C + 1,) where each cluster's living tokens would begin and end if all segments were one.
     """
 
     def __init__(self, segments: Sequence[Segment[CompressedTokens]]) -> None:
-        super().__init__(segments, [segment.tokens.document_offsets for segment in segments])
-        self.clusters = segments[0].tokens
+        super().__init__(segments)
+        self.quantiser = segments[0].tokens.quantiser
+        self.cluster_offsets = offsets_of(np.sum([_living_sizes(segment) for segment in segments], axis=0))
         self._local = threading.local()
-        if len(segments) == 1 and not len(segments[0].live):
-            self.offsets = self.clusters.offsets
-        else:
-            self.offsets = offsets_of(np.sum([_living_sizes(segment) for segment in segments], axis=0))
 
     @property
     def n_clusters(self) -> int:
         """Number of centroids, C."""
-        return self.clusters.n_clusters
+        return self.quantiser.n_clusters
 
     @property
     def sizes(self) -> npt.NDArray[np.int64]:
         """(C,) how many living tokens each cluster has."""
-        return np.diff(self.offsets)
+        return np.diff(self.cluster_offsets)
 
-    def slots(self) -> npt.NDArray[np.int32]:
-        """(N, 4) zeros to add up documents in, this thread's own; they must be zeros again afterwards.
+    def slots(self) -> Slots:
+        """Zeros to add up documents in, this thread's own; they must be zeros again afterwards.
 
         A query meets few of the documents, and clearing what it met costs less than new memory for all.
         """
-        slots: npt.NDArray[np.int32] | None = getattr(self._local, "slots", None)
+        slots: Slots | None = getattr(self._local, "slots", None)
         if slots is None:
-            slots = self._local.slots = np.zeros((self.n_documents, SLOT_WORDS), dtype=np.int32)
+            slots = self._local.slots = empty_slots(self.n_documents)
         return slots
-
-
-def whole(tokens: Tokens) -> list[Segment[Tokens]]:
-    """Tokens as the one segment of a corpus, all documents alive."""
-    return [Segment(tokens, EVERYONE)]
 
 
 def _living_sizes(segment: Segment[CompressedTokens]) -> npt.NDArray[np.int64]:
@@ -120,10 +113,9 @@ def _living_sizes(segment: Segment[CompressedTokens]) -> npt.NDArray[np.int64]:
     Counted by what kernels read, the rows' documents: were these damaged and contradicted the positions, a kernel would
     find more tokens than it has room for.
     """
-    tokens = segment.tokens
-    sizes = np.diff(tokens.offsets)
-    if not len(segment.live):
+    tokens, living = segment.tokens, segment.living
+    sizes = np.diff(tokens.cluster_offsets)
+    if living.all():  # documents are left on disk
         return sizes
-    rows = np.flatnonzero(~segment.live[tokens.documents])
-    dead = np.searchsorted(tokens.offsets, rows, side="right") - 1
+    dead = tokens.clusters_of(np.flatnonzero(~living[tokens.documents]))
     return np.asarray(sizes - np.bincount(dead, minlength=len(sizes)))

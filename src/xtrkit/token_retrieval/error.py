@@ -62,11 +62,11 @@ def similarity_error_bounds(corpus: ClusteredCorpus, query: FloatArray) -> npt.N
     Returns:
         (n,) bounds; infinite for codecs without one, such as ColBERTv2's, whose outermost buckets have no end.
     """
-    index = corpus.clusters
-    if not isinstance(index.codec, GridCodec):
+    quantiser = corpus.quantiser
+    if not isinstance(quantiser.codec, GridCodec):
         return np.full(len(query), np.inf)
     largest = np.array([segment.tokens.scales.max(initial=0) for segment in corpus.segments]).max(keepdims=True)
-    of_codec = residual_error_bounds(largest, index.bits, index.dim)[0]
-    rotated = query.astype(np.float64) @ index.rotation
-    of_query = math.sqrt(index.dim) * np.abs(rotated).max(axis=1) / (2 * QUERY_LIMIT) * (1 + of_codec)
+    of_codec = residual_error_bounds(largest, quantiser.bits, quantiser.dim)[0]
+    rotated = query.astype(np.float64) @ quantiser.rotation
+    of_query = math.sqrt(quantiser.dim) * np.abs(rotated).max(axis=1) / (2 * QUERY_LIMIT) * (1 + of_codec)
     return np.asarray(np.linalg.norm(rotated, axis=1) * of_codec + of_query)

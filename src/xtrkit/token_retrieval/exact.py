@@ -155,7 +155,7 @@ def _products(corpus: ExactCorpus, queries: Ragged, wanted: Mask, threads: int |
         ahead: deque[Future[Block]] = deque()
         for first, segment in zip(corpus.first_documents.tolist(), corpus.segments, strict=True):
             first_row = int(corpus.document_offsets[first])
-            for documents in _blocks(segment.tokens.offsets):
+            for documents in _blocks(segment.tokens.document_offsets):
                 if not wanted[first + documents.start : first + documents.stop].any():
                     continue
                 ahead.append(pool.submit(_product, segment.tokens, documents, query_rows, first, first_row))
@@ -178,7 +178,7 @@ def _blocks(offsets: npt.NDArray[np.int64]) -> Iterator[slice]:
 def _product(
     vectors: TokenVectors, documents: slice, query_rows: npt.NDArray[np.float32], first_document: int, first_row: int
 ) -> Block:
-    first, end = int(vectors.offsets[documents.start]), int(vectors.offsets[documents.stop])
+    first, end = int(vectors.document_offsets[documents.start]), int(vectors.document_offsets[documents.stop])
     rows = vectors.halves[first:end]
     floats = np.empty(rows.shape, dtype=np.float32)
     if not halves_to_floats(rows.view(np.uint16).ravel(), floats.view(np.uint32).ravel(), floats.ravel()):

@@ -1,0 +1,171 @@
+"""What kernels are given together: arrays that are read side by side, and what their shapes are.
+
+All are named tuples, which Numba takes whole. Three rules keep that as fast as arguments of their own. A loop reads
+fields into local variables before it begins, or LLVM loads the array's description in every round. A bundle is passed
+into a function that is called for every row only where all its fields are needed there: each array in it is seven
+numbers or more on the stack. And bundles that belong to an opened index are made once for it.
+
+Letters in the shapes: M rows (the tokens of a segment), N documents, C clusters, d dimensions, w = d · b / 8 bytes of a
+code of b bits a dimension, n query tokens, H opened tokens of all query tokens together.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+SLOT_WORDS = 4
+
+
+class Run(NamedTuple):
+    """Some consecutive rows.
+
+    Attributes:
+        first: the first row.
+        last: the row after the last.
+        upcoming: the first row of what is wanted next; as many rows from there are fetched on the way.
+    """
+
+    first: int
+    last: int
+    upcoming: int
+
+
+class Table(NamedTuple):
+    """What each byte of a code stands for: step · its levels.
+
+    Attributes:
+        units: (256,) unsigned; bit for bit the 8 / b levels of a byte, side by side. Empty: codes are affine.
+        levels: (256 · 8 / b,) int8, int16 for codes of 8 bits; the same memory.
+        step: value of level 1.
+        largest: the largest level.
+    """
+
+    units: npt.NDArray[np.unsignedinteger]
+    levels: npt.NDArray[np.signedinteger]
+    step: np.float32
+    largest: np.float32
+
+
+class ScaledVectors(NamedTuple):
+    """Vectors of small integers: vector v is ``scales[v] * vectors[v]``.
+
+    Attributes:
+        vectors: (V, d) int8.
+        scales: (V,) float32.
+    """
+
+    vectors: npt.NDArray[np.int8]
+    scales: npt.NDArray[np.float32]
+
+    def decoded(self, chosen: slice | npt.NDArray[np.integer] = slice(None)) -> npt.NDArray[np.float32]:
+        """Some of them, or all, as (K, d) float32."""
+        return np.asarray(self.vectors[chosen] * self.scales[chosen, np.newaxis])
+
+
+class QuantisedQuery(NamedTuple):
+    """A query as kernels read it: q_i ≈ scale_i · p_i after rotation, p_i integer.
+
+    Attributes:
+        tokens: (n, d) int16, p.
+        scales: (n,) float32.
+        offsets: (n,) float32, zero point · Σ_j p_ij: what the codes' zero point adds to every product.
+    """
+
+    tokens: npt.NDArray[np.int16]
+    scales: npt.NDArray[np.float32]
+    offsets: npt.NDArray[np.float32]
+
+
+class Postings(NamedTuple):
+    """The codes of a segment's tokens, cluster after cluster.
+
+    Attributes:
+        codes: (M, w) packed codes.
+        halves: (M,) bit patterns of the codes' float16 scales, none negative, infinite or NaN.
+        documents: (M,) document of each row.
+        cluster_offsets: (C + 1,) where each cluster's rows begin and end.
+        bits: bits a dimension, 1, 2, 4 or 8.
+        table: what bytes of codes stand for; empty where codes are affine.
+    """
+
+    codes: npt.NDArray[np.uint8]
+    halves: npt.NDArray[np.uint16]
+    documents: npt.NDArray[np.int32]
+    cluster_offsets: npt.NDArray[np.int64]
+    bits: int
+    table: Table
+
+
+class DocumentRows(NamedTuple):
+    """Where the tokens of a segment's documents stand in its :class:`Postings`.
+
+    Attributes:
+        positions: (M,) the row of each token, tokens document after document.
+        document_offsets: (N + 1,) where each document's tokens begin and end in ``positions``.
+        marks: (⌈M / 64⌉,) cluster of every 64th row, so that a row's cluster is found quickly.
+    """
+
+    positions: npt.NDArray[np.uint32]
+    document_offsets: npt.NDArray[np.int64]
+    marks: npt.NDArray[np.int32]
+
+
+class ChosenClusters(NamedTuple):
+    """The clusters most alike to each query token.
+
+    Attributes:
+        clusters: (n, nprobe) by number; the first ``counts`` of a row count.
+        scores: (n, nprobe) float32, similarity of query token and centroid.
+        counts: (n,).
+        closed_tokens: (n, B) how many tokens are in clusters that were looked at and not chosen, by score.
+        closed_range: (n, 2) the scores from which to which the B steps of ``closed_tokens`` go.
+    """
+
+    clusters: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
+    counts: npt.NDArray[np.int64]
+    closed_tokens: npt.NDArray[np.float32]
+    closed_range: npt.NDArray[np.float32]
+
+
+class Probes(NamedTuple):
+    """Opened clusters with the similarities of all living tokens in them.
+
+    Attributes:
+        chosen: the clusters.
+        starts: (n + 1,) where each query token's similarities begin and end.
+        scores: (H,) similarities with the tokens of the clusters, cluster after cluster, in a cluster segment after
+            segment, and there in order of document: as if there were one segment.
+        documents: (H,) which documents the tokens are of.
+    """
+
+    chosen: ChosenClusters
+    starts: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+    documents: npt.NDArray[np.int32]
+
+
+class Slots(NamedTuple):
+    """A place for each document to add up its score in: three views of the same memory, all zeros between searches.
+
+    A slot is 16 bytes, so that a hit touches one cache line: the sum so far (``doubles[:, 0]``), a similarity that
+    waits to be added (``floats[:, 2]``), and the query token that it is of, counted from 1 (``words[:, 3]``).
+
+    Attributes:
+        words: (N, 4) int32.
+        floats: (N, 4) float32.
+        doubles: (N, 2) float64.
+    """
+
+    words: npt.NDArray[np.int32]
+    floats: npt.NDArray[np.float32]
+    doubles: npt.NDArray[np.float64]
+
+
+def empty_slots(n_documents: int) -> Slots:
+    """Zeros for so many documents."""
+    words = np.zeros((n_documents, SLOT_WORDS), dtype=np.int32)
+    return Slots(words, words.view(np.float32), words.view(np.float64))
