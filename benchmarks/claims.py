@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from xtrkit import Recipe, Retriever, load_encoder
-from xtrkit.building import index_collection
-from xtrkit.collection import open_collection
 from xtrkit.evaluating import measure
 from xtrkit.evaluation.beir import read_test_collection
+from xtrkit.texts.reading import open_collection
 from xtrkit.training import train
 
 IMPUTATIONS = ("none", "0", "0.2", "min")
@@ -39,7 +38,7 @@ def retriever_of(model, arguments):
     """The test collection indexed with a model."""
     path = arguments.work / f"{model.name}-index"
     if not path.exists():
-        index_collection(open_collection(arguments.test), path, load_encoder(model), progress=True)
+        Retriever.create(path, open_collection(arguments.test), model=load_encoder(model), progress=True)
     return Retriever.open(path)
 
 

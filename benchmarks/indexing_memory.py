@@ -21,9 +21,9 @@ from xtrkit.demo import standard_library_passages
 WORDS = 300
 CHILD = """
 import json, resource, sys
-from xtrkit.collection import open_collection
+from xtrkit.texts.reading import open_collection
 from xtrkit.encoding import load_encoder
-from xtrkit.building import index_collection
+from xtrkit.retriever import Retriever
 collection, index, model, length = sys.argv[1:]
 encoder = load_encoder(model, document_length=int(length) or None)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

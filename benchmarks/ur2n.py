@@ -15,12 +15,11 @@ import torch
 from transformers import AutoTokenizer, T5ForConditionalGeneration
 
 from xtrkit import Index, Retriever, load_unified
-from xtrkit.building import index_collection
-from xtrkit.collection import open_collection
 from xtrkit.evaluation.beir import read_test_collection
 from xtrkit.evaluation.bm25 import BM25
 from xtrkit.evaluation.measures import evaluate
 from xtrkit.evaluation.runs import without_identical_ids
+from xtrkit.texts.reading import open_collection
 from xtrkit.unified import init_unified
 
 
@@ -46,7 +45,7 @@ def main():
     check_logits(options.t5, model)
     if not index_path.exists():
         begin = time.process_time()
-        summary = index_collection(passages, index_path, model.encoder, progress=True)
+        summary = Retriever.create(index_path, passages, model=model.encoder, progress=True).indexed
         print(f"indexed {summary.passages} passages, {summary.tokens} tokens: {time.process_time() - begin:.0f} CPU-s")
     retriever = Retriever(Index.open(index_path), model.encoder, reranker=model.reranker)
     measure(options.depth, retriever, passages, test, queries)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from xtrkit.collection import check_passages, open_collection
 from xtrkit.errors import CollectionError
+from xtrkit.texts.reading import check_passages, open_collection
 
 
 def write(path, *lines):

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import unit_rows
-from xtrkit.building import index_collection
-from xtrkit.collection import Passage
 from xtrkit.errors import IndexFormatError, InputError
 from xtrkit.index import Index
+from xtrkit.passage import Passage
 from xtrkit.recipes import COLBERT, COLBERTV2, COLXTR, XTR
 from xtrkit.retriever import Retriever
 
@@ -124,7 +123,7 @@ def test_text_is_found_and_explanations_add_up(tmp_path, encoders, choices):
         Passage("berlin", "Berlin is the capital of Germany."),
         Passage("bread", "Knead flour, water and salt, then bake the bread."),
     ]
-    index_collection(passages, tmp_path / "idx", encoders["default"], nbits=4)
+    Retriever.create(tmp_path / "idx", passages, model=encoders["default"], nbits=4)
     retriever = Retriever(Index.open(tmp_path / "idx"), encoders["default"])
     hits = retriever.search("What is the capital of France?", k=3, explain=True, **choices)
     assert hits[0].id == "paris"

@@ -5,11 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
-from xtrkit.building import index_collection
-from xtrkit.collection import Passage
 from xtrkit.encoding import load_encoder
 from xtrkit.errors import CollectionError, InputError, ModelError
 from xtrkit.index import Index
+from xtrkit.passage import Passage
 from xtrkit.reranking import load_reranker
 from xtrkit.retriever import Retriever
 
@@ -32,7 +31,7 @@ def default_encoder(encoders):
 @pytest.fixture(scope="module")
 def index_path(tmp_path_factory, default_encoder):
     path = tmp_path_factory.mktemp("retriever") / "idx"
-    summary = index_collection(PASSAGES, path, default_encoder, batch_size=3)
+    summary = Retriever.create(path, PASSAGES, model=default_encoder, batch_size=3).indexed
     assert summary.passages == len(PASSAGES)
     assert summary.truncated == 1
     return path
@@ -111,7 +110,7 @@ def test_an_index_of_another_model_is_refused_by_both_names(index_path, encoders
 
 def test_lengths_that_were_chosen_are_those_of_the_queries_later(tmp_path, checkpoints):
     encoder = load_encoder(checkpoints["xtr"], query_length=7, document_length=9)
-    assert index_collection(PASSAGES[:4], tmp_path / "idx", encoder).truncated == 4
+    assert Retriever.create(tmp_path / "idx", PASSAGES[:4], model=encoder).indexed.truncated == 4
     again = Retriever.open(tmp_path / "idx").encoder
     assert (again.identity.query_length, again.identity.document_length) == (7, 9)
 
@@ -136,13 +135,13 @@ def test_a_query_that_asks_nothing(retriever, query):
 
 def test_passages_that_can_be_read_only_once(tmp_path, default_encoder):
     with pytest.raises(InputError, match="read twice, which an iterator can't be"):
-        index_collection(iter(PASSAGES), tmp_path / "idx", default_encoder)
+        Retriever.create(tmp_path / "idx", iter(PASSAGES), model=default_encoder)
 
 
 def test_a_model_that_has_gone_is_told_with_what_to_do(tmp_path, checkpoints):
     model = tmp_path / "model"
     shutil.copytree(checkpoints["xtr"], model)
-    index_collection(PASSAGES[:1], tmp_path / "idx", load_encoder(model))
+    Retriever.create(tmp_path / "idx", PASSAGES[:1], model=load_encoder(model))
     model.rename(tmp_path / "moved")
     with pytest.raises(ModelError, match=r"The index was made with that model: say where it is with --model"):
         Retriever.open(tmp_path / "idx")
@@ -151,7 +150,7 @@ def test_a_model_that_has_gone_is_told_with_what_to_do(tmp_path, checkpoints):
 
 def test_a_collection_that_cannot_be_read_leaves_no_index(tmp_path, default_encoder):
     with pytest.raises(CollectionError, match="comes twice"):
-        index_collection([PASSAGES[0], PASSAGES[0]], tmp_path / "idx", default_encoder)
+        Retriever.create(tmp_path / "idx", [PASSAGES[0], PASSAGES[0]], model=default_encoder)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,16 +7,14 @@ from itertools import pairwise
 
 import pytest
 
-from xtrkit.building import index_collection
-from xtrkit.collection import Passage
 from xtrkit.encoding import load_encoder
 from xtrkit.evaluating import DEPTH, check_same_documents, measure
 from xtrkit.evaluation.beir import read_test_collection
 from xtrkit.index import Index
+from xtrkit.passage import Passage
 from xtrkit.recipes import COLBERT, XTR
 from xtrkit.retriever import Retriever
-from xtrkit.splitting import SplitCollection
-from xtrkit.updating import add_collection
+from xtrkit.texts.splitting import SplitCollection
 
 ANIMALS = ["The cat sleeps on the warm roof.", "A whale sings in the deep sea.", "Bees dance to show where nectar is."]
 LONG = " ".join(f"Section {number} is about trains and their timetables." for number in range(40))
@@ -60,7 +58,7 @@ def test_short_texts_stay_as_they_are_and_iterating_again_is_the_same(encoder):
 def test_results_are_grouped_by_document_k_of_them(tmp_path):
     encoder = load_encoder(document_length=64)
     texts = [Passage("story", STORY), Passage("cats", "Cats sleep all day."), Passage("trains", LONG)]
-    summary = index_collection(texts, tmp_path / "idx", encoder, split=True)
+    summary = Retriever.create(tmp_path / "idx", texts, model=encoder, split=True).indexed
     assert summary.truncated == 0
     assert summary.passages > 10
     retriever = Retriever.open(tmp_path / "idx")
@@ -80,12 +78,12 @@ def test_results_are_grouped_by_document_k_of_them(tmp_path):
 
 def test_a_document_that_comes_again_replaces_all_of_its_passages(tmp_path):
     encoder = load_encoder(document_length=64)
-    index_collection([Passage("d", STORY), Passage("e", "other")], tmp_path / "idx", encoder, split=True)
+    Retriever.create(tmp_path / "idx", [Passage("d", STORY), Passage("e", "other")], model=encoder, split=True)
     retriever, opened_before = Retriever.open(tmp_path / "idx"), Retriever.open(tmp_path / "idx")
-    add_collection([Passage("d", " ".join([LONG[:600], "A whale."]))], retriever, split=True)
+    retriever.add([Passage("d", " ".join([LONG[:600], "A whale."]))], split=True)
     ids = list(retriever.index.ids())
     assert all(identifier.startswith("d#") or identifier == "e" for identifier in ids)
-    add_collection([Passage("d", "now short")], opened_before, split=True)
+    opened_before.add([Passage("d", "now short")], split=True)
     assert sorted(Index.open(tmp_path / "idx").ids()) == ["d", "e"]
 
 
@@ -114,7 +112,7 @@ def test_documents_are_evaluated_by_their_best_passage(tmp_path):
     (tmp_path / "qrels").mkdir()
     (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "where are the timetables of trains?"}\n')
     (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\tstory\t1\n")
-    index_collection([Passage(*item) for item in texts.items()], tmp_path / "idx", encoder, split=True)
+    Retriever.create(tmp_path / "idx", [Passage(*item) for item in texts.items()], model=encoder, split=True)
     retriever, test = Retriever.open(tmp_path / "idx"), read_test_collection(tmp_path, "test")
     assert sum(identifier.startswith("trains#") for identifier in retriever.index.ids()) > 2 * DEPTH
     check_same_documents(retriever, test)

@@ -28,9 +28,9 @@ def normalised(vectors):
 
 def encode_part(folder, part, length, most):
     """Encode a BEIR folder, until ``most`` tokens are reached, into ``part``."""
-    from xtrkit.collection import open_collection
     from xtrkit.encoding import load_encoder
     from xtrkit.evaluation.beir import read_test_collection
+    from xtrkit.texts.reading import open_collection
 
     encoder, test = load_encoder("all-MiniLM-L6-v2", document_length=length), read_test_collection(folder)
     tokenizer = encoder.model.tokenizer

@@ -4,7 +4,7 @@ Everything is imported when it is first used, the packages below, too: ``import 
 ``xtrkit.training.train`` works after it.
 
 >>> import xtrkit
->>> retriever = xtrkit.Retriever.open("idx")  # doctest: +SKIP
+>>> retriever = xtrkit.Retriever.create("idx", ["a text", "another"], nbits=4)  # doctest: +SKIP
 >>> for hit in retriever.search("who wrote it?", k=10):  # doctest: +SKIP
 ...     print(hit.id, hit.score, hit.text)
 """
@@ -16,7 +16,9 @@ from xtrkit.lazy import lazy
 if TYPE_CHECKING:
     from xtrkit.encoding.load import load_encoder
     from xtrkit.errors import XtrkitError
+    from xtrkit.hits import Hit, Hits
     from xtrkit.index import Index
+    from xtrkit.passage import Part, Passage
     from xtrkit.recipes import COLBERT, COLBERTV2, COLXTR, XTR, Recipe
     from xtrkit.retriever import Retriever
     from xtrkit.search.engine import Ranking
@@ -28,7 +30,11 @@ _HOMES = {
     "COLBERT": "xtrkit.recipes",
     "COLBERTV2": "xtrkit.recipes",
     "COLXTR": "xtrkit.recipes",
+    "Hit": "xtrkit.hits",
+    "Hits": "xtrkit.hits",
     "Index": "xtrkit.index",
+    "Part": "xtrkit.passage",
+    "Passage": "xtrkit.passage",
     "Ragged": "xtrkit.values",
     "Ranking": "xtrkit.search.engine",
     "Recipe": "xtrkit.recipes",
@@ -45,7 +51,11 @@ __all__ = [
     "COLBERTV2",
     "COLXTR",
     "XTR",
+    "Hit",
+    "Hits",
     "Index",
+    "Part",
+    "Passage",
     "Ragged",
     "Ranking",
     "Recipe",

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from xtrkit.collection import Passage
+from xtrkit.passage import Passage
 
 QUESTIONS = (
     "How do I run a shell command and get its output?",
@@ -48,7 +48,7 @@ def standard_library_passages() -> list[Passage]:
     passages: dict[str, Passage] = {}
     seen: set[str] = set()
     for passage in itertools.chain(_from_source(), _from_compiled(), _from_topics()):
-        words = passage.text.split()
+        words = (passage.text or "").split()
         text = " ".join(words[:MOST_WORDS])
         # The topics share paragraphs under other titles: what follows the title tells whether it is the same.
         body = text.partition(": ")[2]

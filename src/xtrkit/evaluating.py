@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from xtrkit.collection import open_collection
 from xtrkit.errors import InputError
 from xtrkit.evaluation.beir import TestCollection
 from xtrkit.evaluation.bm25 import BM25
@@ -14,6 +13,7 @@ from xtrkit.evaluation.measures import evaluate
 from xtrkit.evaluation.runs import Run, without_identical_ids
 from xtrkit.recipes import Recipe
 from xtrkit.retriever import Retriever
+from xtrkit.texts.reading import open_collection
 from xtrkit.values import Ragged
 
 DEPTH = 100

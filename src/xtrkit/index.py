@@ -11,18 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import InputError
-from xtrkit.indexing.creating import write_store
-from xtrkit.indexing.documents import Batches
+from xtrkit.indexing.checking import Report, verify
+from xtrkit.indexing.creating import Making, write_store
+from xtrkit.indexing.documents import Batches, joined
+from xtrkit.indexing.exporting import write_vectors
 from xtrkit.indexing.importing import write_stanford
 from xtrkit.indexing.merging import LivingRows, Source
 from xtrkit.indexing.stanford import StanfordIndex
 from xtrkit.indexing.store import EXACT_BITS, Store
-from xtrkit.indexing.writer import IndexWriter, WriteSummary, compact
+from xtrkit.indexing.writer import IndexWriter, WriteSummary, checked_ids, compact
+from xtrkit.passage import Metadata, Part, Passage
 from xtrkit.progress import Advance, Reporter
 from xtrkit.recipes import XTR, Recipe, check_k, check_threads
 from xtrkit.search.engine import Contribution, Engine, Evidence, Found, Ranking, contributions
 from xtrkit.search.opening import engine_of
-from xtrkit.storage.passages import Fields, Part, Passage
+from xtrkit.storage.generations import back_up, generations
 from xtrkit.values import EncoderIdentity, FloatArray, IntArray, Mask, Ragged
 
 QUERIES_AT_A_TIME = 64
@@ -55,7 +58,7 @@ class Index:
         *,
         ids: Iterable[str] | None = None,
         texts: Iterable[str] | None = None,
-        metadata: Iterable[Fields | None] | None = None,
+        metadata: Iterable[Metadata | None] | None = None,
         parts: Iterable[Part | None] | None = None,
         encoder: EncoderIdentity | None = None,
         nbits: int = EXACT_BITS,
@@ -97,17 +100,10 @@ class Index:
         write_store(
             target,
             batches,
-            ids=ids,
-            texts=texts,
-            metadata=metadata,
-            parts=parts,
+            joined(ids, texts, metadata, parts),
             encoder=encoder,
-            nbits=nbits,
-            codec=codec,
-            overwrite=overwrite,
+            making=Making(nbits, codec, overwrite, device, n_documents),
             reporter=Reporter(progress),
-            n_documents=n_documents,
-            device=device,
         )
         return cls.open(target)
 
@@ -117,7 +113,7 @@ class Index:
         path: str | Path,
         source: str | Path,
         *,
-        passages: Iterable[tuple[str, str | None] | tuple[str, str | None, Fields | None]] | None = None,
+        passages: Iterable[Passage] | None = None,
         overwrite: bool = False,
         progress: bool = False,
     ) -> Index:
@@ -128,8 +124,8 @@ class Index:
         Args:
             path: directory to make.
             source: directory of the other index, with ``metadata.json`` in it.
-            passages: id, text and, where there is some, metadata of each passage, in the order of the other index, ids
-                unique; "0", "1", … and no texts where they are left out.
+            passages: the passages in the order of the other index, ids unique; "0", "1", … and no texts where they are
+                left out.
             overwrite: replace an index that is there already, once the new one is complete.
             progress: show on standard error how it goes on.
 
@@ -159,7 +155,7 @@ class Index:
             StorageError: it can't be read.
             MissingExtraError: a device needs torch, which isn't installed.
         """
-        return cls(Store.open(Path(path), generation), device)
+        return cls(Store.open(Path(path).absolute(), generation), device)
 
     def refresh(self) -> bool:
         """Move to the newest generation; return whether there was a newer one. Searches at work end with the old one.
@@ -192,9 +188,67 @@ class Index:
         """
         return IndexWriter(self.path, Reporter(progress))
 
+    def delete(
+        self, ids: Iterable[str] = (), *, documents: Iterable[str] = (), missing_ok: bool = False
+    ) -> WriteSummary:
+        """Delete passages in one commit, and move to it; :meth:`xtrkit.indexing.writer.IndexWriter.delete` tells more.
+
+        Raises:
+            InputError: an id is not there, or none was given; nothing was deleted.
+            IndexLockedError: another writer is at work.
+        """
+        names, wholes = checked_ids(ids), checked_ids(documents)
+        if not names and not wholes:
+            raise InputError("There are no ids to delete: name some passages, or documents.")
+        with self.writer() as writer:
+            writer.delete(names, documents=wholes, missing_ok=missing_ok)
+            summary = writer.commit()
+        self.refresh()
+        return summary
+
     def compact(self, *, retrain: bool | None = None, progress: bool = False) -> WriteSummary:
         """Make one segment of all, without what was deleted; :func:`xtrkit.indexing.writer.compact` tells more."""
-        return compact(self.path, retrain=retrain, reporter=Reporter(progress))
+        summary = compact(self.path, retrain=retrain, reporter=Reporter(progress))
+        self.refresh()
+        return summary
+
+    def verify(self, *, full: bool = False) -> Report:
+        """Look whether the newest generation is what was written; :func:`xtrkit.indexing.checking.verify` tells more.
+
+        Args:
+            full: read every file and compare its sha256, and every passage with its checksum. Without it: sizes,
+                headers, counts, and SQLite's own check.
+        """
+        return verify(self.path, full=full)
+
+    def backup(self, target: str | Path) -> int:
+        """Copy this generation into a new directory, an index of its own, while writers work; return its number.
+
+        Raises:
+            StorageError: the copy could not be written.
+        """
+        return back_up(self.path, Path(target), self.generation)
+
+    def export_vectors(self, target: str | Path) -> tuple[int, int]:
+        """Write the token vectors of living documents for other programs, their lengths and their ids.
+
+        Args:
+            target: a ``.safetensors`` file ("vectors" (M, d) float16 and "lengths" (N,) int32), or a ``.npy`` file of
+                the vectors, with the lengths in ``NAME.lengths.npy``. ``NAME.ids.txt`` gets one id a line, as JSON
+                strings.
+
+        Returns:
+            how many documents, and how many vectors.
+
+        Raises:
+            InputError: the file's name ends otherwise.
+            StorageError: a file is there already, or can't be written.
+        """
+        return write_vectors(Path(target), self.living_rows(), self.ids())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled by path: the other process opens this generation, or the newest where it is gone by then."""
+        return reopened, (self.path, self.generation, self._device)
 
     def __enter__(self) -> Index:
         return self
@@ -268,16 +322,39 @@ class Index:
         return self._store.passages.all_ids()
 
     def passages(self) -> Iterator[Passage]:
-        """Every living document's id, metadata and what it is part of, in order of number; texts are left out."""
+        """Every living passage in order of number, without its text."""
         return (passage for _, passage in self._store.passages.living())
 
-    def passage(self, number: int) -> tuple[str, str | None]:
-        """Id and text of the document with a number, 0 … N - 1."""
-        return self.stored(number)[:2]
+    def passage(self, number: int) -> Passage:
+        """The passage with a number, 0 … N - 1: id, text, metadata, and which part of which document it is."""
+        return self.passages_of([number])[0]
 
-    def stored(self, number: int) -> Passage:
-        """All that is stored of the document with a number: id, text, metadata, and what it is part of."""
-        return self._store.passages.passage(number)
+    def passages_of(self, numbers: Sequence[int]) -> list[Passage]:
+        """The passages with some numbers, in the order asked for."""
+        return self._store.passages.passages(numbers)
+
+    def get(self, ids: Iterable[str] = (), *, documents: Iterable[str] = ()) -> list[Passage]:
+        """Passages by id, in the order asked for.
+
+        Args:
+            ids: ids of passages.
+            documents: ids of documents, whose passages come in the order of their texts behind those of ``ids``.
+
+        Raises:
+            InputError: one is not there.
+        """
+        names, passages = checked_ids(ids), self._store.passages
+        found = passages.numbers(names)
+        for name in names:
+            if name not in found:
+                raise InputError(f"No document of this index has the id {name!r}.")
+        numbers = [found[name] for name in names]
+        for document in checked_ids(documents):
+            of_document = passages.of_document(document)
+            if not of_document:
+                raise InputError(f"No passage of this index belongs to a document {document!r}.")
+            numbers += of_document
+        return passages.passages(numbers)
 
     def number(self, identifier: str) -> int:
         """The number of the document with an id.
@@ -286,6 +363,10 @@ class Index:
             InputError: no document has this id.
         """
         return self._store.passages.number(identifier)
+
+    def numbers(self, ids: Sequence[str]) -> dict[str, int]:
+        """The numbers of the documents with some ids; ids that are not there are left out."""
+        return self._store.passages.numbers(ids)
 
     def vectors(self, number: int) -> FloatArray:
         """The (m, d) token vectors of the document with a number; decompressed where they are compressed."""
@@ -488,3 +569,9 @@ class Index:
                 "check the encoder that made it."
             )
         return query.astype(np.float32, copy=False)
+
+
+def reopened(path: Path, generation: int, device: str | None) -> Index:
+    """An index that was pickled: at the generation that it had, or the newest where that is gone."""
+    there = generation in generations(path) if path.is_dir() else False
+    return Index.open(path, generation=generation if there else None, device=device)

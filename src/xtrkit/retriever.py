@@ -1,9 +1,11 @@
-"""The facade: text in, ranking out. An index, the encoder that made it, and nothing in between."""
+"""The facade: text in, hits out. An index, the encoder that made it, and nothing in between."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,51 +14,44 @@ import numpy as np
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.load import load_encoder, load_encoder_of
 from xtrkit.errors import InputError, ModelError
-from xtrkit.explain import Match, matches
+from xtrkit.explain import matches
+from xtrkit.hits import Hit, Hits, hit_of
 from xtrkit.index import Index, Subset, Where
+from xtrkit.indexing.checking import Report
+from xtrkit.indexing.creating import Making, check_free
+from xtrkit.indexing.store import EXACT_BITS
+from xtrkit.indexing.writer import WriteSummary
+from xtrkit.passage import Passage
 from xtrkit.progress import progress_bar
 from xtrkit.recipes import XTR, Recipe, check_k
 from xtrkit.reranking.base import DEPTH, Reranker, check_depth, rerank
 from xtrkit.reranking.load import load_reranker
-from xtrkit.search.engine import Found, Ranking
+from xtrkit.search.engine import Contribution, Found
 from xtrkit.stopwatch import Stopwatch
-from xtrkit.storage.passages import Part
-from xtrkit.storage.passages import Passage as StoredPassage
+from xtrkit.texts.building import IndexingSummary, index_passages
+from xtrkit.texts.given import Given, passages_of
+from xtrkit.texts.updating import add_passages
 from xtrkit.values import FloatArray, Ragged
 
-
-@dataclass(frozen=True)
-class Hit:
-    """One found passage.
-
-    Attributes:
-        id: the caller's id.
-        score: higher is better; only scores of one query compare. The reranker's, where there is one.
-        text: the passage; None where the index has no texts.
-        rank: 1 for the best.
-        matches: why it was found, one entry for each query token; None unless asked for.
-        part: (document, first, last) where the passage was cut out of a longer document: its id, and the characters.
-    """
-
-    id: str
-    score: float
-    text: str | None
-    rank: int
-    matches: Sequence[Match] | None = None
-    part: Part | None = None
+FREE_IDS = 256
+"""Numbers that are looked up at a time, to find ids that no passage has yet."""
 
 
 class Retriever:
-    """Searches an index with text.
+    """Indexes texts, searches them, and keeps them up to date.
 
-    ``Retriever.open("idx")`` loads the encoder that the index was made with; ``Retriever(index, encoder)`` takes
-    both as they are, after checking that they belong together.
+    ``Retriever.create("idx", passages)`` makes an index, ``Retriever.open("idx")`` opens one with the encoder that it
+    was made with; ``Retriever(index, encoder)`` takes both as they are, after checking that they belong together. It
+    may be used from several threads, and pickled: another process opens it by path.
 
     Attributes:
         index: what is searched.
         encoder: what made its vectors.
-        reranker: scores the best of each ranking anew, from the passages' texts; None leaves rankings as they are.
+        reranker: scores the best of each ranking again, from the passages' texts; None leaves rankings as they are.
+        indexed: what :meth:`create` did; None where the index was opened.
     """
+
+    indexed: IndexingSummary | None = None
 
     def __init__(self, index: Index, encoder: Encoder, *, reranker: Reranker | None = None) -> None:
         _check_same_encoder(index, encoder)
@@ -70,9 +65,62 @@ class Retriever:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def __len__(self) -> int:
+        """Number of living passages."""
+        return len(self.index)
+
     def close(self) -> None:
         """Close the index."""
         self.index.close()
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        passages: Given,
+        *,
+        model: str | Path | Encoder = "default",
+        nbits: int = EXACT_BITS,
+        codec: str = "grid",
+        split: bool = False,
+        overwrite: bool = False,
+        batch_size: int = 32,
+        progress: bool = False,
+    ) -> Retriever:
+        """Encode passages, index them, and open the index.
+
+        Everything that can be checked is checked before the first passage is encoded. A run that is stopped leaves what
+        it has encoded beside ``path``, and the same call goes on from there.
+
+        Args:
+            path: directory to make; it appears when the index is complete.
+            passages: texts, dicts, pairs (id, text), Passages, or the path of a collection as
+                :func:`xtrkit.texts.given.passages_of` takes them. Any iterable; what is an iterator is read once.
+            model: the encoder, as :func:`xtrkit.load_encoder` takes it, or a loaded one.
+            nbits: 16 keeps every vector as float16 and searches exactly; 1, 2, 4 or 8 compress them to so many bits a
+                dimension.
+            codec: how vectors are compressed: "grid", or "buckets" as ColBERTv2 and PLAID do.
+            split: cut texts that are longer than the model's window into overlapping passages. Without it they are cut
+                off there; ``indexed.truncated`` says how many were.
+            overwrite: replace an index that is there already, once the new one is complete.
+            batch_size: texts encoded together.
+            progress: show on standard error what the index will take, and how each phase goes on.
+
+        Raises:
+            InputError: something is no passage, or can't be stored; nothing is left behind.
+            IndexExistsError: something is at ``path`` already.
+            ModelError: the model can't be loaded.
+        """
+        check_free(Path(path), overwrite=overwrite)
+        given = passages_of(passages)
+        encoder = load_encoder(model) if isinstance(model, str | Path) else model
+        making = Making(nbits, codec, overwrite)
+        summary = index_passages(
+            given, Path(path), encoder, making, batch_size=batch_size, split=split, progress=progress
+        )
+        made = cls(Index.open(path), encoder)
+        made.indexed = summary
+        return made
 
     @classmethod
     def open(
@@ -88,7 +136,7 @@ class Retriever:
         Args:
             path: directory of the index.
             model: where to find the encoder; by default under the name that it had when the index was made.
-            reranker: what scores the best passages anew: a name or a directory, as
+            reranker: what scores the best passages again: a name or a directory, as
                 :func:`~xtrkit.reranking.load_reranker` takes them, or a loaded one.
             device: where a compressed index is searched, as in :meth:`xtrkit.Index.open`.
 
@@ -99,9 +147,8 @@ class Retriever:
         if isinstance(reranker, str | Path):
             reranker = load_reranker(reranker)
         index = Index.open(path, device=device)
-        made_with = index.encoder
-        if made_with is not None:
-            return cls(index, load_encoder_of(made_with, model), reranker=reranker)
+        if index.encoder is not None:
+            return cls(index, load_encoder_of(index.encoder, model), reranker=reranker)
         if model is None:
             raise ModelError(
                 f"The index at {path} was made of embeddings, without an encoder: pass the model that made them."
@@ -118,11 +165,10 @@ class Retriever:
         recipe: Recipe = XTR,
         explain: bool = False,
         threads: int | None = None,
-        seconds: dict[str, float] | None = None,
         rerank_depth: int = DEPTH,
         group_by_document: bool = False,
         **choices: Any,
-    ) -> list[Hit]:
+    ) -> Hits:
         """The k best passages for a query.
 
         Args:
@@ -133,9 +179,8 @@ class Retriever:
             recipe: how to score.
             explain: also tell for each passage which of its tokens matched in the retrieval.
             threads: as in :meth:`xtrkit.Index.search_batch`.
-            seconds: receives what each stage took: "encode", the stages of the search (:mod:`xtrkit.stopwatch`),
-                "rerank_texts" where there is a reranker, and "passages" for texts and explanations.
-            rerank_depth: with a reranker, how many of the retrieved passages it scores; k at least.
+            rerank_depth: with a reranker, how many of the retrieved passages it scores, k at least; 0 for retrieval
+                alone.
             group_by_document: of passages that were cut out of one document, return the best alone, and k documents.
             **choices: fields of :class:`~xtrkit.recipes.Recipe` that shall differ: ``scoring``, ``k_prime``,
                 ``imputation``, ``reduction``, ``nprobe``, ``candidates``.
@@ -143,94 +188,96 @@ class Retriever:
         Raises:
             InputError: the query is empty, or k or a choice can't be used.
         """
-        recipe = recipe.but(**choices)
-        check_k(k)
-        watch = Stopwatch()
-        embeddings = self.encode_queries([query])
-        watch.lap("encode")
-        depth = self._depth(k, rerank_depth)
-        index = self.index.snapshot()
-        while True:
-            (found,) = index._found(embeddings, depth, subset=subset, where=where, recipe=recipe, threads=threads)
-            watch.skip(found.seconds)
-            passages = [index.stored(number) for number in found.documents.tolist()]
-            watch.lap("passages")
-            if not group_by_document or len(passages) < depth or len(set(map(_document_of, passages))) >= k:
-                break
-            depth *= 2
-        best = list(enumerate(found.scores.tolist()))
-        if self.reranker is not None:
-            best = rerank(self.reranker, query, _texts([passage.text for passage in passages]))
-            watch.lap("rerank_texts")
-        if group_by_document:
-            firsts: dict[str, tuple[int, float]] = {}
-            for place, score in best:
-                firsts.setdefault(_document_of(passages[place]), (place, score))
-            best = list(firsts.values())
-        hits = []
-        for rank, (place, score) in enumerate(best[:k], 1):
-            number, passage = int(found.documents[place]), passages[place]
-            matches = None
-            if explain:
-                matches = _matches(index, self.encoder, query, embeddings[0], number, passage.text, found, recipe)
-            hits.append(Hit(passage.id, score, passage.text, rank, matches, passage.part))
-        watch.lap("passages")
-        if seconds is not None:
-            seconds |= watch.seconds
-        return hits
+        request = _Request(subset, where, recipe.but(**choices), explain, threads, rerank_depth, group_by_document)
+        return self._answers([query], k, request, progress=False)[0]
 
     def search_batch(
-        self,
-        queries: Sequence[str],
-        k: int = 10,
-        *,
-        subset: Subset | None = None,
-        where: Where | None = None,
-        recipe: Recipe = XTR,
-        threads: int | None = None,
-        progress: bool = False,
-        rerank_depth: int = DEPTH,
-        **choices: Any,
-    ) -> list[Ranking]:
-        """The k best passages for each query, as ids and scores; much faster than one query after the other.
+        self, queries: Sequence[str], k: int = 10, *, progress: bool = False, **as_in_search: Any
+    ) -> list[Hits]:
+        """The k best passages for each query; much faster than one query after the other.
 
         Args:
             queries: texts, none empty.
             k: as in :meth:`search`.
-            subset: as in :meth:`search`.
-            where: as in :meth:`search`.
-            recipe: as in :meth:`search`.
-            threads: as in :meth:`xtrkit.Index.search_batch`.
             progress: show progress bars.
-            rerank_depth: as in :meth:`search`.
-            **choices: as in :meth:`search`.
+            **as_in_search: the other arguments of :meth:`search`.
         """
-        embeddings, depth = self.encode_queries(queries, progress=progress), self._depth(k, rerank_depth)
-        index = self.index.snapshot()
-        with progress_bar("Searching", len(queries), shown=progress, unit="queries") as advance:
-            rankings = index.search_batch(
-                embeddings,
-                depth,
-                subset=subset,
-                where=where,
-                recipe=recipe,
-                threads=threads,
-                advance=advance,
-                **choices,
-            )
-        if self.reranker is None:
-            return rankings
-        with progress_bar("Reranking", len(queries), shown=progress, unit="queries") as advance:
-            reranked = []
-            for query, ranking in zip(queries, rankings, strict=True):
-                reranked.append(_reranked(index, self.reranker, query, ranking, k))
-                advance(1)
-        return reranked
+        if isinstance(queries, str):
+            raise InputError(f"Queries come as a list, got the text {queries!r:.40}: use search, or put it in a list.")
+        own = {name: as_in_search.pop(name) for name in _Request.__dataclass_fields__ if name in as_in_search}
+        recipe = own.pop("recipe", XTR).but(**as_in_search)
+        return self._answers(list(queries), k, _Request(recipe=recipe, **own), progress=progress)
 
-    def _depth(self, k: int, rerank_depth: int) -> int:
-        """How many passages to retrieve: with a reranker, no passage is returned that it did not score."""
-        check_depth(rerank_depth)
-        return k if self.reranker is None else max(k, rerank_depth)
+    def rerank(self, query: str, passages: Given, k: int | None = None) -> Hits:
+        """Given texts in the order of their MaxSim with a query (ColBERT's eq. 3); they need not be in the index.
+
+        Args:
+            query: any text but an empty one.
+            passages: as in :meth:`create`; texts without an id get their places as ids.
+            k: how many are wanted; all where it is left out.
+        """
+        return maxsim_order(self.encoder, query, passages, k)
+
+    def get(self, ids: Iterable[str] = (), *, documents: Iterable[str] = ()) -> list[Passage]:
+        """Passages by id, or by the document that they were cut out of, as in :meth:`xtrkit.Index.get`."""
+        return self.index.get(ids, documents=documents)
+
+    def add(
+        self, passages: Given, *, split: bool = False, batch_size: int = 32, progress: bool = False
+    ) -> WriteSummary:
+        """Encode passages and add them in one commit; those whose ids are there already are replaced.
+
+        So are all passages that were cut out of a document whose id comes again. Searches see the old index until the
+        commit, and a run that is stopped changes nothing.
+
+        Args:
+            passages: as in :meth:`create`; texts without an id get numbers that no passage has.
+            split: as in :meth:`create`.
+            batch_size: texts encoded together.
+            progress: show a progress bar.
+
+        Raises:
+            InputError: something is no passage, or can't be stored; nothing was added.
+            IndexLockedError: another writer is at work.
+        """
+        given = passages_of(passages, partial(_free_numbers, self.index))
+        return add_passages(given, self.index, self.encoder, batch_size=batch_size, split=split, progress=progress)
+
+    def delete(
+        self, ids: Iterable[str] = (), *, documents: Iterable[str] = (), missing_ok: bool = False
+    ) -> WriteSummary:
+        """Delete passages by id, or all those of some documents, in one commit.
+
+        Args:
+            ids: ids of passages.
+            documents: ids of documents, such as the names of files that were cut into passages.
+            missing_ok: pass over ids that are not there.
+
+        Raises:
+            InputError: an id is not there, or none was given; nothing was deleted.
+            IndexLockedError: another writer is at work.
+        """
+        return self.index.delete(ids, documents=documents, missing_ok=missing_ok)
+
+    def refresh(self) -> bool:
+        """Move to the newest generation, as :meth:`xtrkit.Index.refresh`; return whether there was a newer one."""
+        return self.index.refresh()
+
+    def compact(self, *, retrain: bool | None = None, progress: bool = False) -> WriteSummary:
+        """Make one segment of all, without what was deleted, as :meth:`xtrkit.Index.compact`."""
+        return self.index.compact(retrain=retrain, progress=progress)
+
+    def verify(self, *, full: bool = False) -> Report:
+        """Look whether the index is what was written, as :meth:`xtrkit.Index.verify`."""
+        return self.index.verify(full=full)
+
+    def backup(self, target: str | Path) -> int:
+        """Copy this generation into a new directory, as :meth:`xtrkit.Index.backup`."""
+        return self.index.backup(target)
+
+    def export_vectors(self, target: str | Path) -> tuple[int, int]:
+        """Write the token vectors for other programs, as :meth:`xtrkit.Index.export_vectors`."""
+        return self.index.export_vectors(target)
 
     def encode_queries(self, queries: Sequence[str], *, progress: bool = False) -> Ragged:
         """Token embeddings of queries.
@@ -242,44 +289,103 @@ class Retriever:
             check_query(query)
         return self.encoder.encode_queries(queries, progress=progress)
 
+    def _answers(self, queries: list[str], k: int, request: _Request, *, progress: bool) -> list[Hits]:
+        check_k(k)
+        if request.rerank_depth != 0:
+            check_depth(request.rerank_depth)
+        watch, index = Stopwatch(), self.index.snapshot()
+        embeddings = self.encode_queries(queries, progress=progress)
+        watch.lap("encode")
+        share = watch.seconds["encode"] / max(1, len(queries))
+        depth = k if self.reranker is None else max(k, request.rerank_depth)
+        with progress_bar("Searching", len(queries), shown=progress, unit="queries") as advance:
+            all_found = list(index._found(embeddings, depth, advance=advance, **request.of_index))
+        answers = []
+        bar = progress_bar("Reranking", len(queries), shown=progress and self._reranks(request), unit="queries")
+        with bar as advance:
+            for query, embedding, found in zip(queries, embeddings, all_found, strict=True):
+                answers.append(self._answer(index, query, embedding, found, k, request, share))
+                advance(1)
+        return answers
 
-def _reranked(index: Index, reranker: Reranker, query: str, ranking: Ranking, k: int) -> Ranking:
-    texts = [index.passage(number)[1] for number in ranking.documents.tolist()]
-    best = rerank(reranker, query, _texts(texts))[:k]
-    places = [place for place, _ in best]
-    return Ranking(
-        documents=ranking.documents[places],
-        scores=np.array([score for _, score in best], dtype=np.float64),
-        ids=[ranking.ids[place] for place in places],
-        k_prime=ranking.k_prime,
-    )
+    def _reranks(self, request: _Request) -> bool:
+        return self.reranker is not None and request.rerank_depth > 0
+
+    def _answer(
+        self, index: Index, query: str, embedding: FloatArray, found: Found, k: int, request: _Request, encode: float
+    ) -> Hits:
+        """What was found of one query, as hits."""
+        watch = Stopwatch()
+        watch.skip({"encode": encode, **found.seconds})
+        passages = index.passages_of(found.documents.tolist())
+        watch.lap("passages")
+        while request.group_by_document and _too_few(passages, found, k, index):
+            (found,) = index._found([embedding], 2 * len(passages), **request.of_index)
+            watch.skip(found.seconds)
+            passages = index.passages_of(found.documents.tolist())
+            watch.lap("passages")
+        best = list(enumerate(found.scores.tolist()))
+        if self.reranker is not None and request.rerank_depth > 0:
+            best = rerank(self.reranker, query, _texts(passages))
+            watch.lap("rerank_texts")
+        if request.group_by_document:
+            firsts: dict[str, tuple[int, float]] = {}
+            for place, score in best:
+                firsts.setdefault(passages[place].document, (place, score))
+            best = list(firsts.values())
+        best = best[:k]
+        reasons: list[Contribution | None] = [None] * len(best)
+        if request.explain:
+            _texts(passages)
+            reasons = [*index.explain(embedding, found, [int(found.documents[place]) for place, _ in best])]
+        hits = tuple(
+            self._hit(query, passages[place], score, rank, reason)
+            for rank, ((place, score), reason) in enumerate(zip(best, reasons, strict=True), 1)
+        )
+        watch.lap("passages")
+        return Hits(hits, query, found.k_prime, is_truncated(self.encoder, query), watch.seconds)
+
+    def _hit(self, query: str, passage: Passage, score: float, rank: int, reason: Contribution | None) -> Hit:
+        if reason is None:
+            return hit_of(passage, score, rank)
+        tokens = self.encoder.query_tokens(query), self.encoder.document_tokens(passage.text or "")
+        return hit_of(passage, score, rank, matches(reason, *tokens))
 
 
-def _matches(
-    index: Index,
-    encoder: Encoder,
-    query: str,
-    embeddings: FloatArray,
-    number: int,
-    text: str | None,
-    found: Found,
-    recipe: Recipe,
-) -> list[Match]:
-    if text is None:
-        raise InputError("This index has no texts, so there is nothing to explain with: build it with texts.")
-    (contribution,) = index.explain(embeddings, found, [number])
-    return matches(contribution, encoder.query_tokens(query), encoder.document_tokens(text))
+@dataclass(frozen=True)
+class _Request:
+    """What a search asks for beside queries and k, as :meth:`Retriever.search` tells."""
+
+    subset: Subset | None = None
+    where: Where | None = None
+    recipe: Recipe = XTR
+    explain: bool = False
+    threads: int | None = None
+    rerank_depth: int = DEPTH
+    group_by_document: bool = False
+    of_index: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = ("subset", "where", "recipe", "threads")
+        object.__setattr__(self, "of_index", {name: getattr(self, name) for name in names})
 
 
-def _texts(texts: Sequence[str | None]) -> list[str]:
-    """The texts of an index, which a reranker can't do without.
+def maxsim_order(encoder: Encoder, query: str, passages: Given, k: int | None = None) -> Hits:
+    """Given texts in the order of their MaxSim with a query; :meth:`Retriever.rerank` tells more."""
+    check_query(query)
+    if k is not None:
+        check_k(k)
+    given, embedding = list(passages_of(passages)), encoder.encode_queries([query])[0]
+    rows = encoder.encode_documents([passage.text or "" for passage in given])
+    scores = np.array([(embedding @ of_one.T).max(axis=1).sum(dtype=np.float64) for of_one in rows])
+    order = np.argsort(-scores, kind="stable")[:k]
+    hits = tuple(hit_of(given[place], float(scores[place]), rank) for rank, place in enumerate(order, 1))
+    return Hits(hits, query, truncated=is_truncated(encoder, query))
 
-    Raises:
-        InputError: the index has none.
-    """
-    if any(text is None for text in texts):
-        raise InputError("This index has no texts, so nothing can be reranked: build it with texts.")
-    return [text for text in texts if text is not None]
+
+def is_truncated(encoder: Encoder, query: str) -> bool:
+    """Whether a query is longer than the encoder's window, so that its end counts for nothing."""
+    return encoder.query_token_count(query) > encoder.identity.query_length
 
 
 def check_query(query: str) -> None:
@@ -296,8 +402,30 @@ def check_query(query: str) -> None:
         raise InputError("The query is not UTF-8: write it in UTF-8.") from error
 
 
-def _document_of(passage: StoredPassage) -> str:
-    return passage.id if passage.part is None else passage.part.document
+def _texts(passages: Sequence[Passage]) -> list[str]:
+    """The texts of passages, which rerankers and explanations can't do without.
+
+    Raises:
+        InputError: the index has none.
+    """
+    if any(passage.text is None for passage in passages):
+        raise InputError(
+            "This index has no texts, so nothing can be reranked, and there is nothing to explain with: build it with "
+            "texts."
+        )
+    return [passage.text or "" for passage in passages]
+
+
+def _too_few(passages: Sequence[Passage], found: Found, k: int, index: Index) -> bool:
+    """Whether more passages may bring more documents."""
+    return bool(passages) and len({passage.document for passage in passages}) < k and len(passages) < len(index)
+
+
+def _free_numbers(index: Index) -> Iterator[int]:
+    """Numbers that are no passage's id, from the number of passages up."""
+    for first in count(len(index.document_offsets) - 1, FREE_IDS):
+        taken = index.numbers([str(number) for number in range(first, first + FREE_IDS)])
+        yield from (number for number in range(first, first + FREE_IDS) if str(number) not in taken)
 
 
 def _check_same_encoder(index: Index, encoder: Encoder) -> None:
@@ -307,7 +435,7 @@ def _check_same_encoder(index: Index, encoder: Encoder) -> None:
         raise ModelError(
             f"The index at {index.path} was made with the model {made_with.name!r} "
             f"({made_with.layout}, {made_with.fingerprint[:12]}), not with {given.name!r} "
-            f"({given.layout}, {given.fingerprint[:12]}): search it with the former, or build it anew with the latter."
+            f"({given.layout}, {given.fingerprint[:12]}): search it with the former, or build it again with the latter."
         )
     if index.dim != given.dim:
         raise ModelError(

@@ -6,12 +6,12 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.cli.test_cli import CORPUS, beir, xtrkit  # noqa: F401 (fixture)
-from xtrkit.building import index_collection
 from xtrkit.cli.app import app
-from xtrkit.collection import open_collection
 from xtrkit.errors import InputError
 from xtrkit.evaluation.runs import read_run, write_run
 from xtrkit.reranking import load_reranker
+from xtrkit.retriever import Retriever
+from xtrkit.texts.reading import open_collection
 
 TEXTS = {passage["_id"]: f"{passage['title']} {passage['text']}".strip() for passage in CORPUS}
 
@@ -25,7 +25,7 @@ def in_process(*arguments):
 
 @pytest.fixture(scope="module")
 def index(beir, encoders):  # noqa: F811
-    index_collection(open_collection(beir), beir / "reranked", encoders["default"])
+    Retriever.create(beir / "reranked", open_collection(beir), model=encoders["default"])
     return beir / "reranked"
 
 

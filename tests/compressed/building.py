@@ -6,9 +6,9 @@ from xtrkit.indexing.codec import codec_named
 from xtrkit.indexing.compressed_format import open_quantiser, open_tokens, write_quantiser
 from xtrkit.indexing.postings import compress, train
 from xtrkit.indexing.spool import Spool, claimed
+from xtrkit.passage import Passage
 from xtrkit.recipes import XTR
 from xtrkit.search.compressed import chosen_clusters, imputed, search
-from xtrkit.storage.passages import Passage
 from xtrkit.token_retrieval.centroid import open_clusters, quantised, token_hits
 from xtrkit.values import Ragged
 

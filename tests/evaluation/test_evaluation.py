@@ -6,12 +6,12 @@ import pytrec_eval
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xtrkit.collection import Passage
 from xtrkit.errors import CollectionError, InputError
 from xtrkit.evaluation.beir import read_qrels, read_test_collection
 from xtrkit.evaluation.bm25 import BM25
 from xtrkit.evaluation.measures import evaluate, parse_measures
 from xtrkit.evaluation.runs import read_run, without_identical_ids, write_qrels, write_run
+from xtrkit.passage import Passage
 
 
 @pytest.fixture

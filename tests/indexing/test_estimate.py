@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from xtrkit.building import index_collection
-from xtrkit.collection import Passage
 from xtrkit.index import Index
 from xtrkit.indexing.estimate import Estimate, estimated, told
+from xtrkit.passage import Passage
+from xtrkit.retriever import Retriever
 
 
 @pytest.mark.parametrize(("nbits", "codec"), [(16, "grid"), (4, "grid"), (1, "grid"), (2, "buckets")])
@@ -37,7 +37,7 @@ def test_what_is_told(tmp_path):
 
 def test_indexing_tells_it_first(tmp_path, encoders, capfd):
     passages = [Passage(str(i), f"Paris is the capital of France, {i} times.") for i in range(40)]
-    index_collection(passages, tmp_path / "idx", encoders["default"], nbits=4, progress=True)
+    Retriever.create(tmp_path / "idx", passages, model=encoders["default"], nbits=4, progress=True)
     told_lines = capfd.readouterr().err
     tokens = Index.open(tmp_path / "idx").n_tokens
     assert told_lines.startswith(f"40 passages, about {tokens} tokens: an index of about 1 MB")

@@ -15,7 +15,8 @@ from tests.forking import fork
 from tests.indexing.world import World, merging_late
 from xtrkit.errors import InputError
 from xtrkit.index import Index
-from xtrkit.indexing.checking import roll_back_to, verify
+from xtrkit.indexing.checking import verify
+from xtrkit.indexing.repairing import roll_back_to
 from xtrkit.storage.generations import OWN_NAME, WriterLock, collect, generations, pin
 
 IDS = st.sampled_from("abcdefghij")

@@ -12,9 +12,10 @@ from xtrkit.cli.app import app
 from xtrkit.errors import IndexFormatError, IndexLockedError, InputError
 from xtrkit.index import Index
 from xtrkit.indexing import writer as writers
-from xtrkit.indexing.checking import drop_segment, verify
+from xtrkit.indexing.checking import verify
 from xtrkit.indexing.filters import compiled
 from xtrkit.indexing.merging import Source
+from xtrkit.indexing.repairing import drop_segment
 
 RANDOM = np.random.default_rng(5)
 DIM = 16
@@ -122,7 +123,7 @@ def test_more_than_memory_is_written_on_the_way(path, monkeypatch):
             writer.add([f"e{number}", "again"], documents(2, seed=number), [f"text {number}"] * 2)
     index = Index.open(path)
     assert (writer.summary.added, len(index)) == (4, 34)
-    assert index.stored(index.number("again")).text == "text 2"
+    assert index.get(["again"])[0].text == "text 2"
 
 
 def test_nothing_done_makes_no_generation(path):
@@ -139,7 +140,7 @@ def test_a_deleted_id_may_come_again(path):
         writer.delete(["d3"])
         writer.add(["d3"], documents(1, seed=8), ["new"])
     index.refresh()
-    assert index.stored(index.number("d3")).text == "new"
+    assert index.get(["d3"])[0].text == "new"
     assert len(index) == 30
 
 

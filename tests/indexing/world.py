@@ -85,8 +85,8 @@ class World:
         assert set(index.ids()) == set(content)
         assert len(index) == len(content)
         for identifier, version in content.items():
-            passage = index.stored(index.number(identifier))
-            assert (passage.text, passage.fields) == (f"text {identifier} {version}", fields_of(identifier, version))
+            passage = index.get([identifier])[0]
+            assert (passage.text, passage.metadata) == (f"text {identifier} {version}", fields_of(identifier, version))
             if index.storage == "float16":
                 assert np.array_equal(index.vectors(index.number(identifier)), vectors_of(identifier, version))
         if index.storage == "float16":

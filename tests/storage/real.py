@@ -41,9 +41,9 @@ class Opened:
         """{id: text} of what lives; everything that is read is compared with what was written."""
         found = {}
         for number, _ in self._index._store.passages.living():
-            passage = self._index.stored(number)
+            passage = self._index.passage(number)
             assert passage.id not in found
-            assert passage.fields == {"length": len(passage.text)}
+            assert passage.metadata == {"length": len(passage.text)}
             stored, vectors = self._index.vectors(number), vectors_of(passage.text)
             assert stored.shape == vectors.shape
             assert ((stored * vectors).sum(axis=1) > 0.8).all(), passage.id

@@ -50,9 +50,9 @@ def outcome_of(directory, expected):
         for text in list(expected.values())[:3]:
             for identifier, _ in index.search(real.vectors_of(text), k=99):
                 number = index.number(identifier)
-                assert index.stored(number).text == expected[identifier]
+                assert index.passage(number).text == expected[identifier]
         for number, _ in index._store.passages.living(texts=True):
-            assert index.stored(number).text in texts
+            assert index.passage(number).text in texts
         return "shown", verify(directory, full=True).ok
     except XtrkitError:
         return "error", verify(directory, full=True).ok

@@ -19,7 +19,7 @@ from xtrkit.recipes import COLBERT, XTR
 from xtrkit.search.compressed import CompressedEngine
 from xtrkit.storage.arrays import open_arrays
 from xtrkit.storage.manifest import decoded
-from xtrkit.storage.passages import PassageFile
+from xtrkit.storage.passage_file import PassageFile
 from xtrkit.values import EVERYONE, Ragged, Segment
 
 ODD = [

@@ -14,8 +14,9 @@ from tests.storage.test_kill import check_recovery, clear, recorded_calls
 from tests.storage.toy import LAST
 from tests.storage.tracing import CALLS, READS, needs_strace, spread
 from xtrkit.errors import StorageError
+from xtrkit.passage import Passage
 from xtrkit.storage.arrays import append_array, write_arrays
-from xtrkit.storage.passages import Passage, write_passages
+from xtrkit.storage.passage_file import write_passages
 
 pytestmark = needs_strace
 

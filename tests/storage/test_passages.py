@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xtrkit.errors import IndexDamagedError, InputError
+from xtrkit.passage import Part, Passage, checked_passage
 from xtrkit.storage.files import facts_of
-from xtrkit.storage.passages import Part, Passage, PassageFile, checked_passage, write_passages
+from xtrkit.storage.passage_file import PassageFile, write_passages
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 values = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)

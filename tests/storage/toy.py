@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xtrkit.passage import Part, Passage
 from xtrkit.storage.arrays import open_arrays, write_arrays
 from xtrkit.storage.files import check_content, flush, storage_errors
 from xtrkit.storage.generations import (
@@ -24,7 +25,7 @@ from xtrkit.storage.generations import (
     pin,
 )
 from xtrkit.storage.manifest import Manifest, SegmentFacts
-from xtrkit.storage.passages import Part, Passage, PassageFile, write_passages
+from xtrkit.storage.passage_file import PassageFile, write_passages
 from xtrkit.storage.tombstones import read_tombstones, write_tombstones
 
 DIM = 8

@@ -13,10 +13,9 @@ from transformers import T5EncoderModel, T5ForConditionalGeneration
 
 from tests.encoding import checkpoint_factory as factory
 from xtrkit import load_encoder, load_unified
-from xtrkit.building import index_collection
-from xtrkit.collection import Passage
 from xtrkit.errors import InputError, ModelError
 from xtrkit.index import Index
+from xtrkit.passage import Passage
 from xtrkit.reranking import load_reranker
 from xtrkit.retriever import Retriever
 from xtrkit.unified import init_unified
@@ -132,7 +131,7 @@ def test_any_t5_reader_opens_the_reranker_and_sentence_transformers_the_branch(d
 
 @pytest.mark.parametrize("opened", ["one model for both", "by their directories"])
 def test_one_call_retrieves_and_reranks(directory, model, tmp_path, opened):
-    index_collection(PASSAGES, tmp_path / "idx", model.encoder)
+    Retriever.create(tmp_path / "idx", PASSAGES, model=model.encoder)
     index = Index.open(tmp_path / "idx")
     assert index.encoder.layout == "ur2n"
     if opened == "one model for both":

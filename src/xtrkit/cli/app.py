@@ -48,7 +48,8 @@ Imputation = Annotated[
     str,
     typer.Option(
         help="What a similarity that was not retrieved is worth: [bold]min[/] is the lowest that the query token "
-        "did retrieve, [bold]none[/] leaves it out, a number such as [bold]0.2[/] is that constant."
+        "did retrieve, [bold]none[/] leaves it out, a number such as [bold]0.2[/] is that constant; also "
+        "[bold]found[/], [bold]retrieved[/], [bold]centroid[/] and [bold]t5000[/], which differ on compressed indexes."
     ),
 ]
 NProbe = Annotated[int, typer.Option(help="Compressed indexes: clusters opened for each query token.")]
@@ -81,11 +82,11 @@ Device = Annotated[
 Rerank = Annotated[
     str | None,
     typer.Option(
-        help="Score the best passages anew with this model: the directory or hub name of a monoT5 or a cross-encoder.",
+        help="Score the best passages again with this model: the directory or hub name of a monoT5 or a cross-encoder.",
         show_default=False,
     ),
 ]
-RerankDepth = Annotated[int, typer.Option(help="How many passages are scored anew.", min=1)]
+RerankDepth = Annotated[int, typer.Option(help="How many passages the reranker scores; 0 is none.", min=0)]
 Explain = Annotated[
     bool,
     typer.Option("--explain", help="Show for each query token which document token it matched, and what was imputed."),
@@ -132,21 +133,15 @@ def index(
 
     Examples: [bold]xtrkit index scifact/ idx[/]   [bold]xtrkit index notes/ idx --model path/to/xtr-base-en[/]
     """
-    from xtrkit.building import index_collection
-    from xtrkit.collection import open_collection
-    from xtrkit.encoding import load_encoder
-    from xtrkit.indexing.creating import check_free
     from xtrkit.indexing.spool import workplace_of
+    from xtrkit.retriever import Retriever
 
-    passages = open_collection(collection)
-    check_free(index, overwrite=overwrite)
     begin = time.perf_counter()
-    encoder = load_encoder(model)
     try:
-        summary = index_collection(
-            passages,
+        retriever = Retriever.create(
             index,
-            encoder,
+            collection,
+            model=model,
             batch_size=batch_size,
             nbits=nbits,
             codec=codec,
@@ -160,7 +155,9 @@ def index(
                 f"Stopped. The same command goes on where this one was; if you will not, remove {workplace}.", err=True
             )
         raise typer.Exit(130) from None
-    seconds = time.perf_counter() - begin
+    seconds, summary = time.perf_counter() - begin, retriever.indexed
+    if summary is None:
+        return
     if as_json:
         _print_json({"index": str(index), "seconds": seconds, **vars(summary)})
         return
@@ -197,14 +194,13 @@ def import_index(
 
     Example: [bold]xtrkit import experiments/msmarco/indexes/msmarco.nbits=2 idx --collection collection.tsv[/]
     """
-    from xtrkit.collection import check_passages, open_collection
     from xtrkit.index import Index
+    from xtrkit.texts.reading import check_passages, open_collection
 
     passages = None if collection is None else open_collection(collection)
     if passages is not None:
         check_passages(passages)
-    stored = None if passages is None else ((p.id, p.text, p.metadata) for p in passages)
-    with Index.from_stanford(index, source, passages=stored, overwrite=overwrite, progress=not as_json) as made:
+    with Index.from_stanford(index, source, passages=passages, overwrite=overwrite, progress=not as_json) as made:
         facts = {"index": str(index), "passages": len(made), "tokens": made.n_tokens, "storage": made.storage}
     if as_json:
         _print_json(facts)
@@ -259,7 +255,7 @@ def search(
     check_threads(threads)
     check_query(query)
     condition = maintain.parsed_filter(where)
-    retriever, seconds = Retriever.open(index, model=model, reranker=rerank, device=device), dict[str, float]()
+    retriever = Retriever.open(index, model=model, reranker=rerank, device=device)
     if timings:
         retriever.search(query, k, recipe=recipe, rerank_depth=rerank_depth)  # loads kernels, found loaded afterwards
     hits = retriever.search(
@@ -269,17 +265,17 @@ def search(
         recipe=recipe,
         explain=explain,
         threads=threads,
-        seconds=seconds,
         rerank_depth=rerank_depth,
         group_by_document=group_by_document,
     )
     if as_json:
-        shown = {"query": query, "index": str(index), "recipe": vars(recipe), "reranker": rerank}
-        _print_json(shown | {"hits": render.hits_as_json(hits)} | ({"seconds": seconds} if timings else {}))
+        shown: dict[str, Any] = {"query": query, "index": str(index), "recipe": vars(recipe), "reranker": rerank}
+        shown |= {"k_prime": hits.k_prime, "truncated": hits.truncated, "hits": render.hits_as_json(hits)}
+        _print_json(shown | ({"seconds": dict(hits.seconds)} if timings else {}))
         return
     render.print_hits(out, query, hits)
     if timings:
-        render.print_seconds(out, seconds)
+        render.print_seconds(out, hits.seconds)
 
 
 @app.command()
@@ -403,16 +399,14 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Index the documentation of Python's standard library and answer three questions about it."""
-    from xtrkit.building import index_collection
     from xtrkit.demo import QUESTIONS, standard_library_passages
-    from xtrkit.encoding import load_encoder
     from xtrkit.retriever import Retriever
 
     if not index.exists():
         passages = standard_library_passages()
         if not as_json:
             out.print(f"Indexing {len(passages):,} passages of Python's own documentation into {index} …")
-        index_collection(passages, index, load_encoder(), progress=not as_json)
+        Retriever.create(index, passages, progress=not as_json)
     retriever = Retriever.open(index)
     answers = {question: retriever.search(question, 3, explain=True) for question in QUESTIONS}
     if as_json:

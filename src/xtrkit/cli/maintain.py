@@ -44,13 +44,12 @@ def add(
 
     Example: [bold]xtrkit add idx new-notes/[/]
     """
-    from xtrkit.collection import open_collection
     from xtrkit.retriever import Retriever
-    from xtrkit.updating import add_collection
+    from xtrkit.texts.reading import open_collection
 
     passages, begin = open_collection(collection), time.perf_counter()
     retriever = Retriever.open(index, model=model)
-    summary = add_collection(passages, retriever, batch_size=batch_size, split=split, progress=not as_json)
+    summary = retriever.add(passages, batch_size=batch_size, split=split, progress=not as_json)
     _tell(summary, begin, as_json, f"Added {summary.added:,} passages and replaced {summary.updated:,}")
 
 
@@ -60,22 +59,28 @@ def delete(
     ids_from: Annotated[
         Path | None, typer.Option(help="A file with one id a line; - is standard input.", show_default=False)
     ] = None,
+    document: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A document that was cut into passages: delete all of them. Several times.", show_default=False
+        ),
+    ] = None,
     missing_ok: Annotated[bool, typer.Option("--missing-ok", help="Pass over ids that are not there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete passages from an index, by id, all in one commit.
+    """Delete passages from an index, by id or by document, all in one commit.
 
     Examples: [bold]xtrkit delete idx 17 23[/]   [bold]xtrkit delete idx --ids-from gone.txt[/]
+    [bold]xtrkit delete idx --document report.txt[/]
     """
     from xtrkit.index import Index
 
     names = [*(ids or []), *(_lines(ids_from) if ids_from else [])]
-    if not names:
-        raise InputError("There are no ids to delete: name some, or a file with --ids-from.")
+    if not names and not document:
+        raise InputError("There are no ids to delete: name some, a file with --ids-from, or a --document.")
     begin = time.perf_counter()
-    with Index.open(index) as opened, opened.writer(progress=not as_json) as writer:
-        writer.delete(names, missing_ok=missing_ok)
-        summary = writer.commit()
+    with Index.open(index) as opened:
+        summary = opened.delete(names, documents=document or (), missing_ok=missing_ok)
     _tell(summary, begin, as_json, f"Deleted {summary.deleted:,} passages")
 
 
@@ -90,11 +95,11 @@ def compact(
     as_json: Json = False,
 ) -> None:
     """Make one segment of all, without deleted passages: the index becomes smaller, and searches faster."""
-    from xtrkit.indexing.writer import compact
-    from xtrkit.progress import Reporter
+    from xtrkit.index import Index
 
     begin = time.perf_counter()
-    summary = compact(index, retrain=retrain, reporter=Reporter(not as_json))
+    with Index.open(index) as opened:
+        summary = opened.compact(retrain=retrain, progress=not as_json)
     _tell(summary, begin, as_json, "Found new centroids and compacted" if summary.retrained else "Compacted")
 
 
@@ -133,8 +138,8 @@ def repair(
     """
     if sum(choice is not None for choice in (rollback, drop_segment, reencode)) != 1:
         raise InputError("Choose one way: --rollback GENERATION, --drop-segment SEGMENT or --reencode SEGMENT.")
-    from xtrkit.indexing.checking import drop_segment as drop
-    from xtrkit.indexing.checking import roll_back_to
+    from xtrkit.indexing.repairing import drop_segment as drop
+    from xtrkit.indexing.repairing import roll_back_to
 
     facts: dict[str, Any] = {"index": str(index)}
     if rollback is not None:
@@ -157,9 +162,10 @@ def backup(
     as_json: Json = False,
 ) -> None:
     """Copy the newest generation of an index while others search or change it; the copy is an index of its own."""
-    from xtrkit.storage.generations import back_up
+    from xtrkit.index import Index
 
-    facts = {"index": str(index), "copy": str(target), "generation": back_up(index, target)}
+    with Index.open(index) as opened:
+        facts = {"index": str(index), "copy": str(target), "generation": opened.backup(target)}
     typer.echo(json.dumps(facts, indent=1) if as_json else f"Copied generation {facts['generation']} to {target}.")
 
 
@@ -173,9 +179,10 @@ def vectors(
     NAME.safetensors holds "vectors" (M, d) and "lengths" (N,), NAME.npy the vectors and NAME.lengths.npy the lengths;
     NAME.ids.txt has one id a line. Compressed vectors are decompressed.
     """
-    from xtrkit.exporting import export_vectors
+    from xtrkit.index import Index
 
-    documents, tokens = export_vectors(index, target)
+    with Index.open(index) as opened:
+        documents, tokens = opened.export_vectors(target)
     facts = {"index": str(index), "documents": documents, "tokens": tokens, "file": str(target)}
     typer.echo(json.dumps(facts, indent=1) if as_json else f"Wrote {tokens:,} vectors of {documents:,} documents.")
 
@@ -206,14 +213,14 @@ def register(app: typer.Typer) -> None:
 
 def _reencode(index: Path, segment: str, model: str | None, as_json: bool) -> tuple[int, int]:
     from xtrkit.encoding.load import load_encoder_of
-    from xtrkit.indexing.checking import encoder_of
-    from xtrkit.updating import encode_anew
+    from xtrkit.indexing.repairing import encoder_of
+    from xtrkit.texts.updating import reencode
 
-    return encode_anew(index, segment, load_encoder_of(encoder_of(index), model), progress=not as_json)
+    return reencode(index, segment, load_encoder_of(encoder_of(index), model), progress=not as_json)
 
 
 def _lines(path: Path) -> list[str]:
-    from xtrkit.collection import read_lines
+    from xtrkit.texts.reading import read_lines
 
     if str(path) == "-":
         return [line for line in sys.stdin.read().split("\n") if line.strip()]

@@ -46,17 +46,17 @@ def rerank(
     Example: [bold]xtrkit rerank bm25.trec scifact/ --model path/to/monot5-base --output reranked.trec[/]
     """
     from xtrkit.cli.render import check_run_path
-    from xtrkit.collection import open_collection
     from xtrkit.evaluation.beir import read_queries
     from xtrkit.evaluation.runs import read_run, write_run
     from xtrkit.progress import progress_bar
     from xtrkit.reranking import load_reranker, rerank
+    from xtrkit.texts.reading import open_collection
 
     check_run_path(output)
     first = {query: ranking[:depth] for query, ranking in read_run(run).items()}
     queries = read_queries(dataset)
     wanted = {document for ranking in first.values() for document, _ in ranking}
-    texts = {passage.id: passage.text for passage in open_collection(dataset) if passage.id in wanted}
+    texts = {passage.id: passage.text or "" for passage in open_collection(dataset) if passage.id in wanted}
     _check_all_known(run, dataset, "query", set(first) - set(queries))
     _check_all_known(run, dataset, "document", wanted - set(texts))
     reranker = load_reranker(model, tokens=tokens)

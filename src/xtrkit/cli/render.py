@@ -19,21 +19,28 @@ if TYPE_CHECKING:  # the commands import what they run when they run it, so that
     from xtrkit.evaluating import Row
     from xtrkit.evaluation.beir import TestCollection
     from xtrkit.explain import Match
-    from xtrkit.retriever import Hit
+    from xtrkit.hits import Hit, Hits
 
 SNIPPET = 220
 """Characters shown of a passage."""
 
 
-def print_hits(console: Console, query: str, hits: Sequence[Hit], explained: int | None = None) -> None:
+def print_hits(console: Console, query: str, hits: Hits, explained: int | None = None) -> None:
     """Print a ranking; hits that carry matches are explained, the first ``explained`` of them where that is given."""
     console.print(Text(f"\n{on_one_line(query)}", style="bold cyan"))
+    if hits.truncated:
+        console.print(
+            Text("     The query is longer than the model's window: its end was not searched for.", style="yellow")
+        )
     for hit in hits:
         console.print(
             Text.assemble((f"{hit.rank:>3}. ", "bold"), (on_one_line(hit.id), "bold green"), f"  {hit.score:.4f}")
         )
         if hit.text is not None:
             console.print(Text("     " + beginning(hit.text, SNIPPET), style="dim"))
+        if hit.metadata:
+            fields = ", ".join(f"{name}: {value}" for name, value in hit.metadata.items())
+            console.print(Text("     " + beginning(fields, SNIPPET), style="dim italic"))
         if hit.matches is not None and (explained is None or hit.rank <= explained):
             console.print(_matches_table(hit.matches, hit.text or "", console))
 
@@ -86,6 +93,7 @@ def hits_as_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
             "id": hit.id,
             "score": hit.score,
             "text": hit.text,
+            "metadata": dict(hit.metadata),
             **({} if hit.part is None else hit.part._asdict()),
             **({} if hit.matches is None else {"matches": [_match_as_json(match) for match in hit.matches]}),
         }

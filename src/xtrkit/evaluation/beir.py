@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from xtrkit.collection import id_and_text, read_json_objects, read_lines
 from xtrkit.errors import CollectionError
+from xtrkit.texts.reading import id_and_text, read_json_objects, read_lines
 
 BEIR_HEADER = ["query-id", "corpus-id", "score"]
 Qrels = dict[str, dict[str, int]]

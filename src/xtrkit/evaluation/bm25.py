@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from xtrkit.collection import Passage
 from xtrkit.errors import InputError, MissingExtraError
+from xtrkit.passage import Passage
 
 K1, B = 0.9, 0.4
 
@@ -23,7 +23,7 @@ class BM25:
         collected = list(passages)
         self._ids = [passage.id for passage in collected]
         self._index = self._bm25s.BM25(k1=K1, b=B)
-        tokens = self._tokens([passage.text for passage in collected])
+        tokens = self._tokens([passage.text or "" for passage in collected])
         if not tokens.vocab:
             raise InputError("BM25 finds no words in the corpus: leave it out with --baseline none.")
         self._index.index(tokens, show_progress=False)

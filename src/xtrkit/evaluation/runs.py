@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xtrkit.collection import read_lines
 from xtrkit.errors import CollectionError, InputError
+from xtrkit.texts.reading import read_lines
 
 Run = Mapping[str, Sequence[tuple[str, float]]]
 """{query id: [(document id, score), …]}, best first"""

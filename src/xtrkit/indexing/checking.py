@@ -1,4 +1,4 @@
-"""``verify``: is an index what was written? ``repair``: explicit ways out where it isn't, each a new generation."""
+"""``verify``: is an index what was written?"""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from xtrkit.errors import IndexFormatError, InputError, StorageError, XtrkitError
+from xtrkit.errors import IndexFormatError, StorageError, XtrkitError
 from xtrkit.indexing.compressed_format import CompressedTokens
-from xtrkit.indexing.creating import creator
 from xtrkit.indexing.store import OpenedSegment, Properties, open_segment, opened_quantiser
 from xtrkit.storage.files import check_content, check_size, damaged, storage_errors
-from xtrkit.storage.generations import Pin, WriterLock, collect, commit, existing, roll_back
+from xtrkit.storage.generations import Pin, existing
 from xtrkit.storage.manifest import LARGEST_MANIFEST, Manifest, SegmentFacts, decoded, manifest_name
-from xtrkit.storage.passages import PassageFile
+from xtrkit.storage.passage_file import PassageFile
 from xtrkit.storage.tombstones import read_tombstones
-from xtrkit.values import EncoderIdentity
 
 IDS_SHOWN = 1000
 
@@ -137,10 +135,10 @@ def _damaged_files(path: Path, manifest: Manifest, advance: Callable[[int], None
         for name, problem in zip(names, pool.map(message, names), strict=True):
             if problem:
                 owner = owners.get(name)
-                yield Problem(name, owner.name if owner else None, problem, _ids(path, owner))
+                yield Problem(name, owner.name if owner else None, problem, living_ids(path, owner))
 
 
-def _ids(path: Path, segment: SegmentFacts | None) -> list[str]:
+def living_ids(path: Path, segment: SegmentFacts | None) -> list[str]:
     """Ids of a segment's living documents, if they can still be read."""
     if segment is None:
         return []
@@ -174,7 +172,7 @@ def _structure(path: Path, manifest: Manifest, *, full: bool, known: set[str]) -
             opened = open_segment(path, segment, properties, quantiser)
         except XtrkitError as error:
             if not known & {file.name for file in segment.files}:
-                yield Problem(segment.vectors.name, segment.name, str(error), _ids(path, segment))
+                yield Problem(segment.vectors.name, segment.name, str(error), living_ids(path, segment))
             continue
         yield from _segment_problems(path, opened, full=full)
         living = _ids_of(opened.passages, opened.live) if full else set()
@@ -189,7 +187,7 @@ def _segment_problems(path: Path, opened: OpenedSegment, *, full: bool) -> Itera
         yield Problem(segment.passages.name, segment.name, problem.text, problem.ids)
     if full and isinstance(opened.tokens, CompressedTokens) and not _is_consistent(opened.tokens):
         text = str(damaged(path / segment.vectors.name, "documents and positions contradict each other"))
-        yield Problem(segment.vectors.name, segment.name, text, _ids(path, segment))
+        yield Problem(segment.vectors.name, segment.name, text, living_ids(path, segment))
 
 
 def _ids_of(passages: PassageFile, live: np.ndarray) -> set[str]:
@@ -203,7 +201,7 @@ def _tried(check: Callable[[], None], name: str, path: Path, owner: SegmentFacts
     try:
         check()
     except (XtrkitError, OSError) as error:
-        yield Problem(name, owner.name if owner else None, str(error), _ids(path, owner))
+        yield Problem(name, owner.name if owner else None, str(error), living_ids(path, owner))
 
 
 def _is_consistent(tokens: CompressedTokens) -> bool:
@@ -211,91 +209,3 @@ def _is_consistent(tokens: CompressedTokens) -> bool:
     rows = tokens.positions.astype(np.int64)
     document_of = np.repeat(np.arange(tokens.n_documents), np.diff(tokens.document_offsets))
     return bool((np.bincount(rows, minlength=len(rows)) == 1).all() and (tokens.documents[rows] == document_of).all())
-
-
-def encoder_of(path: Path) -> EncoderIdentity:
-    """Which encoder made an index, whose segments may be damaged.
-
-    Raises:
-        InputError: it was made of embeddings.
-        IndexDamagedError: its manifest is damaged.
-    """
-    file = path / manifest_name(existing(path)[-1])
-    with storage_errors(file, "reading"):
-        manifest = decoded(file.read_bytes(), file)
-    encoder = Properties.of(manifest, path).encoder
-    if encoder is None:
-        raise InputError(f"The index at {path} was made of embeddings, so nothing can be encoded anew.")
-    return encoder
-
-
-def roll_back_to(path: Path, generation: int) -> int:
-    """Make a generation that holds what an older one held; return its number.
-
-    Raises:
-        InputError: there is no such generation.
-        IndexDamagedError: it is damaged too.
-        IndexLockedError: a writer is at work.
-        StorageError: the disk refused.
-    """
-    existing(path)
-    lock = WriterLock(path)
-    try:
-        return roll_back(path, generation)
-    finally:
-        lock.close()
-
-
-def drop_segment(path: Path, name: str) -> tuple[int, list[str]]:
-    """Make a generation without a segment.
-
-    Returns:
-        its number, and the ids of the documents that are lost, as far as they can still be read.
-
-    Raises:
-        InputError: there is no such segment, or no other.
-        IndexLockedError: a writer is at work.
-        StorageError: the disk refused.
-    """
-
-    def without(manifest: Manifest, segment: SegmentFacts) -> tuple[SegmentFacts, ...]:
-        left = tuple(other for other in manifest.segments if other.name != segment.name)
-        if not left:
-            raise InputError(f"{name} is the only segment of {path}: build the index anew, or roll back.")
-        return left
-
-    generation, dropped = replace_segment(path, name, without)
-    lost = _ids(path, dropped)
-    return generation, lost
-
-
-def replace_segment(
-    path: Path, name: str, change: Callable[[Manifest, SegmentFacts], tuple[SegmentFacts, ...]]
-) -> tuple[int, SegmentFacts]:
-    """Make a generation with other segments.
-
-    Args:
-        path: the index.
-        name: the segment that is to be replaced.
-        change: gives the segments of the new generation, of the old manifest and the segment.
-
-    Returns:
-        the generation, and what the old one said of the segment.
-    """
-    found = existing(path)
-    lock = WriterLock(path)
-    try:
-        file = path / manifest_name(found[-1])
-        with storage_errors(file, "reading"):
-            manifest = decoded(file.read_bytes(), file)
-        for segment in manifest.segments:
-            if segment.name == name:
-                generation = manifest.generation + 1
-                segments = change(manifest, segment)
-                commit(path, replace(manifest, generation=generation, created_by=creator(), segments=segments))
-                return generation, segment
-        there = ", ".join(segment.name for segment in manifest.segments)
-        raise InputError(f"{path} has no segment {name!r}: there are {there}.")
-    finally:
-        collect(path)
-        lock.close()

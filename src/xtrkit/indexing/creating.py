@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,16 +13,15 @@ from xtrkit.errors import IndexExistsError, InputError, MissingExtraError, Stora
 from xtrkit.indexing.centroids import Assign, CentroidTree
 from xtrkit.indexing.codec import BITS, Codec, check_bits, codec_named, name_of
 from xtrkit.indexing.compressed_format import write_quantiser
-from xtrkit.indexing.documents import Batches, Inputs, spool_documents
+from xtrkit.indexing.documents import Batches, Incoming, spool_documents
 from xtrkit.indexing.postings import train
 from xtrkit.indexing.segments import write_segment
-from xtrkit.indexing.spool import Spool, claimed, cleared, discarded, workplace_of
+from xtrkit.indexing.spool import Spool, claimed, clear, remove, workplace_of
 from xtrkit.indexing.store import EXACT_BITS, Properties
 from xtrkit.progress import Reporter
 from xtrkit.storage.files import flush, storage_errors
 from xtrkit.storage.generations import WriterLock, collect, commit, generations, new_codec_name
 from xtrkit.storage.manifest import Manifest
-from xtrkit.storage.passages import Fields, Part
 from xtrkit.values import EncoderIdentity
 
 BUILDING = "index"
@@ -35,21 +33,33 @@ def creator() -> str:
     return f"xtrkit {version('xtrkit')}"
 
 
+@dataclass(frozen=True)
+class Making:
+    """How an index is made.
+
+    Attributes:
+        nbits: 16 keeps vectors as float16; 1, 2, 4 or 8 compress them to so many bits a dimension.
+        codec: how they are compressed: "grid", or "buckets" as ColBERTv2 and PLAID do.
+        overwrite: replace an index that is there already, once the new one is complete.
+        device: a device of torch's that tokens are assigned to centroids on; None is the CPU, without torch.
+        n_documents: how many documents there will be, if that is known, to tell the time left.
+    """
+
+    nbits: int = EXACT_BITS
+    codec: str = "grid"
+    overwrite: bool = False
+    device: str | None = None
+    n_documents: int | None = None
+
+
 def write_store(
     path: Path,
     batches: Batches,
+    incoming: Incoming,
     *,
-    ids: Iterable[str] | None,
-    texts: Iterable[str] | None,
     encoder: EncoderIdentity | None,
-    nbits: int,
-    codec: str,
-    overwrite: bool,
+    making: Making,
     reporter: Reporter,
-    n_documents: int | None,
-    metadata: Iterable[Fields | None] | None = None,
-    parts: Iterable[Part | None] | None = None,
-    device: str | None = None,
 ) -> None:
     """Write an index, holding one batch in memory at a time.
 
@@ -57,31 +67,25 @@ def write_store(
         path: directory to make.
         batches: the documents' (m, d) token vectors, some documents at a time, in order; or what gives them from a
             document's number on: then an attempt that is stopped leaves what it has, and the next goes on with it.
-        ids: the documents' ids, unique; None numbers them "0", "1", ….
-        texts: their texts; None where there are none.
+        incoming: the documents' passages.
         encoder: which encoder made the vectors.
-        nbits: 16 keeps vectors as float16; 1, 2, 4 or 8 compress them to so many bits a dimension.
-        codec: how they are compressed.
-        overwrite: replace an index that is there already, once the new one is complete.
+        making: bits, codec, and the like.
         reporter: told about the progress.
-        n_documents: how many documents there will be, if that is known.
-        metadata: their metadata; None where there is none.
-        parts: which parts of which documents they are; None where they are documents.
-        device: a device of torch's that tokens are assigned to centroids on; None is the CPU, without torch.
 
     Raises:
         IndexExistsError: something is at ``path`` and may not be overwritten.
         IndexLockedError: another process is building the same index, or changing the one to be overwritten.
         InputError: a document has no vectors, vectors of another dimension, or numbers that are not finite; ids are
-            not unique strings, or there are fewer ids or texts than documents, or more.
+            not unique strings, or there are fewer passages than documents, or more.
         StorageError: the index could not be written.
     """
+    nbits = making.nbits
     if nbits not in (*BITS, EXACT_BITS):
         raise InputError(f"nbits must be 1, 2, 4 or 8, or 16 for an exact index, got {nbits!r}.")
-    compression = None if nbits == EXACT_BITS else codec_named(codec, nbits)
-    assign = assignment_on(device)
+    compression = None if nbits == EXACT_BITS else codec_named(making.codec, nbits)
+    assign = assignment_on(making.device)
     path = path.resolve()  # a symlink's target is replaced, not the link; "." has a name
-    check_free(path, overwrite=overwrite)
+    check_free(path, overwrite=making.overwrite)
     with storage_errors(path.parent, "making it"):
         path.parent.mkdir(parents=True, exist_ok=True)
     resumable, workplace = callable(batches), workplace_of(path)
@@ -93,18 +97,18 @@ def write_store(
                 spool_documents(
                     spool,
                     batches,
-                    Inputs(ids, texts, metadata, parts),
+                    incoming,
                     check_dim=lambda dim: None if compression is None else check_bits(nbits, dim),
                     reporter=reporter,
-                    n_documents=n_documents,
+                    n_documents=making.n_documents,
                 )
                 manifest = _write_files(workplace / BUILDING, spool, compression, encoder, reporter, assign)
-            put_in_place(workplace / BUILDING, manifest, path, overwrite=overwrite)
+            put_in_place(workplace / BUILDING, manifest, path, overwrite=making.overwrite)
         except BaseException:
             if not (resumable and spool.committed):
-                cleared(workplace)
+                clear(workplace)
             raise
-        cleared(workplace)
+        clear(workplace)
 
 
 def assignment_on(device: str | None) -> Assign:
@@ -134,7 +138,7 @@ def _write_files(
     assign: Assign,
 ) -> Manifest:
     """Write all files of a first generation but its manifest."""
-    fresh(building)
+    make_empty(building)
     if codec is None:
         segment, _ = write_segment(building, 1, spool, spool.documents(), None, reporter=reporter)
         return Manifest(1, creator(), Properties(spool.dim, EXACT_BITS, encoder=encoder).record(), None, (segment,))
@@ -149,10 +153,10 @@ def _write_files(
     return Manifest(1, creator(), properties.record(), file, (segment,))
 
 
-def fresh(building: Path) -> Path:
-    """An empty directory in which an index is made."""
+def make_empty(building: Path) -> Path:
+    """Make an empty directory in which an index is made."""
     with storage_errors(building, "making it"):
-        discarded(building)
+        remove(building)
         building.mkdir()
     return building
 
@@ -187,15 +191,12 @@ def put_in_place(building: Path, manifest: Manifest, path: Path, *, overwrite: b
     """
     check_free(path, overwrite=overwrite)
     if os.path.lexists(path):
-        lock = WriterLock(path)
-        try:
+        with WriterLock(path):
             with storage_errors(path, "overwriting it"):
                 for file in manifest.files:
                     os.link(building / file.name, path / file.name)
             commit(path, replace(manifest, generation=generations(path)[-1] + 1))
             collect(path, keep=1)
-        finally:
-            lock.close()
         return
     commit(building, manifest)
     try:

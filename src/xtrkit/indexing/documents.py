@@ -2,95 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, count, islice, repeat
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, count, islice
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import InputError
 from xtrkit.indexing.spool import Spool
+from xtrkit.passage import Metadata, Part, Passage, checked_passage
 from xtrkit.progress import Reporter
-from xtrkit.storage.passages import Fields, Part, Passage, checked_passage
 from xtrkit.values import FloatArray, Ragged
 
 Batches = Iterable[Iterable[FloatArray]] | Callable[[int], Iterable[Iterable[FloatArray]]]
 """Token vectors of documents, some documents at a time; or what gives them from a document's number on."""
 
-T = TypeVar("T")
+
+def joined(
+    ids: Iterable[str] | None,
+    texts: Iterable[str] | None,
+    metadata: Iterable[Metadata | None] | None,
+    parts: Iterable[Part | None] | None,
+) -> Incoming:
+    """Columns as passages: each an iterable with an entry for each document, or None; ids are then numbers.
+
+    Raises:
+        InputError: one is a single string, nothing that has entries, or shorter than another.
+    """
+    columns = {"ids": ids, "texts": texts, "metadata": metadata, "parts": parts}
+    for what, column in columns.items():
+        if column is not None and (isinstance(column, str | bytes) or not isinstance(column, Iterable)):
+            raise InputError(
+                f"There must be a list of {what}, one for each document, got {column!r:.40} of type "
+                f"{type(column).__name__}."
+            )
+    given = {what: iter(column) for what, column in columns.items() if column is not None}
+    return Incoming(_joined(given), next(iter(given))) if given else Incoming(None)
 
 
-class Inputs:
-    """Ids, texts and metadata of documents, side by side.
+def _joined(columns: Mapping[str, Iterator[Any]]) -> Iterator[Passage]:
+    end = object()
+    for number in count():
+        row: dict[str, Any] = {what: next(column, end) for what, column in columns.items()}
+        ended = [what for what, value in row.items() if value is end]
+        if len(ended) == len(row):
+            return
+        if ended:
+            longer = next(what for what in row if what not in ended)
+            raise InputError(f"There are {number} {ended[0]}, but more {longer} than that: give one for each document.")
+        yield Passage(row.get("ids", str(number)), row.get("texts"), row.get("metadata"), row.get("parts"))
 
-    Each is an iterable with an entry for each document, or None where there are none; ids are then numbers.
+
+class Incoming:
+    """Passages on their way in, checked one by one.
+
+    Attributes:
+        taken: how many were taken.
     """
 
-    def __init__(
-        self,
-        ids: Iterable[str] | None,
-        texts: Iterable[str] | None,
-        metadata: Iterable[Fields | None] | None = None,
-        parts: Iterable[Part | None] | None = None,
-    ) -> None:
-        """Put them side by side.
+    def __init__(self, passages: Iterable[Passage] | None, what: str = "passages") -> None:
+        """Begin with the first.
 
-        Raises:
-            InputError: one is a single string, or nothing that has entries.
+        Args:
+            passages: the passages; None numbers documents that have nothing but vectors.
+            what: what there is one of for each document, for messages.
         """
-        given = {"ids": ids, "texts": texts, "metadata": metadata, "parts": parts}
-        for what, source in given.items():
-            if source is not None and (isinstance(source, str | bytes) or not isinstance(source, Iterable)):
-                raise InputError(
-                    f"There must be a list of {what}, one for each document, got {source!r:.40} of type "
-                    f"{type(source).__name__}."
-                )
-        self._given = {what: source is not None for what, source in given.items()}
-        self._sources: dict[str, Iterator[Any]] = {
-            what: repeat(None) if source is None else iter(source) for what, source in given.items()
-        }
-        if ids is None:
-            self._sources["ids"] = map(str, count())
+        self._endless, self._what, self.taken = passages is None, what, 0
+        self._passages: Iterator[Passage] = map(_numbered, count()) if passages is None else iter(passages)
 
-    def take(self, number: int, before: int) -> list[Passage]:
+    def take(self, number: int) -> list[Passage]:
         """The next passages, ``number`` of them.
 
         Raises:
             InputError: there are not as many, or one can't be stored.
         """
-        columns = [_take(source, number, what, before) for what, source in self._sources.items()]
-        return [checked_passage(Passage(*row)) for row in zip(*columns, strict=True)]
+        found = [checked_passage(passage) for passage in islice(self._passages, number)]
+        self.taken += len(found)
+        if len(found) < number:
+            raise InputError(f"There are {self.taken} {self._what}, but more documents: give one for each document.")
+        return found
 
     def skip(self, stored: Iterable[Passage]) -> int:
-        """Pass over what is stored already; how many passages of the input that was."""
-        same = 0
-        for passage in stored:
-            row = [list(islice(source, 1)) for source in self._sources.values()]
-            if [value for values in row for value in values] != [*passage]:
-                self._sources = {
-                    what: chain(values, source)
-                    for values, (what, source) in zip(row, self._sources.items(), strict=True)
-                }
+        """Pass over what is stored already; how many passages that was."""
+        for known in stored:
+            passage = next(self._passages, None)
+            if passage is None:
                 break
-            same += 1
-        return same
+            if checked_passage(passage) != known:
+                self._passages = chain([passage], self._passages)
+                break
+            self.taken += 1
+        return self.taken
 
-    def check_spent(self, documents: int) -> None:
-        """Refuse input that goes on beyond the documents.
+    def check_spent(self) -> None:
+        """Refuse passages beyond the documents.
 
         Raises:
-            InputError: it does.
+            InputError: there are some.
         """
-        for what, source in self._sources.items():
-            if self._given[what] and next(source, self) is not self:
-                raise InputError(f"There are more {what} than the {documents} documents: give one for each document.")
+        if not self._endless and next(self._passages, None) is not None:
+            raise InputError(
+                f"There are more {self._what} than the {self.taken} documents: give one for each document."
+            )
+
+
+def _numbered(number: int) -> Passage:
+    return Passage(str(number))
 
 
 def spool_documents(
     spool: Spool,
     batches: Batches,
-    inputs: Inputs,
+    incoming: Incoming,
     *,
     check_dim: Callable[[int], None],
     reporter: Reporter,
@@ -99,12 +123,12 @@ def spool_documents(
     """Check documents one by one and write them down.
 
     Where ``batches`` can be asked for documents from a number on, the spool keeps those of an earlier attempt as far as
-    their ids, texts and metadata are those of the input.
+    their passages are those of the incoming.
 
     Args:
         spool: where they go.
         batches: their token vectors.
-        inputs: their ids, texts and metadata.
+        incoming: their passages.
         check_dim: refuses dimensions that the index can't have.
         reporter: told about the progress.
         n_documents: how many there will be, if that is known.
@@ -113,7 +137,7 @@ def spool_documents(
         InputError: a document, an id or a text can't be used, or their numbers differ.
     """
     if callable(batches):
-        spool.keep(inputs.skip(spool.documents()))
+        spool.keep(incoming.skip(spool.documents()))
         if spool.count:
             check_dim(spool.dim)
             reporter.note(f"{spool.count:,} passages of an interrupted run are there already: going on from there.")
@@ -123,7 +147,7 @@ def spool_documents(
             documents = list(batch)
             if not documents:
                 continue
-            passages = inputs.take(len(documents), spool.count)
+            passages = incoming.take(len(documents))
             halves: list[npt.NDArray[np.float16]] = []
             for passage, document in zip(passages, documents, strict=True):
                 dim = spool.dim or (halves[0].shape[1] if halves else 0)
@@ -132,7 +156,7 @@ def spool_documents(
             advance(len(documents))
     if not spool.count:
         raise InputError("There are no documents to index: give at least one.")
-    inputs.check_spent(spool.count)
+    incoming.check_spent()
     spool.flush()
 
 
@@ -176,10 +200,3 @@ def checked(
             "it would count as a token."
         )
     return halves
-
-
-def _take(source: Iterator[T], count: int, what: str, before: int) -> list[T]:
-    taken = list(islice(source, count))
-    if len(taken) < count:
-        raise InputError(f"There are {before + len(taken)} {what}, but more documents: give one for each document.")
-    return taken

@@ -12,28 +12,25 @@ from xtrkit.errors import InputError
 from xtrkit.indexing import centroids as clustering
 from xtrkit.indexing.codec import renormalised
 from xtrkit.indexing.compressed_format import write_quantiser
-from xtrkit.indexing.creating import BUILDING, check_free, creator, fresh, put_in_place
+from xtrkit.indexing.creating import BUILDING, check_free, creator, make_empty, put_in_place
 from xtrkit.indexing.postings import quantiser_of, write_postings
 from xtrkit.indexing.segments import segment_facts, vectors_name
-from xtrkit.indexing.spool import BLOCK, claimed, cleared, workplace_of
+from xtrkit.indexing.spool import BLOCK, claimed, clear, workplace_of
 from xtrkit.indexing.stanford import StanfordIndex
 from xtrkit.indexing.store import Properties
+from xtrkit.passage import Passage, checked_passage
 from xtrkit.progress import Reporter
 from xtrkit.storage.arrays import append_array
 from xtrkit.storage.files import scratch, storage_errors
 from xtrkit.storage.generations import new_codec_name, new_segment_name
 from xtrkit.storage.manifest import Manifest
-from xtrkit.storage.passages import Fields, Passage, checked_passage
-
-One = tuple[str, str | None] | tuple[str, str | None, Fields | None]
-Given = Iterable[One]
 
 
 def write_stanford(
     path: Path,
     source: StanfordIndex,
     *,
-    passages: Given | None,
+    passages: Iterable[Passage] | None,
     overwrite: bool,
     reporter: Reporter,
 ) -> None:
@@ -42,7 +39,7 @@ def write_stanford(
     Args:
         path: directory to make.
         source: the other index.
-        passages: id, text and metadata of each passage, in the other index's order; None numbers them.
+        passages: the passages in the other index's order; None numbers them.
         overwrite: replace an index that is there already, once the new one is complete.
         reporter: told about the progress.
 
@@ -59,14 +56,16 @@ def write_stanford(
     workplace = workplace_of(path)
     with claimed(workplace):
         try:
-            building = fresh(workplace / BUILDING)
+            building = make_empty(workplace / BUILDING)
             manifest = _write_chunks(source, building, passages, reporter)
             put_in_place(building, manifest, path, overwrite=overwrite)
         finally:
-            cleared(workplace)
+            clear(workplace)
 
 
-def _write_chunks(source: StanfordIndex, building: Path, passages: Given | None, reporter: Reporter) -> Manifest:
+def _write_chunks(
+    source: StanfordIndex, building: Path, passages: Iterable[Passage] | None, reporter: Reporter
+) -> Manifest:
     """Write the files of an index but its manifest.
 
     Centroids are grouped, which gives them other numbers, and rounded to int8 as all are: at most 1/254 of a centroid's
@@ -96,17 +95,16 @@ def _write_chunks(source: StanfordIndex, building: Path, passages: Given | None,
         )  # fmt: skip
     with storage_errors(building, "writing the index in it"):
         codec = write_quantiser(building, new_codec_name(1), quantiser)
-        stored = (checked_passage(Passage(*passage)) for passage in _exactly(passages, len(joined)))
+        stored = (checked_passage(passage) for passage in _exactly(passages, len(joined)))
         facts = segment_facts(building, segment, len(joined), n_tokens, vectors, stored)
     # Which error the centroids had for the tokens that they were made for, nobody knows: 0 says so.
     properties = Properties(source.dim, source.codec.bits, "buckets", None, n_tokens, 0.0)
     return Manifest(1, creator(), properties.record(), codec, (facts,))
 
 
-def _exactly(passages: Given | None, count: int) -> Iterator[One]:
-    """So many passages and no more; numbered ones where there are none."""
-    given: Iterator[One]
-    given = ((str(number), None) for number in range(count)) if passages is None else iter(passages)
+def _exactly(passages: Iterable[Passage] | None, count: int) -> Iterator[Passage]:
+    """``count`` passages and no more; numbered ones where none are given."""
+    given = (Passage(str(number)) for number in range(count)) if passages is None else iter(passages)
     taken = 0
     for taken, passage in enumerate(islice(given, count), start=1):  # noqa: B007
         yield passage

@@ -19,12 +19,12 @@ from xtrkit.indexing import postings
 from xtrkit.indexing.compressed_format import CompressedTokens, Quantiser, token_specs
 from xtrkit.indexing.segments import ROWS_AT_A_TIME, segment_facts, vectors_name, write_segment
 from xtrkit.indexing.store import OpenedSegment
+from xtrkit.passage import Passage
 from xtrkit.progress import SILENT, Reporter
 from xtrkit.storage.arrays import ArrayWriter
 from xtrkit.storage.files import FileFacts, check_content, storage_errors
 from xtrkit.storage.generations import new_segment_name
 from xtrkit.storage.manifest import SegmentFacts
-from xtrkit.storage.passages import Passage
 from xtrkit.values import Mask, offsets_of
 
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from xtrkit.errors import InputError
 from xtrkit.indexing.filters import compiled
-from xtrkit.storage.passages import LOOKED_UP, Passage, PassageFile
+from xtrkit.passage import Passage
+from xtrkit.storage.passage_file import PassageFile
 from xtrkit.values import Mask
 
 
@@ -46,14 +47,18 @@ class Passages:
             names[file] = dict(zip(inside, file.ids(inside), strict=True))
         return [names[file][number] for file, number in places]
 
-    def passage(self, number: int) -> Passage:
-        """A document with text and metadata.
+    def passages(self, numbers: Sequence[int]) -> list[Passage]:
+        """Some documents with texts and metadata, in the order asked for.
 
         Raises:
-            InputError: there is none of this number.
+            InputError: there is none of a number.
         """
-        file, inside = self._place(number)
-        return file.passage(inside)
+        places = [self._place(number) for number in numbers]
+        found: dict[tuple[PassageFile, int], Passage] = {}
+        for file in {file for file, _ in places}:
+            inside = [number for owner, number in places if owner is file]
+            found |= {(file, number): passage for number, passage in zip(inside, file.passages(inside), strict=True)}
+        return [found[place] for place in places]
 
     def number(self, identifier: str) -> int:
         """The number of the living document with an id.
@@ -69,13 +74,18 @@ class Passages:
     def numbers(self, identifiers: Sequence[str]) -> dict[str, int]:
         """The numbers of the living documents with some ids; ids that are not there are left out."""
         found: dict[str, int] = {}
-        for first in range(0, len(identifiers), LOOKED_UP):
-            part = identifiers[first : first + LOOKED_UP]
-            for start, file, live in zip(self._firsts.tolist(), self._files, self._live, strict=False):
-                for identifier, number in file.numbers(part).items():
-                    if not len(live) or live[number]:
-                        found[identifier] = start + number
+        for start, file, live in zip(self._firsts.tolist(), self._files, self._live, strict=False):
+            for identifier, number in file.numbers(identifiers).items():
+                if not len(live) or live[number]:
+                    found[identifier] = start + number
         return found
+
+    def of_document(self, document: str) -> list[int]:
+        """The numbers of the living passages of a document, in order: cut out of it, or with its id."""
+        found = list(self.numbers([document]).values())
+        for start, file, live in zip(self._firsts.tolist(), self._files, self._live, strict=False):
+            found += [start + number for number in file.of_documents([document]) if not len(live) or live[number]]
+        return sorted(set(found))
 
     def all_ids(self) -> Iterator[str]:
         """The id of every living document, in order of number."""

@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from xtrkit.indexing.compressed_format import Quantiser
 from xtrkit.indexing.postings import TokenRows, compress
+from xtrkit.passage import Passage
 from xtrkit.progress import SILENT, Reporter
 from xtrkit.storage.arrays import ArraySpec, ArrayWriter
 from xtrkit.storage.files import FileFacts, storage_errors
 from xtrkit.storage.generations import new_segment_name
 from xtrkit.storage.manifest import SegmentFacts
-from xtrkit.storage.passages import Passage, write_passages
+from xtrkit.storage.passage_file import write_passages
 from xtrkit.values import Ragged
 
 ROWS_AT_A_TIME = 1 << 15

@@ -32,9 +32,9 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import IndexLockedError, InputError, StorageError
+from xtrkit.passage import Part, Passage
 from xtrkit.storage.arrays import append_array
 from xtrkit.storage.files import let_go, storage_errors
-from xtrkit.storage.passages import Part, Passage
 from xtrkit.values import Ragged
 
 LOCK, DOCUMENTS, ROWS = "lock", "documents.sqlite", "rows.f16"
@@ -93,18 +93,18 @@ def _locked(workplace: Path) -> int:
         let_go(descriptor)
 
 
-def cleared(workplace: Path) -> None:
+def clear(workplace: Path) -> None:
     """Remove a claimed directory; its lock goes last."""
     with _refusals(workplace):
         for entry in workplace.iterdir():
             if entry.name != LOCK:
-                discarded(entry)
+                remove(entry)
         (workplace / LOCK).unlink()
     with suppress(OSError):  # the next builder is there already
         workplace.rmdir()
 
 
-def discarded(path: Path) -> None:
+def remove(path: Path) -> None:
     """Remove a file, or a directory with what is in it, if it is there."""
     if path.is_dir():
         shutil.rmtree(path)
@@ -139,7 +139,7 @@ class Spool:
         if not durable or not _of_origin(workplace / DOCUMENTS, origin):
             for entry in list(workplace.iterdir()):
                 if entry.name != LOCK:
-                    discarded(entry)
+                    remove(entry)
         new = not (workplace / DOCUMENTS).exists()
         self._connection = sqlite3.connect(workplace / DOCUMENTS, isolation_level=None)
         self._connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")

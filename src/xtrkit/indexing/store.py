@@ -20,7 +20,7 @@ from xtrkit.storage.arrays import open_arrays
 from xtrkit.storage.files import check_content, damaged
 from xtrkit.storage.generations import Pin, pin
 from xtrkit.storage.manifest import Manifest, SegmentFacts, manifest_name
-from xtrkit.storage.passages import PassageFile
+from xtrkit.storage.passage_file import PassageFile
 from xtrkit.storage.tombstones import read_tombstones
 from xtrkit.values import EVERYONE, EncoderIdentity, Mask, Segment, TokenStore, TokenVectors, full_mask, offsets_of
 

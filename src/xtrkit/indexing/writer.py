@@ -6,7 +6,7 @@ fails, is killed, or leaves its ``with`` by an exception, changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,16 @@ from xtrkit.errors import InputError
 from xtrkit.indexing.codec import codec_named
 from xtrkit.indexing.compressed_format import Quantiser, write_quantiser
 from xtrkit.indexing.creating import creator
-from xtrkit.indexing.documents import Inputs, checked
+from xtrkit.indexing.documents import Incoming, checked
 from xtrkit.indexing.merging import LivingRows, Source, check_sources, living_passages, merged
 from xtrkit.indexing.postings import train
 from xtrkit.indexing.segments import RowsInMemory, write_segment
 from xtrkit.indexing.store import OpenedSegment, Properties, Store, open_segment
+from xtrkit.passage import Passage
 from xtrkit.progress import SILENT, Reporter
 from xtrkit.storage.files import FileFacts
 from xtrkit.storage.generations import WriterLock, collect, commit, new_codec_name, new_tombstones_name, pin
 from xtrkit.storage.manifest import Manifest
-from xtrkit.storage.passages import Fields, Part, Passage
 from xtrkit.storage.tombstones import write_tombstones
 from xtrkit.values import FloatArray, Mask, Ragged
 
@@ -131,57 +131,69 @@ class IndexWriter:
             self._lock.close()
             self._lock = None
 
-    def add(
-        self,
-        ids: Iterable[str],
-        embeddings: Iterable[FloatArray] | Ragged,
-        texts: Iterable[str] | None = None,
-        metadata: Iterable[Fields | None] | None = None,
-        parts: Iterable[Part | None] | None = None,
-    ) -> None:
+    def add(self, passages: Iterable[str | Passage], embeddings: Iterable[FloatArray] | Ragged) -> None:
         """Add documents; one with an id that is there already takes its place.
 
         Args:
-            ids: unique strings.
+            passages: the documents' passages, ids unique; of a document that has no more than an id, the id.
             embeddings: (m, d) token vectors of each.
-            texts: their texts.
-            metadata: their metadata: names to texts, numbers, booleans or None.
-            parts: which parts of which documents they are.
 
         Raises:
             InputError: something can't be used; nothing of the batch was taken then.
             StorageError: the disk refused; the writer can't go on then.
         """
-        self._take(ids, embeddings, texts, metadata, parts, must_exist=False)
+        self._take(passages, embeddings, must_exist=False)
 
-    def update(
-        self,
-        ids: Iterable[str],
-        embeddings: Iterable[FloatArray] | Ragged,
-        texts: Iterable[str] | None = None,
-        metadata: Iterable[Fields | None] | None = None,
-        parts: Iterable[Part | None] | None = None,
-    ) -> None:
+    def update(self, passages: Iterable[str | Passage], embeddings: Iterable[FloatArray] | Ragged) -> None:
         """As :meth:`add`, but every id must be there.
 
         Raises:
             InputError: one isn't, or something can't be used; nothing of the batch was taken then.
         """
-        self._take(ids, embeddings, texts, metadata, parts, must_exist=True)
+        self._take(passages, embeddings, must_exist=True)
 
-    def delete(self, ids: Iterable[str], *, missing_ok: bool = False) -> None:
-        """Delete documents.
+    def delete(self, ids: Iterable[str] = (), *, documents: Iterable[str] = (), missing_ok: bool = False) -> None:
+        """Delete passages.
+
+        Args:
+            ids: ids of passages.
+            documents: ids of documents: the passages that were cut out of them, however many, and the passages with
+                these ids.
+            missing_ok: pass over ids that are not there.
 
         Raises:
-            InputError: an id isn't there (unless ``missing_ok``); nothing was deleted then.
+            InputError: an id or a document isn't there (unless ``missing_ok``); nothing was deleted then.
         """
         self._check_open()
-        names = list(dict.fromkeys(_checked_ids(ids)))
-        places, there = self._places(names)
+        names, wholes = list(dict.fromkeys(checked_ids(ids))), list(dict.fromkeys(checked_ids(documents)))
+        found = self.ids_of_documents(wholes)
+        _, there = self._places(names)
         if not missing_ok:
             self._check_there(names, there)
+            for document in wholes:
+                if document not in found:
+                    raise InputError(f"No passage of this index belongs to a document {document!r}.")
+        names = list(dict.fromkeys([*names, *(name for of_one in found.values() for name in of_one)]))
+        places, there = self._places(names)
         self._deleted += len(there)
         self._kill(names, places)
+
+    def ids_of_documents(self, documents: Sequence[str]) -> dict[str, list[str]]:
+        """The ids of living passages of some documents: cut out of them, or with their ids. Others are left out."""
+        wanted = set(documents)
+        found: dict[str, list[str]] = {}
+        for passage, _ in self._staged.values():
+            if passage.document in wanted:
+                found.setdefault(passage.document, []).append(passage.id)
+        for segment, dead in zip(self._segments, self._dead, strict=True):
+            for number, passage in segment.passages.of_documents(documents).items():
+                if number not in dead:
+                    found.setdefault(passage.document, []).append(passage.id)
+        _, whole = self._places(documents)
+        for document in documents:
+            if document in whole and document not in found.get(document, ()):
+                found.setdefault(document, []).append(document)
+        return found
 
     def commit(self) -> WriteSummary:
         """Make all changes so far the next generation. When this returns, they survive a power cut.
@@ -220,22 +232,12 @@ class IndexWriter:
         return self.summary
 
     def _take(
-        self,
-        ids: Iterable[str],
-        embeddings: Iterable[FloatArray] | Ragged,
-        texts: Iterable[str] | None,
-        metadata: Iterable[Fields | None] | None,
-        parts: Iterable[Part | None] | None,
-        *,
-        must_exist: bool,
+        self, given: Iterable[str | Passage], embeddings: Iterable[FloatArray] | Ragged, *, must_exist: bool
     ) -> None:
         self._check_open()
-        if ids is None:
-            raise InputError("Give an id for each document, got None: ids tell which documents are replaced.")
-        inputs = Inputs(ids, texts, metadata, parts)
-        documents = list(embeddings)
-        passages = inputs.take(len(documents), 0)
-        inputs.check_spent(len(documents))
+        incoming, documents = Incoming(_passages(given)), list(embeddings)
+        passages = incoming.take(len(documents))
+        incoming.check_spent()
         names = [passage.id for passage in passages]
         if len(set(names)) < len(names):
             twice = next(name for number, name in enumerate(names) if name in names[:number])
@@ -341,10 +343,27 @@ class IndexWriter:
             raise InputError("This writer has committed or given up: open another with index.writer().")
 
 
-def _checked_ids(ids: Iterable[str]) -> list[str]:
+def _passages(given: Iterable[str | Passage]) -> Iterator[Passage]:
+    if given is None:
+        raise InputError("Give an id for each document, got None: ids tell which documents are replaced.")
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise InputError(
+            f"There must be a list of passages or ids, one for each document, got {given!r:.40} of type "
+            f"{type(given).__name__}."
+        )
+    for one in given:
+        yield one if isinstance(one, Passage) else Passage(one)
+
+
+def checked_ids(ids: Iterable[str]) -> list[str]:
+    """Ids as a list.
+
+    Raises:
+        InputError: they are a single string, or not all strings.
+    """
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise InputError(f"Ids are given as a list, got {ids!r:.40} of type {type(ids).__name__}.")
     names = list(ids)
-    if isinstance(ids, str):
-        raise InputError(f"Ids are given as a list, got the string {ids!r}.")
     for name in names:
         if not isinstance(name, str):
             raise InputError(f"Ids must be strings, got {name!r} of type {type(name).__name__}.")
@@ -390,35 +409,33 @@ def compact(path: Path, *, retrain: bool | None = None, reporter: Reporter = SIL
         StorageError: the disk refused.
     """
     pin(path).close()
-    lock = WriterLock(path)
-    try:
-        store = Store.open(path)
-        live = [segment.live if len(segment.live) else _everyone(segment) for segment in store.segments]
-        sources = [Source(segment, mask) for segment, mask in zip(store.segments, live, strict=True)]
-        properties, codec = store.properties, store.pin.manifest.codec
-        tokens, generation = LivingRows(sources, properties.dim).n_tokens, store.generation + 1
-        drift, growth = _drift_and_growth(properties, tokens)
-        if retrain is None:
-            retrain = drift > DRIFT_LIMIT or growth > GROWTH_LIMIT
-        retrain = retrain and store.quantiser is not None and tokens > 0
-        if len(sources) > 1 or not live[0].all() or retrain:
-            if retrain:
-                properties, codec, segment = _retrained(path, generation, sources, properties, reporter)
-            else:
-                segment = merged(path, generation, sources, store.quantiser, properties.dim, reporter)
-            commit(path, Manifest(generation, creator(), properties.record(), codec, (segment,)))
-        drift, growth = _drift_and_growth(properties, tokens)
-        documents = sum(int(mask.sum()) for mask in live)
-        generation = generation if len(sources) > 1 or not live[0].all() or retrain else store.generation
-        store.close()
-        return WriteSummary(generation, 0, 0, 0, documents, 1, drift, growth, retrained=bool(retrain))
-    finally:
-        collect(path, keep=1)
-        lock.close()
+    with WriterLock(path):
+        try:
+            return _compacted(path, retrain, reporter)
+        finally:
+            collect(path, keep=1)
 
 
-def _everyone(segment: OpenedSegment) -> Mask:
-    return np.ones(segment.facts.documents, dtype=np.bool_)
+def _compacted(path: Path, retrain: bool | None, reporter: Reporter) -> WriteSummary:
+    store = Store.open(path)
+    sources = [Source(segment, segment.living) for segment in store.segments]
+    properties, codec = store.properties, store.pin.manifest.codec
+    tokens, generation = LivingRows(sources, properties.dim).n_tokens, store.generation
+    drift, growth = _drift_and_growth(properties, tokens)
+    if retrain is None:
+        retrain = drift > DRIFT_LIMIT or growth > GROWTH_LIMIT
+    retrain = retrain and store.quantiser is not None and tokens > 0
+    if len(sources) > 1 or not sources[0].living.all() or retrain:
+        generation += 1
+        if retrain:
+            properties, codec, segment = _retrained(path, generation, sources, properties, reporter)
+        else:
+            segment = merged(path, generation, sources, store.quantiser, properties.dim, reporter)
+        commit(path, Manifest(generation, creator(), properties.record(), codec, (segment,)))
+    drift, growth = _drift_and_growth(properties, tokens)
+    documents = sum(int(np.count_nonzero(source.living)) for source in sources)
+    store.close()
+    return WriteSummary(generation, 0, 0, 0, documents, 1, drift, growth, retrained=bool(retrain))
 
 
 def _retrained(

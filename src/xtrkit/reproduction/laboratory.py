@@ -13,9 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from xtrkit.building import index_collection
-from xtrkit.collection import open_collection
-from xtrkit.encoding import load_encoder
 from xtrkit.errors import InputError
 from xtrkit.evaluation.beir import TestCollection, read_test_collection
 from xtrkit.retriever import Retriever
@@ -128,7 +125,7 @@ class Laboratory:
         if not path.exists():
             self._tell(f"indexing {test.path.name} with {model.name}")
             path.parent.mkdir(parents=True, exist_ok=True)
-            index_collection(open_collection(test.path), path, load_encoder(model))
+            Retriever.create(path, test.path, model=model).close()
         return Retriever.open(path)
 
     def embeddings(self, retriever: Retriever, test: TestCollection) -> Ragged:

@@ -93,7 +93,10 @@ class CompressedEngine:
         one = np.array([document], dtype=np.int64)
         best = np.empty(n)
         for i in range(n):  # the kernel adds up; asked for one query token it gives the term itself
-            of_token = QuantisedQuery(*(part[i : i + 1] for part in quantised_query))
+            at = slice(i, i + 1)
+            of_token = QuantisedQuery(
+                quantised_query.tokens[at], quantised_query.scales[at], quantised_query.offsets[at]
+            )
             best[i] = sums_over_all_tokens(self._corpus, of_token, one, None if most is None else most[i : i + 1])[0]
         return Contribution(best, (query.astype(np.float32) @ self.vectors(document).T).argmax(axis=1))
 

@@ -182,7 +182,7 @@ class DeviceSimilarities:
     @property
     def complete(self) -> Mask:
         """(T,) whether every cluster was opened."""
-        return self._complete.cpu().numpy()
+        return np.asarray(self._complete.cpu())
 
     @property
     def _complete(self) -> torch.Tensor:
@@ -190,25 +190,25 @@ class DeviceSimilarities:
 
     def kth_seen(self) -> npt.NDArray[np.float32]:
         """(T,) the k'-th best similarity in the opened clusters."""
-        return _numpy(_kth_seen(self.opened, self.k_prime))
+        return _floats(_kth_seen(self.opened, self.k_prime))
 
     def kth_expected(self) -> npt.NDArray[np.float32]:
         """(T,) the k'-th best similarity of all tokens: the actual one where every cluster was opened."""
         if bool(self._complete.all()):
             return self.kth_seen()
         expected = _expected_kth(self.index, self.opened, self.k_prime)
-        return _numpy(torch.where(self._complete, _kth_seen(self.opened, self.k_prime), expected))
+        return _floats(torch.where(self._complete, _kth_seen(self.opened, self.k_prime), expected))
 
     def last_opened(self) -> npt.NDArray[np.float32]:
         """(T,) the score of the last of the opened clusters."""
-        return _numpy(self.opened.all_scores.masked_fill(~self.opened.opened, torch.inf).amin(dim=1))
+        return _floats(self.opened.all_scores.masked_fill(~self.opened.opened, torch.inf).amin(dim=1))
 
     def at_tokens(self, tokens: float) -> npt.NDArray[np.float32]:
         """(T,) the score of the cluster at which the sizes of all clusters, best first, add up to ``tokens``."""
         ordered, clusters = self.opened.all_scores.sort(dim=1, descending=True, stable=True)
         sizes = self.index.offsets.diff()[clusters].cumsum(1)
         reached = (sizes < tokens).sum(1).clamp(max=self.index.n_clusters - 1)
-        return _numpy(ordered.gather(1, reached[:, None])[:, 0])
+        return _floats(ordered.gather(1, reached[:, None])[:, 0])
 
 
 def _xtr_scores(
@@ -327,8 +327,12 @@ def _by_all_tokens(
     best = torch.segment_reduce(similarities, "max", lengths=lengths, axis=0).double()
     if most is not None:
         best = torch.minimum(best, torch.from_numpy(most).to(best.device))
-    sums = _numpy(best.sum(dim=1))
+    sums: Scores = _numpy(best.sum(dim=1))
     return sums / len(query) if mean else sums
+
+
+def _floats(values: torch.Tensor) -> npt.NDArray[np.float32]:
+    return np.asarray(values.cpu(), dtype=np.float32)
 
 
 def _numpy(values: torch.Tensor) -> Any:

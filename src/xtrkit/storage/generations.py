@@ -197,6 +197,12 @@ class WriterLock:
                 raise
         self._finalizer = weakref.finalize(self, let_go, descriptor)
 
+    def __enter__(self) -> WriterLock:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Give the right back."""
         self._finalizer()
@@ -231,7 +237,7 @@ def commit(directory: Path, manifest: Manifest) -> None:
 def collect(directory: Path, keep: int = KEPT) -> list[str]:
     """Remove generations that nobody reads, but for the newest ``keep``, and files that no manifest names.
 
-    Only who holds the writer's lock may call this. What can't be removed now is left for the next time.
+    The caller holds the writer's lock. What can't be removed now is left for the next time.
 
     Returns:
         the names that were removed.

@@ -13,13 +13,13 @@ import torch
 from sentence_transformers.base.evaluation import BaseEvaluator
 from torch import nn
 
-from xtrkit.collection import open_collection
 from xtrkit.encoding.modules import quiet
 from xtrkit.errors import CollectionError, InputError
 from xtrkit.evaluation.beir import read_test_collection
 from xtrkit.evaluation.measures import evaluate
 from xtrkit.index import Index
 from xtrkit.recipes import COLBERT, XTR, Recipe
+from xtrkit.texts.reading import open_collection
 from xtrkit.training.data import TrainingData
 from xtrkit.training.inputs import Inputs
 from xtrkit.values import FloatArray
@@ -69,7 +69,7 @@ def read_dev_set(path: str, *, most_queries: int, most_documents: int, seed: int
     if missing := sorted(needed - set(place)):
         raise CollectionError(f"qrels/{split}.tsv of {folder} names {missing[0]!r}, which its corpus does not have.")
     relevant = {n: {place[d]: r for d, r in judged[name].items()} for n, name in enumerate(names)}
-    return DevSet([test.queries[name] for name in names], [passage.text for passage in kept], relevant)
+    return DevSet([test.queries[name] for name in names], [passage.text or "" for passage in kept], relevant)
 
 
 def hold_out(data: TrainingData, *, most_queries: int, most_documents: int, seed: int) -> tuple[TrainingData, DevSet]:

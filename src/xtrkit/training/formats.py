@@ -23,9 +23,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xtrkit.collection import id_and_text, read_json_objects, read_lines
 from xtrkit.errors import CollectionError, InputError, MissingExtraError
 from xtrkit.evaluation.beir import Qrels, read_qrels
+from xtrkit.texts.reading import id_and_text, read_json_objects, read_lines
 from xtrkit.training.data import Gatherer, TrainingData, joined
 
 FORMATS = (

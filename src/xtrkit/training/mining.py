@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xtrkit.collection import open_collection
 from xtrkit.errors import CollectionError, InputError
 from xtrkit.evaluation.beir import TestCollection, read_test_collection
 from xtrkit.evaluation.bm25 import BM25
 from xtrkit.recipes import Recipe
 from xtrkit.retriever import Retriever
+from xtrkit.texts.reading import open_collection
 from xtrkit.training.formats import relevant_documents
 
 Ranked = Mapping[str, Sequence[tuple[str, float]]]
@@ -135,10 +135,10 @@ def _by_bm25(test: TestCollection, depth: int) -> Ranked:
 
 def _by_index(test: TestCollection, index: str | Path, model: str | None, depth: int, progress: bool) -> Ranked:
     with Retriever.open(index, model=model) as retriever:
-        rankings = retriever.search_batch(
+        found = retriever.search_batch(
             list(test.queries.values()), depth, recipe=Recipe(k_prime=max(1000, depth)), progress=progress
         )
-    return {query: list(ranking) for query, ranking in zip(test.queries, rankings, strict=True)}
+    return {query: [(hit.id, hit.score) for hit in hits] for query, hits in zip(test.queries, found, strict=True)}
 
 
 def _texts(folder: Path, ranked: Ranked, relevant: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -150,7 +150,7 @@ def _texts(folder: Path, ranked: Ranked, relevant: Mapping[str, Sequence[str]]) 
     needed = {document for ranking in ranked.values() for document, _ in ranking}
     needed |= {document for found in relevant.values() for document in found}
     corpus = folder / "corpus.jsonl"
-    texts = {passage.id: passage.text for passage in open_collection(corpus) if passage.id in needed}
+    texts = {passage.id: passage.text or "" for passage in open_collection(corpus) if passage.id in needed}
     if missing := sorted(needed - set(texts)):
         raise CollectionError(
             f"{corpus} does not have {missing[0]!r}, which the judgements or the index name: use those of this corpus."

@@ -9,7 +9,6 @@ passages explains is stopped.
 from __future__ import annotations
 
 import json
-import math
 import os
 import sqlite3
 import threading
@@ -17,66 +16,38 @@ import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import IndexDamagedError, InputError, StorageError
+from xtrkit.passage import Part, Passage
 from xtrkit.storage.files import FileFacts, damaged, discard, facts_of, flush, storage_errors
 
-Fields = Mapping[str, str | int | float | bool | None]
+T = TypeVar("T")
+V = TypeVar("V")
 
 META = (
     "CREATE TABLE meta (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, fields TEXT, "
     "document TEXT, first INTEGER, last INTEGER, text_crc INTEGER, crc INTEGER NOT NULL)"
 )
+OF_DOCUMENT = "CREATE INDEX of_document ON meta (document) WHERE document IS NOT NULL"
 TEXTS = "CREATE TABLE texts (number INTEGER PRIMARY KEY, text TEXT NOT NULL)"
 SCHEMA = [
     ("table", "meta", "meta", META),
     ("index", "sqlite_autoindex_meta_1", "meta", None),
+    ("index", "of_document", "meta", OF_DOCUMENT),
     ("table", "texts", "texts", TEXTS),
 ]
 ROW = "number, id, fields, document, first, last, text_crc, crc"
 STEPS_BETWEEN_CHECKS = 10_000
 STEPS_PER_PASSAGE = 400
-LONGEST_ID = 512
 LOOKED_UP = 500
 """Rows that are looked up at a time: SQLite takes so many variables in any version."""
 
 CONDITIONS_KEPT = 64
 """Conditions whose matches are remembered: a byte for each passage and condition."""
-
-SMALLEST_INTEGER, LARGEST_INTEGER = -(1 << 63), (1 << 63) - 1
-
-
-class Part(NamedTuple):
-    """Where a passage comes from, if it is part of a longer document.
-
-    Attributes:
-        document: the document's id.
-        first, last: where the passage begins and ends in the document's text, in characters.
-    """
-
-    document: str
-    first: int
-    last: int
-
-
-class Passage(NamedTuple):
-    """A passage as it is stored.
-
-    Attributes:
-        id: the caller's id.
-        text: what was encoded; None where the caller brought embeddings alone.
-        fields: metadata, names to texts, numbers, booleans or None.
-        part: which part of which document it is.
-    """
-
-    id: str
-    text: str | None = None
-    fields: Fields | None = None
-    part: Part | None = None
 
 
 class RowProblem(NamedTuple):
@@ -86,72 +57,11 @@ class RowProblem(NamedTuple):
     ids: list[str]
 
 
-def checked_passage(passage: Passage) -> Passage:
-    """The passage itself, if it can be stored.
-
-    Raises:
-        InputError: its id, text, metadata or part are of another type than they must be, or can't be stored.
-    """
-    identifier, text, fields, part = passage
-    if not isinstance(identifier, str):
-        raise InputError(f"Ids must be strings, got {identifier!r} of type {type(identifier).__name__}.")
-    if not identifier or "\0" in identifier:
-        raise InputError(f"Ids must have at least one character and no NUL, got {identifier!r}.")
-    if text is not None and not isinstance(text, str):
-        raise InputError(
-            f"Texts must be strings, got {text!r:.40} of type {type(text).__name__} for the id {identifier!r}."
-        )
-    try:
-        size = len(identifier.encode())
-        (text or "").encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"The passage {identifier!r} holds half a surrogate pair; UTF-8 can't.") from error
-    if size > LONGEST_ID:
-        raise InputError(f"Ids may have {LONGEST_ID} bytes, {identifier[:40]!r}… has {size}.")
-    _check_fields(identifier, fields)
-    _check_part(identifier, part)
-    return passage._replace(fields=dict(fields) if fields else None)
-
-
-def _check_fields(identifier: str, fields: Fields | None) -> None:
-    if fields is None:
-        return
-    if not isinstance(fields, Mapping):
-        raise InputError(f"The metadata of {identifier!r} must be a dict, got {type(fields).__name__}.")
-    for name, value in fields.items():
-        where = f"The metadata field {name!r} of {identifier!r}"
-        if not isinstance(name, str) or not name.isprintable() or not name or set(name) & set('"\\'):
-            raise InputError(f"{where} needs a name that is a string without quotation marks and backslashes.")
-        if value is not None and not isinstance(value, str | int | float):
-            raise InputError(f"{where} must be a string, a number, a boolean or None, got {type(value).__name__}.")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InputError(f"{where} must be a finite number, got {value}.")
-        if isinstance(value, int) and not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
-            raise InputError(f"{where} must fit into 64 bits, got {value}.")
-        try:
-            f"{name}{value}".encode()
-        except UnicodeEncodeError as error:
-            raise InputError(f"{where} holds half a surrogate pair; UTF-8 can't.") from error
-
-
-def _check_part(identifier: str, part: Part | None) -> None:
-    if part is None:
-        return
-    try:
-        document, first, last = part
-        right = (
-            isinstance(document, str)
-            and 0 <= first <= last <= LARGEST_INTEGER
-            and (type(first), type(last)) == (int, int)
-        )
-        document.encode()
-    except (TypeError, ValueError, AttributeError):
-        right = False
-    if not right:
-        raise InputError(
-            f"The part that {identifier!r} is must be (document, first, last), a string and two places in its text, "
-            f"got {part!r}."
-        )
+def _parts_of(values: Sequence[V]) -> Iterator[tuple[Sequence[V], str]]:
+    """Values, as many at a time as are looked up at a time, and the marks that stand for them in SQL."""
+    for first in range(0, len(values), LOOKED_UP):
+        part = values[first : first + LOOKED_UP]
+        yield part, ", ".join("?" * len(part))
 
 
 def _crc(*values: object) -> int:
@@ -190,6 +100,7 @@ def _fill(path: Path, passages: Iterable[Passage]) -> None:
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("BEGIN")
         connection.execute(META)
+        connection.execute(OF_DOCUMENT)
         connection.execute(TEXTS)
         for number, passage in enumerate(passages):
             _insert(connection, number, passage)
@@ -199,8 +110,8 @@ def _fill(path: Path, passages: Iterable[Passage]) -> None:
 
 
 def _insert(connection: sqlite3.Connection, number: int, passage: Passage) -> None:
-    identifier, text, fields, part = passage
-    stored = json.dumps(dict(fields), ensure_ascii=False, sort_keys=True) if fields else None
+    identifier, text, metadata, part = passage
+    stored = json.dumps(dict(metadata), ensure_ascii=False, sort_keys=True) if metadata else None
     text_crc = None if text is None else _crc(number, text)
     row = (number, identifier, stored, *(part or (None, None, None)), text_crc)
     try:
@@ -252,14 +163,19 @@ class PassageFile:
         """Close the file; it closes by itself when nobody holds these passages any more."""
         self._finalizer()
 
-    def passage(self, number: int) -> Passage:
-        """A passage with its text.
+    def passages(self, numbers: Sequence[int]) -> list[Passage]:
+        """Some passages with their texts, in the order asked for.
 
         Raises:
-            IndexDamagedError: its row is missing, or not what was written.
+            IndexDamagedError: a row is missing, or not what was written.
         """
-        row = self._meta(number)
-        return self._passage(row)._replace(text=self._text_of(row))
+        found: dict[int, Passage] = {}
+        for part, marks in _parts_of(numbers):
+            statement = f"SELECT {ROW}, text FROM meta LEFT JOIN texts USING (number) WHERE number IN ({marks})"
+            for row in self._all(statement, part, steps=len(part)):
+                passage, text = self._passage(row[:-1]), self._checked_text(row[:-1], row[-1])
+                found[int(row[0])] = passage._replace(text=text)
+        return self._in_order(found, numbers)
 
     def ids(self, numbers: Sequence[int]) -> list[str]:
         """The ids of some passages, in the order asked for.
@@ -268,23 +184,16 @@ class PassageFile:
             IndexDamagedError: a row is missing, or not what was written.
         """
         found: dict[int, str] = {}
-        for first in range(0, len(numbers), LOOKED_UP):
-            part = numbers[first : first + LOOKED_UP]
-            marks = ", ".join("?" * len(part))
+        for part, marks in _parts_of(numbers):
             rows = self._all(f"SELECT {ROW} FROM meta WHERE number IN ({marks})", part, steps=len(part))
             found |= {row[0]: self._checked(row)[0] for row in rows}
+        return self._in_order(found, numbers)
+
+    def _in_order(self, found: Mapping[int, T], numbers: Sequence[int]) -> list[T]:
         for number in numbers:
             if number not in found:
                 raise damaged(self.path, f"passage {number} is missing")
         return [found[number] for number in numbers]
-
-    def text(self, number: int) -> str | None:
-        """The text of a passage; None where there is none.
-
-        Raises:
-            IndexDamagedError: its row is not what was written.
-        """
-        return self.passage(number).text
 
     def number(self, identifier: str) -> int | None:
         """The number of the passage with an id; None where there is none."""
@@ -297,11 +206,22 @@ class PassageFile:
 
     def numbers(self, identifiers: Sequence[str]) -> dict[str, int]:
         """The numbers of the passages with some ids; ids that are not there are left out."""
-        marks = ", ".join("?" * len(identifiers))
-        rows = self._all(f"SELECT {ROW} FROM meta WHERE id IN ({marks})", identifiers, steps=len(identifiers))
-        found = {self._checked(row)[0]: int(row[0]) for row in rows}
+        found: dict[str, int] = {}
+        for part, marks in _parts_of(identifiers):
+            rows = self._all(f"SELECT {ROW} FROM meta WHERE id IN ({marks})", part, steps=len(part))
+            found |= {self._checked(row)[0]: int(row[0]) for row in rows}
         if not found.keys() <= set(identifiers):
             raise damaged(self.path, "looking for ids leads to others")
+        return found
+
+    def of_documents(self, documents: Sequence[str]) -> dict[int, Passage]:
+        """The passages that were cut out of some documents, by number, without texts: looked up, not sought."""
+        found: dict[int, Passage] = {}
+        for part, marks in _parts_of(documents):
+            rows = self._all(f"SELECT {ROW} FROM meta WHERE document IN ({marks})", part, steps=len(part))
+            found |= {int(row[0]): self._passage(row) for row in rows}
+        if not {passage.document for passage in found.values()} <= set(documents):
+            raise damaged(self.path, "looking for documents leads to others")
         return found
 
     def matching(self, condition: str, values: Sequence[str | int | float]) -> npt.NDArray[np.bool_]:
@@ -327,15 +247,16 @@ class PassageFile:
     def all_passages(self, *, texts: bool = False) -> Iterator[Passage]:
         """Every passage, in order of number."""
         for first in range(0, self.count, STEPS_BETWEEN_CHECKS):
+            what = "text FROM meta LEFT JOIN texts USING (number)" if texts else "NULL FROM meta"
             rows = self._all(
-                f"SELECT {ROW} FROM meta WHERE number >= ? AND number < ? ORDER BY number",
+                f"SELECT {ROW}, {what} WHERE number >= ? AND number < ? ORDER BY number",
                 (first, first + STEPS_BETWEEN_CHECKS),
             )
             if [row[0] for row in rows] != list(range(first, min(first + STEPS_BETWEEN_CHECKS, self.count))):
                 raise damaged(self.path, "passages are missing")
             for row in rows:
-                passage = self._passage(row)
-                yield passage._replace(text=self._text_of(row)) if texts else passage
+                passage = self._passage(row[:-1])
+                yield passage._replace(text=self._checked_text(row[:-1], row[-1])) if texts else passage
 
     def problems(self, *, full: bool = True) -> list[RowProblem]:
         """What SQLite's own check and, with ``full``, every row's checksum say; empty where all is well."""
@@ -375,15 +296,6 @@ class PassageFile:
         except IndexDamagedError as error:
             return [RowProblem(str(error), identifier)]
         return []
-
-    def _meta(self, number: int) -> tuple[Any, ...]:
-        for row in self._all(f"SELECT {ROW} FROM meta WHERE number = ?", (int(number),)):
-            return row
-        raise damaged(self.path, f"passage {number} is missing")
-
-    def _text_of(self, row: tuple[Any, ...]) -> str | None:
-        found = self._all("SELECT text FROM texts WHERE number = ?", (row[0],))
-        return self._checked_text(row, found[0][0] if found else None)
 
     def _checked_text(self, row: tuple[Any, ...], stored: object) -> str | None:
         number, text_crc = row[0], row[-2]

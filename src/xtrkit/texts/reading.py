@@ -14,33 +14,21 @@ refused is what can't be read for certain: bytes that are not UTF-8, lines that 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from xtrkit.errors import CollectionError
+from xtrkit.passage import Passage
 
 TEXT_SUFFIXES = (".txt", ".md")
 FORMATS = "a BEIR folder (with corpus.jsonl), a .jsonl or .tsv file, or a folder of .txt and .md files"
 
 
-class Passage(NamedTuple):
-    """One passage: the caller's id, the text that is encoded, shown and stored, and metadata to filter by.
-
-    ``part`` is (document, first, last) of a passage that was cut out of a longer document: the document's id, and
-    where the passage begins and ends in its text.
-    """
-
-    id: str
-    text: str
-    metadata: Mapping[str, Any] | None = None
-    part: tuple[str, int, int] | None = None
-
-
 @dataclass(frozen=True)
 class Collection:
-    """The passages below a path; iterating reads them from disk, each time anew."""
+    """The passages below a path; iterating reads them from disk each time."""
 
     path: Path
 

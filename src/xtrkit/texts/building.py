@@ -1,33 +1,36 @@
-"""From a collection of texts to an index: encoded and written piece by piece, resumed where it was stopped."""
+"""Passages in, an index out: encoded and written piece by piece, resumed where a run was stopped."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice, tee
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from xtrkit.collection import Passage, check_passages
 from xtrkit.encoding.base import Encoder
-from xtrkit.errors import InputError
 from xtrkit.index import Index
-from xtrkit.indexing.creating import check_free
+from xtrkit.indexing.creating import Making, check_free, write_store
+from xtrkit.indexing.documents import Incoming
 from xtrkit.indexing.estimate import estimated, told
 from xtrkit.indexing.store import EXACT_BITS
+from xtrkit.passage import Passage
 from xtrkit.progress import Reporter
-from xtrkit.splitting import SplitCollection
-from xtrkit.storage.passages import Part
+from xtrkit.texts.reading import check_passages
+from xtrkit.texts.splitting import SplitCollection
 from xtrkit.values import Ragged
 
 SURVEYED = 256
 """Passages whose tokens are counted, to tell how large an index will be."""
 
 
+PLAIN = Making()
+
+
 @dataclass(frozen=True)
 class IndexingSummary:
-    """What :func:`index_collection` did.
+    """What :func:`index_passages` did.
 
     Attributes:
         passages: how many passages the index has.
@@ -40,71 +43,58 @@ class IndexingSummary:
     truncated: int
 
 
-def index_collection(
+def index_passages(
     passages: Iterable[Passage],
-    path: str | Path,
+    path: Path,
     encoder: Encoder,
+    making: Making = PLAIN,
     *,
     batch_size: int = 32,
-    nbits: int = EXACT_BITS,
-    codec: str = "grid",
-    overwrite: bool = False,
     split: bool = False,
     progress: bool = False,
 ) -> IndexingSummary:
-    """Encode a collection and index it, some hundred passages at a time: memory does not grow with the collection.
+    """Encode passages and index them, some hundred at a time: memory does not grow with the collection.
 
     A run that is stopped or killed leaves what it has encoded beside ``path``, and the same call goes on from there.
 
     Args:
-        passages: the collection, such as :func:`~xtrkit.collection.open_collection` gives, or a list; read twice.
+        passages: the passages; gone through several times.
         path: directory of the index to make; it appears when the index is complete.
         encoder: what turns texts into token vectors.
+        making: bits, codec, and whether an index that is there is replaced.
         batch_size: texts encoded together.
-        nbits: as in :meth:`xtrkit.Index.create`.
-        codec: as in :meth:`xtrkit.Index.create`.
-        overwrite: replace an index that is there already, once the new one is complete.
         split: cut texts that are longer than the encoder's window into overlapping passages
-            (:mod:`xtrkit.splitting`) instead of cutting them off.
+            (:mod:`xtrkit.texts.splitting`) instead of cutting them off.
         progress: show on standard error what the index will take, and how each phase goes on.
 
     Raises:
         CollectionError: a passage can't be read; found before anything is encoded.
         IndexExistsError: something is at ``path`` already.
     """
-    if isinstance(passages, Iterator):
-        raise InputError("Passages are read twice, which an iterator can't be: give a collection or a list.")
-    check_free(Path(path), overwrite=overwrite)
+    check_free(path, overwrite=making.overwrite)
     if split:
         passages = SplitCollection(passages, encoder)
-    survey = _surveyed(passages)
+    survey, reporter = _surveyed(passages), Reporter(progress)
     if progress:
-        Reporter(shown=True).note(_expectation(survey, encoder, nbits, Path(path)))
+        reporter.note(_expectation(survey, encoder, making.nbits, path))
     truncated = 0
 
     def embeddings(first: int) -> Iterator[Ragged]:
         nonlocal truncated
-        texts = (passage.text for passage in islice(passages, first, None))
+        texts = (passage.text or "" for passage in islice(passages, first, None))
         for chunk in encoder.stream_documents(texts, batch_size=batch_size):
             truncated += chunk.truncated
             yield chunk.embeddings
 
-    to_name, to_store, to_filter, to_group = tee(passages, 4)
-    index = Index.create(
+    write_store(
         path,
         embeddings,
-        ids=(passage.id for passage in to_name),
-        texts=(passage.text for passage in to_store),
-        metadata=(passage.metadata for passage in to_filter),
-        parts=(None if passage.part is None else Part(*passage.part) for passage in to_group),
+        Incoming(passages),
         encoder=encoder.identity,
-        nbits=nbits,
-        codec=codec,
-        overwrite=overwrite,
-        progress=progress,
-        n_documents=survey.n_passages,
+        making=replace(making, n_documents=survey.n_passages),
+        reporter=reporter,
     )
-    with index:
+    with Index.open(path) as index:
         return IndexingSummary(survey.n_passages, index.n_tokens, truncated)
 
 
@@ -124,11 +114,11 @@ def _surveyed(passages: Iterable[Passage]) -> _Survey:
     def passing() -> Iterator[Passage]:
         nonlocal text_bytes
         for seen, passage in enumerate(passages, start=1):
-            text_bytes += len(passage.id) + len(passage.text.encode())
+            text_bytes += len(passage.id) + len((passage.text or "").encode())
             if len(sample) < SURVEYED:
-                sample.append(passage.text)
+                sample.append(passage.text or "")
             elif (place := random.randrange(seen)) < SURVEYED:
-                sample[place] = passage.text
+                sample[place] = passage.text or ""
             yield passage
 
     return _Survey(check_passages(passing()), text_bytes, sample)

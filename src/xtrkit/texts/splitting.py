@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 
 from semantic_text_splitter import TextSplitter
 
-from xtrkit.collection import Passage
 from xtrkit.encoding.base import Encoder
+from xtrkit.passage import Part, Passage
 
 OVERLAP = 8
 """Passages overlap by up to an eighth of the window."""
@@ -33,13 +33,14 @@ class SplitCollection:
 
     def __iter__(self) -> Iterator[Passage]:
         for passage in self._passages:
+            whole = passage.text or ""
             # A token stands for a character at least, but for rare ones that decompose: short texts need no counting.
-            if len(passage.text) < self._window // 2 or self._count(passage.text) <= self._window:
+            if len(whole) < self._window // 2 or self._count(whole) <= self._window:
                 yield passage
                 continue
-            pieces = self._splitter.chunk_indices(passage.text)
+            pieces = self._splitter.chunk_indices(whole)
             for number, (first, text) in enumerate(pieces, start=1):
-                part = (passage.id, first, first + len(text))
+                part = Part(passage.id, first, first + len(text))
                 yield Passage(f"{passage.id}#{number}", text, passage.metadata, part)
 
     def _length(self, text: str) -> int:

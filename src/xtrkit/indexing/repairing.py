@@ -1,0 +1,100 @@
+"""``repair``: ways out where an index is not what was written; the caller chooses, and each makes a new generation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from xtrkit.errors import InputError
+from xtrkit.indexing.checking import living_ids
+from xtrkit.indexing.creating import creator
+from xtrkit.indexing.store import Properties
+from xtrkit.storage.files import storage_errors
+from xtrkit.storage.generations import WriterLock, collect, commit, existing, roll_back
+from xtrkit.storage.manifest import Manifest, SegmentFacts, decoded, manifest_name
+from xtrkit.values import EncoderIdentity
+
+
+def encoder_of(path: Path) -> EncoderIdentity:
+    """Which encoder made an index, whose segments may be damaged.
+
+    Raises:
+        InputError: it was made of embeddings.
+        IndexDamagedError: its manifest is damaged.
+    """
+    file = path / manifest_name(existing(path)[-1])
+    with storage_errors(file, "reading"):
+        manifest = decoded(file.read_bytes(), file)
+    encoder = Properties.of(manifest, path).encoder
+    if encoder is None:
+        raise InputError(f"The index at {path} was made of embeddings, so nothing can be encoded again.")
+    return encoder
+
+
+def roll_back_to(path: Path, generation: int) -> int:
+    """Make a generation that holds what an older one held; return its number.
+
+    Raises:
+        InputError: there is no such generation.
+        IndexDamagedError: it is damaged too.
+        IndexLockedError: a writer is at work.
+        StorageError: the disk refused.
+    """
+    existing(path)
+    with WriterLock(path):
+        return roll_back(path, generation)
+
+
+def drop_segment(path: Path, name: str) -> tuple[int, list[str]]:
+    """Make a generation without a segment.
+
+    Returns:
+        its number, and the ids of the documents that are lost, as far as they can still be read.
+
+    Raises:
+        InputError: there is no such segment, or no other.
+        IndexLockedError: a writer is at work.
+        StorageError: the disk refused.
+    """
+
+    def without(manifest: Manifest, segment: SegmentFacts) -> tuple[SegmentFacts, ...]:
+        left = tuple(other for other in manifest.segments if other.name != segment.name)
+        if not left:
+            raise InputError(f"{name} is the only segment of {path}: build the index anew, or roll back.")
+        return left
+
+    generation, dropped = replace_segment(path, name, without)
+    lost = living_ids(path, dropped)
+    return generation, lost
+
+
+def replace_segment(
+    path: Path, name: str, change: Callable[[Manifest, SegmentFacts], tuple[SegmentFacts, ...]]
+) -> tuple[int, SegmentFacts]:
+    """Make a generation with other segments.
+
+    Args:
+        path: the index.
+        name: the segment that is to be replaced.
+        change: gives the segments of the new generation, of the old manifest and the segment.
+
+    Returns:
+        the generation, and what the old one said of the segment.
+    """
+    found = existing(path)
+    with WriterLock(path):
+        try:
+            file = path / manifest_name(found[-1])
+            with storage_errors(file, "reading"):
+                manifest = decoded(file.read_bytes(), file)
+            for segment in manifest.segments:
+                if segment.name == name:
+                    generation = manifest.generation + 1
+                    segments = change(manifest, segment)
+                    commit(path, replace(manifest, generation=generation, created_by=creator(), segments=segments))
+                    return generation, segment
+            there = ", ".join(segment.name for segment in manifest.segments)
+            raise InputError(f"{path} has no segment {name!r}: there are {there}.")
+        finally:
+            collect(path)
