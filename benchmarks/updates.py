@@ -18,6 +18,7 @@ import numpy as np
 from xtrkit.index import Index
 from xtrkit.indexing import writer as writers
 from xtrkit.indexing.checking import verify
+from xtrkit.passage import Passage
 from xtrkit.indexing.writer import compact
 from xtrkit.values import Ragged
 
@@ -128,7 +129,7 @@ def commits(directory, documents, meta, nbits, merging):
             batch = short[1000 * (number % 5) : 1000 * (number % 5) + 1000]
             begin, begin_busy = time.perf_counter(), time.process_time()
             with index.writer() as writer:
-                writer.add([f"{number} {i}" for i in range(1000)], batch, ["A passage of some words."] * 1000)
+                writer.add([Passage(f"{number} {i}", "A passage of some words.") for i in range(1000)], batch)
             spent.append(1000 * (time.perf_counter() - begin))
             busy.append(1000 * (time.process_time() - begin_busy))
     opening = []

@@ -16,6 +16,7 @@ from xtrkit.indexing.codec import BITS, BucketCodec
 from xtrkit.indexing.store import Store
 from xtrkit.indexing.torch_files import read_tensors
 from xtrkit.kernels import reference_codes as twin
+from xtrkit.passage import Passage
 
 DIM, CENTROIDS = 32, 12
 DOCLENS = [[3, 1, 5], [2, 2], [7]]
@@ -77,7 +78,7 @@ def test_codes_stay_and_vectors_are_those_of_stanford(tmp_path, bits):
 
 def test_it_is_searched(tmp_path):
     _, _, expected = write_stanford(tmp_path / "stanford", 4)
-    passages = [(f"p{number}", f"text {number}") for number in range(6)]
+    passages = [Passage(f"p{number}", f"text {number}") for number in range(6)]
     index = Index.from_stanford(tmp_path / "idx", tmp_path / "stanford", passages=passages)
     ends = np.cumsum(np.concatenate(DOCLENS))
     for number, (last, length) in enumerate(zip(ends, np.concatenate(DOCLENS), strict=True)):
@@ -93,7 +94,7 @@ def test_passages_that_do_not_fit(tmp_path):
     write_stanford(tmp_path / "stanford", 2)
     for n, message in ((5, "fewer passages than the 6"), (7, "more passages than the 6")):
         with pytest.raises(InputError, match=message):
-            Index.from_stanford(tmp_path / "idx", tmp_path / "stanford", passages=[(str(i), None) for i in range(n)])
+            Index.from_stanford(tmp_path / "idx", tmp_path / "stanford", passages=[Passage(str(i)) for i in range(n)])
     assert [path.name for path in tmp_path.iterdir()] == ["stanford"]
     (tmp_path / "idx").mkdir()
     with pytest.raises(IndexExistsError, match="exists already"):

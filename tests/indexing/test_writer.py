@@ -16,6 +16,7 @@ from xtrkit.indexing.checking import verify
 from xtrkit.indexing.filters import compiled
 from xtrkit.indexing.merging import Source
 from xtrkit.indexing.repairing import drop_segment
+from xtrkit.passage import Passage
 
 RANDOM = np.random.default_rng(5)
 DIM = 16
@@ -120,7 +121,8 @@ def test_more_than_memory_is_written_on_the_way(path, monkeypatch):
     monkeypatch.setattr(writers, "STAGED_BYTES", 100)
     with Index.open(path).writer() as writer:
         for number in range(3):
-            writer.add([f"e{number}", "again"], documents(2, seed=number), [f"text {number}"] * 2)
+            passages = [Passage(name, f"text {number}") for name in (f"e{number}", "again")]
+            writer.add(passages, documents(2, seed=number))
     index = Index.open(path)
     assert (writer.summary.added, len(index)) == (4, 34)
     assert index.get(["again"])[0].text == "text 2"
@@ -138,7 +140,7 @@ def test_a_deleted_id_may_come_again(path):
     index = Index.open(path)
     with index.writer() as writer:
         writer.delete(["d3"])
-        writer.add(["d3"], documents(1, seed=8), ["new"])
+        writer.add([Passage("d3", "new")], documents(1, seed=8))
     index.refresh()
     assert index.get(["d3"])[0].text == "new"
     assert len(index) == 30
@@ -148,40 +150,34 @@ ONE = documents(1)
 BAD_BATCHES = {
     "an id twice": (["a", "a"], documents(2), {}, "The id 'a' comes twice in a batch"),
     "an id that is none": ([1], ONE, {}, "Ids must be strings, got 1 of type int"),
-    "a string of ids": ("ab", documents(2), {}, "There must be a list of ids, one for each document, got 'ab' of type"),
+    "a string of ids": ("ab", documents(2), {}, "There must be a list of passages or ids, one for each document, got 'ab' of type"),
     "no ids": (None, ONE, {}, "Give an id for each document, got None"),
-    "a string of texts": (["a"], ONE, {"texts": "x"}, "There must be a list of texts"),
-    "a number of texts": (["a"], ONE, {"texts": 1}, "There must be a list of texts, one for each document, got 1 of"),
-    "a dict of no document": (["a"], ONE, {"metadata": {"n": 1}}, "metadata of 'a' must be a dict, got str"),
-    "too few parts": (["a", "b"], documents(2), {"parts": [None]}, "There are 1 parts"),
-    "a part that is none": (["a"], ONE, {"parts": ["doc"]}, r"part that 'a' is must be .* got 'doc'"),
-    "a part of no document": (["a"], ONE, {"parts": [(None, 0, 1)]}, "a string and two places in its text"),
-    "a part without an end": (["a"], ONE, {"parts": [("doc", 0)]}, r"got \('doc', 0\)"),
-    "a part backwards": (["a"], ONE, {"parts": [("doc", 3, 2)]}, r"got \('doc', 3, 2\)"),
-    "a part at no place": (["a"], ONE, {"parts": [("doc", 0.0, 2)]}, "two places in its text"),
-    "a part of half a character": (["a"], ONE, {"parts": [("\udc00", 0, 2)]}, "a string and two places"),
+    "metadata of text": (["a"], ONE, {"metadata": "n"}, "metadata of 'a' must be a dict, got str"),
+    "a part that is none": (["a"], ONE, {"part": "doc"}, r"part that 'a' is must be .* got 'doc'"),
+    "a part of no document": (["a"], ONE, {"part": (None, 0, 1)}, "a string and two places in its text"),
+    "a part without an end": (["a"], ONE, {"part": ("doc", 0)}, r"got \('doc', 0\)"),
+    "a part backwards": (["a"], ONE, {"part": ("doc", 3, 2)}, r"got \('doc', 3, 2\)"),
+    "a part at no place": (["a"], ONE, {"part": ("doc", 0.0, 2)}, "two places in its text"),
+    "a part of half a character": (["a"], ONE, {"part": ("\udc00", 0, 2)}, "a string and two places"),
     "None as id": ([None], ONE, {}, "Ids must be strings"),
     "bytes as id": ([b"a"], ONE, {}, "Ids must be strings"),
     "an empty id": ([""], ONE, {}, "at least one character"),
     "NUL in an id": (["a\0"], ONE, {}, "no NUL"),
     "half a character": (["\ud800"], ONE, {}, "half a surrogate pair"),
     "a long id": (["x" * 513], ONE, {}, "Ids may have 512 bytes"),
-    "too few ids": (["a"], documents(2), {}, "There are 1 ids, but more documents"),
-    "too many ids": (["a", "b"], ONE, {}, "There are more ids than the 1 documents"),
-    "too few texts": (["a", "b"], documents(2), {"texts": ["x"]}, "There are 1 texts, but more documents"),
-    "too many texts": (["a"], ONE, {"texts": ["x", "y"]}, "more texts than the 1"),
-    "a text that is none": (["a"], ONE, {"texts": [3]}, "Texts must be strings, got 3"),
-    "half a character in a text": (["a"], ONE, {"texts": ["\udc00"]}, "half a surrogate pair"),
-    "too few metadata": (["a", "b"], documents(2), {"metadata": [{}]}, "There are 1 metadata"),
-    "metadata that are none": (["a"], ONE, {"metadata": [[1]]}, "metadata of 'a' must be a dict"),
-    "nested metadata": (["a"], ONE, {"metadata": [{"x": {"y": 1}}]}, "got dict"),
-    "a list as metadata": (["a"], ONE, {"metadata": [{"x": [1]}]}, "got list"),
-    "NaN as metadata": (["a"], ONE, {"metadata": [{"x": float("nan")}]}, "finite number, got nan"),
-    "infinity as metadata": (["a"], ONE, {"metadata": [{"x": float("inf")}]}, "finite number, got inf"),
-    "a large number as metadata": (["a"], ONE, {"metadata": [{"x": 2**63}]}, "fit into 64 bits"),
-    "a number as field": (["a"], ONE, {"metadata": [{3: 1}]}, "needs a name"),
-    "an empty field": (["a"], ONE, {"metadata": [{"": 1}]}, "needs a name"),
-    "a quoted field": (["a"], ONE, {"metadata": [{'x"': 1}]}, "needs a name"),
+    "too few ids": (["a"], documents(2), {}, "There are 1 passages, but more documents"),
+    "too many ids": (["a", "b"], ONE, {}, "There are more passages than the 1 documents"),
+    "a text that is none": (["a"], ONE, {"text": 3}, "Texts must be strings, got 3"),
+    "half a character in a text": (["a"], ONE, {"text": "\udc00"}, "half a surrogate pair"),
+    "metadata that are none": (["a"], ONE, {"metadata": [1]}, "metadata of 'a' must be a dict"),
+    "nested metadata": (["a"], ONE, {"metadata": {"x": {"y": 1}}}, "got dict"),
+    "a list as metadata": (["a"], ONE, {"metadata": {"x": [1]}}, "got list"),
+    "NaN as metadata": (["a"], ONE, {"metadata": {"x": float("nan")}}, "finite number, got nan"),
+    "infinity as metadata": (["a"], ONE, {"metadata": {"x": float("inf")}}, "finite number, got inf"),
+    "a large number as metadata": (["a"], ONE, {"metadata": {"x": 2**63}}, "fit into 64 bits"),
+    "a number as field": (["a"], ONE, {"metadata": {3: 1}}, "needs a name"),
+    "an empty field": (["a"], ONE, {"metadata": {"": 1}}, "needs a name"),
+    "a quoted field": (["a"], ONE, {"metadata": {'x"': 1}}, "needs a name"),
     "another dimension": (["a"], [unit_rows(RANDOM, 2, 8)], {}, "has vectors of 8 dimensions, those before had 16"),
     "no tokens": (["a"], [np.zeros((0, DIM), np.float32)], {}, "at least one token"),
     "one axis": (["a"], [np.zeros(DIM, np.float32)], {}, "expected token vectors of shape"),
@@ -203,11 +199,11 @@ def test_a_bad_batch_is_refused_whole(path, case):
     index.writer().close()
     before = digest(path)
     with pytest.raises(InputError, match=message), index.writer() as writer:
-        writer.add(ids, embeddings, **more)
+        writer.add([Passage(ids[0], **more)] if more else ids, embeddings)
     assert digest(path) == before
     with index.writer() as writer:
         with pytest.raises(InputError, match=message):
-            writer.add(ids, embeddings, **more)
+            writer.add([Passage(ids[0], **more)] if more else ids, embeddings)
         writer.add(["good"], ONE)
     index.refresh()
     assert set(index.ids()) == {*(f"d{i}" for i in range(30)), "good"}

@@ -8,6 +8,7 @@ import numpy as np
 from xtrkit.errors import InputError
 from xtrkit.index import Index
 from xtrkit.indexing import writer as writers
+from xtrkit.passage import Passage
 
 DIM = 8
 
@@ -52,7 +53,8 @@ class World:
         """New versions of some documents, as ``IndexWriter.add`` takes them."""
         self.version += 1
         facts = self._facts(put, self.version)
-        return facts["ids"], self._vectors(put, self.version), facts["texts"], facts["metadata"]
+        passages = map(Passage, facts["ids"], facts["texts"], facts["metadata"])
+        return list(passages), self._vectors(put, self.version)
 
     def change(self, put=(), delete=()):
         """One commit."""

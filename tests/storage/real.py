@@ -13,6 +13,7 @@ from tests.storage import toy
 from xtrkit.index import Index
 from xtrkit.indexing.store import Store
 from xtrkit.indexing.writer import compact
+from xtrkit.passage import Passage
 from xtrkit.storage.files import check_content
 
 STEPS, STATES, LAST = toy.STEPS, toy.STATES, toy.LAST
@@ -74,9 +75,8 @@ def _apply(directory, kind, what):
             if kind == "delete":
                 writer.delete(what)
             else:
-                facts = facts_of(what)
-                embeddings = [vectors_of(text) for text in what.values()]
-                writer.add(facts["ids"], embeddings, facts["texts"], facts["metadata"])
+                passages = [Passage(name, text, {"length": len(text)}) for name, text in what.items()]
+                writer.add(passages, [vectors_of(text) for text in what.values()])
 
 
 def run(directory, first, last, report):

@@ -174,7 +174,7 @@ class Loader:
             file.matching(condition.sql, condition.values)
             list(file.all_passages(texts=True))
             for number in range(self._segment.documents):
-                file.passage(number)
+                file.passages([number])
         finally:
             file.close()
 

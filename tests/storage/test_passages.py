@@ -40,7 +40,11 @@ def test_what_is_written_is_what_is_read(tmp_path_factory, written):
     assert facts == facts_of(path)
     read = PassageFile(path, len(written))
     assert list(read.all_passages(texts=True)) == written
-    assert [read.passage(number) for number in range(len(written))] == written
+    backwards = list(range(len(written)))[::-1]
+    assert read.passages(backwards) == written[::-1]
+    for document in {passage.part.document for passage in written if passage.part}:
+        cut_out = {n: p._replace(text=None) for n, p in enumerate(written) if p.part and p.part.document == document}
+        assert read.of_documents([document, "nobody's"]) == cut_out
     assert [read.number(passage.id) for passage in written] == list(range(len(written)))
     assert read.ids(range(len(written))) == [passage.id for passage in written]
     assert read.problems() == []
@@ -86,6 +90,7 @@ def test_what_could_not_be_stored_is_told_before(passage, why):
         "CREATE TRIGGER t AFTER INSERT ON meta BEGIN DELETE FROM meta; END",
         "CREATE INDEX i ON texts (text)",
         "DROP TABLE texts",
+        "DROP INDEX of_document",
         "ALTER TABLE texts RENAME TO words",
         "DELETE FROM meta WHERE number = 2",
         "DELETE FROM meta WHERE number = 0",
@@ -102,14 +107,15 @@ def test_other_tables_than_ours_are_refused(three, statement):
 @pytest.mark.parametrize(
     ("statement", "read"),
     [
-        ("UPDATE texts SET text = 'other' WHERE number = 0", lambda file: file.text(0)),
-        ("UPDATE texts SET text = x'ff' WHERE number = 0", lambda file: file.text(0)),
-        ("UPDATE texts SET number = 5 WHERE number = 0", lambda file: file.text(0)),
-        ("INSERT INTO texts VALUES (2, 'never written')", lambda file: file.text(2)),
+        ("UPDATE texts SET text = 'other' WHERE number = 0", lambda file: file.passages([0])),
+        ("UPDATE texts SET text = x'ff' WHERE number = 0", lambda file: file.passages([0])),
+        ("UPDATE texts SET number = 5 WHERE number = 0", lambda file: file.passages([0])),
+        ("INSERT INTO texts VALUES (2, 'never written')", lambda file: file.passages([2])),
         ("UPDATE meta SET id = 'x' WHERE number = 0", lambda file: file.ids([0])),
         ("UPDATE meta SET id = 7 WHERE number = 0", lambda file: file.ids([0])),
-        ("UPDATE meta SET fields = '{}' WHERE number = 0", lambda file: file.passage(0)),
+        ("UPDATE meta SET fields = '{}' WHERE number = 0", lambda file: file.passages([0])),
         ("UPDATE meta SET text_crc = NULL WHERE number = 0", lambda file: file.ids([0])),
+        ("UPDATE meta SET document = 'other' WHERE number = 0", lambda file: file.of_documents(["other"])),
         ("DELETE FROM meta WHERE number = 1", lambda file: list(file.all_passages())),
         ("DELETE FROM meta WHERE number = 1", lambda file: file.ids([1])),
     ],
@@ -148,7 +154,7 @@ def test_a_closed_file_says_so(three):
     file = PassageFile(three, 3)
     file.close()
     with pytest.raises(InputError, match="closed"):
-        file.text(0)
+        file.passages([0])
 
 
 def test_a_statement_that_does_not_end_is_stopped(three):
