@@ -7,6 +7,7 @@ fails, is killed, or leaves its ``with`` by an exception, changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.errors import InputError
+from xtrkit.errors import IndexLockedError, InputError, StorageError
 from xtrkit.indexing.codec import codec_named
 from xtrkit.indexing.compressed_format import Quantiser, write_quantiser
 from xtrkit.indexing.creating import creator
@@ -26,7 +27,15 @@ from xtrkit.indexing.store import OpenedSegment, Properties, Store, open_segment
 from xtrkit.passage import Passage
 from xtrkit.progress import SILENT, Reporter
 from xtrkit.storage.files import FileFacts
-from xtrkit.storage.generations import WriterLock, collect, commit, new_codec_name, new_tombstones_name, pin
+from xtrkit.storage.generations import (
+    WriterLock,
+    collect,
+    commit,
+    existing,
+    new_codec_name,
+    new_tombstones_name,
+    pin,
+)
 from xtrkit.storage.manifest import Manifest
 from xtrkit.storage.tombstones import write_tombstones
 from xtrkit.values import FloatArray, Mask, Ragged
@@ -413,6 +422,18 @@ def compact(path: Path, *, retrain: bool | None = None, reporter: Reporter = SIL
         try:
             return _compacted(path, retrain, reporter)
         finally:
+            collect(path, keep=1)
+
+
+def collect_compacted(path: Path, generation: int) -> None:
+    """Remove what a compaction had to leave because its caller was reading it; where this fails, later writers do it.
+
+    Args:
+        path: the index.
+        generation: the one that the compaction made; nothing is removed where there is a newer one.
+    """
+    with suppress(IndexLockedError, StorageError), WriterLock(path):
+        if existing(path)[-1] == generation:
             collect(path, keep=1)
 
 
