@@ -19,7 +19,7 @@ from xtrkit.indexing.importing import write_stanford
 from xtrkit.indexing.merging import LivingRows, Source
 from xtrkit.indexing.stanford import StanfordIndex
 from xtrkit.indexing.store import EXACT_BITS, Store
-from xtrkit.indexing.writer import IndexWriter, WriteSummary, checked_ids, compact
+from xtrkit.indexing.writer import IndexWriter, WriteSummary, checked_ids, collect_compacted, compact
 from xtrkit.passage import Metadata, Part, Passage
 from xtrkit.progress import Advance, Reporter
 from xtrkit.recipes import XTR, Recipe, check_k, check_threads
@@ -207,9 +207,14 @@ class Index:
         return summary
 
     def compact(self, *, retrain: bool | None = None, progress: bool = False) -> WriteSummary:
-        """Make one segment of all, without what was deleted; :func:`xtrkit.indexing.writer.compact` tells more."""
+        """Make one segment of all, without what was deleted, and move to it.
+
+        The files of older generations are removed, those that another reader or a :meth:`snapshot` holds once they are
+        closed; :func:`xtrkit.indexing.writer.compact` tells more.
+        """
         summary = compact(self.path, retrain=retrain, reporter=Reporter(progress))
-        self.refresh()
+        if self.refresh():  # which lets go of what this object kept on disk until now
+            collect_compacted(self.path, summary.generation)
         return summary
 
     def verify(self, *, full: bool = False) -> Report:

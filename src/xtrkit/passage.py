@@ -48,7 +48,7 @@ class Passage(NamedTuple):
     @property
     def document(self) -> str:
         """The id of the document that it is part of, or its own."""
-        return self.id if self.part is None else self.part.document
+        return self.id if self.part is None else self.part[0]
 
 
 def checked_passage(passage: Passage) -> Passage:

@@ -5,7 +5,7 @@ import numpy as np
 from xtrkit.indexing.codec import codec_named
 from xtrkit.indexing.compressed_format import open_quantiser, open_tokens, write_quantiser
 from xtrkit.indexing.postings import compress, train
-from xtrkit.indexing.spool import Spool, claimed
+from xtrkit.indexing.spool import Spool, claim
 from xtrkit.passage import Passage
 from xtrkit.recipes import XTR
 from xtrkit.search.compressed import chosen_clusters, imputed, search
@@ -25,7 +25,7 @@ def built(path, rows, lengths, nbits=4, codec="grid", size=7):
     """Build and open a compressed index of (M, d) rows of documents of some lengths."""
     path.mkdir()
     workplace = path.parent / f".{path.name}.building"
-    with claimed(workplace), Spool(workplace, "", durable=False) as spool:
+    with claim(workplace), Spool(workplace, "", durable=False) as spool:
         for batch in batches_of(rows, lengths, size):
             spool.append(batch, [Passage(str(spool.count + i)) for i in range(len(batch))])
         spool.flush()

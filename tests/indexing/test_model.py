@@ -76,7 +76,7 @@ class Machine(RuleBasedStateMachine):
                 writer = self.world.index.writer()
                 writer.add(*batch)
                 if committed:
-                    writer._committed()
+                    writer._commit()
                 else:
                     writer._seal()
             finally:

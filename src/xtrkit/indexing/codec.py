@@ -101,11 +101,11 @@ class GridCodec:
         return float(2**self.bits - 1) / 2
 
     def table(self, dim: int) -> Table:
-        """None."""
+        """No table: codes are numbers already."""
         return NO_TABLE
 
     def rotation(self, dim: int, seed: int) -> Floats:
-        """A random one."""
+        """A random rotation."""
         return random_rotation(dim, seed)
 
     def fitted(self, residuals: Floats) -> GridCodec:
@@ -126,7 +126,7 @@ class GridCodec:
         return np.asarray(centroids + levels * scales.astype(np.float32)[:, np.newaxis])
 
     def parameters(self) -> dict[str, Floats]:
-        """None."""
+        """Nothing: bits say all."""
         return {}
 
 
@@ -186,7 +186,7 @@ class BucketCodec:
         return table_of(self.weights[self.buckets(every_byte)], dim)
 
     def rotation(self, dim: int, seed: int) -> Floats:
-        """None: the identity."""
+        """The identity: vectors are not rotated."""
         return np.eye(dim, dtype=np.float32)
 
     def encode(self, vectors: Floats, centroids: Floats) -> tuple[Codes, Scales]:

@@ -16,7 +16,7 @@ from xtrkit.indexing.compressed_format import write_quantiser
 from xtrkit.indexing.documents import Batches, Incoming, spool_documents
 from xtrkit.indexing.postings import train
 from xtrkit.indexing.segments import write_segment
-from xtrkit.indexing.spool import Spool, claimed, clear, remove, workplace_of
+from xtrkit.indexing.spool import Spool, claim, clear, remove, workplace_of
 from xtrkit.indexing.store import EXACT_BITS, Properties
 from xtrkit.progress import Reporter
 from xtrkit.storage.files import flush, storage_errors
@@ -90,7 +90,7 @@ def write_store(
         path.parent.mkdir(parents=True, exist_ok=True)
     resumable, workplace = callable(batches), workplace_of(path)
     identity = json.dumps(None if encoder is None else asdict(encoder), sort_keys=True)
-    with claimed(workplace):
+    with claim(workplace):
         spool = Spool(workplace, identity, durable=resumable)
         try:
             with spool:

@@ -36,7 +36,7 @@ def compiled(where: Mapping[str, Any]) -> Condition:
     """A condition as SQL.
 
     Raises:
-        InputError: it is none.
+        InputError: it can't be read as a condition.
     """
     condition = _all(where, 0)
     if len(condition.values) > MOST_VALUES:

@@ -1,4 +1,4 @@
-"""Indexes of others, taken over: centroids, buckets and codes as they are, nothing compressed anew."""
+"""Indexes of others, taken over: centroids, buckets and codes as they are, nothing compressed again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xtrkit.indexing.compressed_format import write_quantiser
 from xtrkit.indexing.creating import BUILDING, check_free, creator, make_empty, put_in_place
 from xtrkit.indexing.postings import quantiser_of, write_postings
 from xtrkit.indexing.segments import segment_facts, vectors_name
-from xtrkit.indexing.spool import BLOCK, claimed, clear, workplace_of
+from xtrkit.indexing.spool import BLOCK, claim, clear, workplace_of
 from xtrkit.indexing.stanford import StanfordIndex
 from xtrkit.indexing.store import Properties
 from xtrkit.passage import Passage, checked_passage
@@ -54,7 +54,7 @@ def write_stanford(
     check_free(path, overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     workplace = workplace_of(path)
-    with claimed(workplace):
+    with claim(workplace):
         try:
             building = make_empty(workplace / BUILDING)
             manifest = _write_chunks(source, building, passages, reporter)

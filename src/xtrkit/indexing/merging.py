@@ -1,7 +1,7 @@
 """Several segments -> one without the dead: a merge, as writers do it now and then, and ``compact`` for all of them.
 
 Exact vectors are copied. Codes are copied too, cluster by cluster, for all segments share their centroids; nothing is
-compressed twice. Where centroids shall be found anew, vectors are decompressed first. What is read is compared with its
+compressed twice. Before new centroids are found, vectors are decompressed. What is read is compared with its
 sha256 before, so that damage is not given a fresh checksum.
 """
 
@@ -83,7 +83,7 @@ def check_sources(directory: Path, sources: Sequence[Source]) -> None:
         check_content(directory, source.segment.facts.passages)
 
 
-def merged(
+def merge(
     directory: Path,
     generation: int,
     sources: Sequence[Source],

@@ -51,7 +51,7 @@ class Passages:
         """Some documents with texts and metadata, in the order asked for.
 
         Raises:
-            InputError: there is none of a number.
+            InputError: no document has one of these numbers.
         """
         places = [self._place(number) for number in numbers]
         found: dict[tuple[PassageFile, int], Passage] = {}
@@ -102,7 +102,7 @@ class Passages:
         """(N,) which documents meet a condition on their metadata, the dead ones among them.
 
         Raises:
-            InputError: the condition is none.
+            InputError: this is no condition.
         """
         condition = compiled(where)
         return np.concatenate([file.matching(condition.sql, condition.values) for file in self._files])

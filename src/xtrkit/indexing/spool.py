@@ -57,21 +57,21 @@ def workplace_of(path: Path) -> Path:
 
 
 @contextmanager
-def claimed(workplace: Path) -> Iterator[None]:
+def claim(workplace: Path) -> Iterator[None]:
     """Make a directory, or take what a killed process left, for this process alone.
 
     Raises:
         IndexLockedError: another process works there.
     """
     with _refusals(workplace):
-        descriptor = _locked(workplace)
+        descriptor = _lock(workplace)
     try:
         yield
     finally:
         let_go(descriptor)
 
 
-def _locked(workplace: Path) -> int:
+def _lock(workplace: Path) -> int:
     while True:
         workplace.mkdir(exist_ok=True)
         try:
@@ -127,8 +127,7 @@ class Spool:
 
         Args:
             workplace: the directory.
-            origin: who makes the vectors. What is there is gone on with if its vectors are of the same origin and it
-                was durable, and thrown away otherwise.
+            origin: who makes the vectors. A durable spool of the same origin is continued, any other is thrown away.
             durable: make documents survive a kill.
         """
         self._workplace, self._durable = workplace, durable

@@ -215,7 +215,7 @@ def open_segment(
     quantiser: Quantiser | None,
     known: OpenedSegment | None = None,
 ) -> OpenedSegment:
-    """View a segment; of one that is ``known`` only the tombstones are read anew.
+    """View a segment; of one that is ``known`` only the tombstones are read again.
 
     Raises:
         IndexDamagedError: a file is not what was written.

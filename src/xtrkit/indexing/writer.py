@@ -7,6 +7,7 @@ fails, is killed, or leaves its ``with`` by an exception, changes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.errors import InputError
+from xtrkit.errors import IndexLockedError, InputError, StorageError
 from xtrkit.indexing.codec import codec_named
 from xtrkit.indexing.compressed_format import Quantiser, write_quantiser
 from xtrkit.indexing.creating import creator
 from xtrkit.indexing.documents import Incoming, checked
-from xtrkit.indexing.merging import LivingRows, Source, check_sources, living_passages, merged
+from xtrkit.indexing.merging import LivingRows, Source, check_sources, living_passages, merge
 from xtrkit.indexing.postings import train
 from xtrkit.indexing.segments import RowsInMemory, write_segment
 from xtrkit.indexing.store import OpenedSegment, Properties, Store, open_segment
 from xtrkit.passage import Passage
 from xtrkit.progress import SILENT, Reporter
 from xtrkit.storage.files import FileFacts
-from xtrkit.storage.generations import WriterLock, collect, commit, new_codec_name, new_tombstones_name, pin
+from xtrkit.storage.generations import (
+    WriterLock,
+    collect,
+    commit,
+    existing,
+    new_codec_name,
+    new_tombstones_name,
+    pin,
+)
 from xtrkit.storage.manifest import Manifest
 from xtrkit.storage.tombstones import write_tombstones
 from xtrkit.values import FloatArray, Mask, Ragged
@@ -36,7 +45,7 @@ STAGED_BYTES = 1 << 28
 
 MOST_CHANGED = 0.25
 """Tokens that died in a segment or came after it, for each living one of it: beyond that a commit makes one segment of
-it and all after it. Both cost searches; so there are few segments, and each token is written anew but rarely."""
+it and all after it. Both cost searches; so there are few segments, and tokens are seldom written again."""
 
 DRIFT_LIMIT = 1.25
 """Mean energy of residuals of added tokens over that of the tokens that centroids were made for; see ``compact``."""
@@ -59,7 +68,7 @@ class WriteSummary:
         drift: mean energy of the residuals of tokens added since centroids were found, over that of the tokens that
             they were found for; 1 where nothing was added, and for an exact index.
         growth: living tokens over those that centroids were found for; 1 for an exact index.
-        retrained: whether centroids were found anew.
+        retrained: whether new centroids were found.
     """
 
     generation: int
@@ -203,11 +212,11 @@ class IndexWriter:
         """
         self._check_open()
         try:
-            return self._committed()
+            return self._commit()
         finally:
             self.close()  # after an error nobody goes on with what may be half written
 
-    def _committed(self) -> WriteSummary:
+    def _commit(self) -> WriteSummary:
         self._seal()
         if not (self._added or self._updated or self._deleted):
             self.summary = self._summary(self._store.generation, self._store.properties, len(self._segments))
@@ -221,7 +230,7 @@ class IndexWriter:
         if tail:
             properties = self._store.properties
             segments.append(
-                merged(self._path, self._generation, tail, self._store.quantiser, properties.dim, self._reporter)
+                merge(self._path, self._generation, tail, self._store.quantiser, properties.dim, self._reporter)
             )
         properties = self._properties()
         manifest = Manifest(
@@ -399,7 +408,7 @@ def compact(path: Path, *, retrain: bool | None = None, reporter: Reporter = SIL
 
     Args:
         path: the index.
-        retrain: find centroids anew for a compressed index; None does so where the error has drifted beyond
+        retrain: find new centroids for a compressed index; None does so where the error has drifted beyond
             ``DRIFT_LIMIT`` or the tokens have grown beyond ``GROWTH_LIMIT``.
         reporter: told about the progress.
 
@@ -411,12 +420,24 @@ def compact(path: Path, *, retrain: bool | None = None, reporter: Reporter = SIL
     pin(path).close()
     with WriterLock(path):
         try:
-            return _compacted(path, retrain, reporter)
+            return _compact(path, retrain, reporter)
         finally:
             collect(path, keep=1)
 
 
-def _compacted(path: Path, retrain: bool | None, reporter: Reporter) -> WriteSummary:
+def collect_compacted(path: Path, generation: int) -> None:
+    """Remove what a compaction had to leave because its caller was reading it; where this fails, later writers do it.
+
+    Args:
+        path: the index.
+        generation: the one that the compaction made; nothing is removed where there is a newer one.
+    """
+    with suppress(IndexLockedError, StorageError), WriterLock(path):
+        if existing(path)[-1] == generation:
+            collect(path, keep=1)
+
+
+def _compact(path: Path, retrain: bool | None, reporter: Reporter) -> WriteSummary:
     store = Store.open(path)
     sources = [Source(segment, segment.living) for segment in store.segments]
     properties, codec = store.properties, store.pin.manifest.codec
@@ -428,9 +449,9 @@ def _compacted(path: Path, retrain: bool | None, reporter: Reporter) -> WriteSum
     if len(sources) > 1 or not sources[0].living.all() or retrain:
         generation += 1
         if retrain:
-            properties, codec, segment = _retrained(path, generation, sources, properties, reporter)
+            properties, codec, segment = _retrain(path, generation, sources, properties, reporter)
         else:
-            segment = merged(path, generation, sources, store.quantiser, properties.dim, reporter)
+            segment = merge(path, generation, sources, store.quantiser, properties.dim, reporter)
         commit(path, Manifest(generation, creator(), properties.record(), codec, (segment,)))
     drift, growth = _drift_and_growth(properties, tokens)
     documents = sum(int(np.count_nonzero(source.living)) for source in sources)
@@ -438,7 +459,7 @@ def _compacted(path: Path, retrain: bool | None, reporter: Reporter) -> WriteSum
     return WriteSummary(generation, 0, 0, 0, documents, 1, drift, growth, retrained=bool(retrain))
 
 
-def _retrained(
+def _retrain(
     path: Path, generation: int, sources: Sequence[Source], properties: Properties, reporter: Reporter
 ) -> tuple[Properties, FileFacts, Any]:
     check_sources(path, sources)

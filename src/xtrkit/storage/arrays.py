@@ -111,7 +111,7 @@ def write_arrays(directory: Path, name: str, arrays: Mapping[str, Array]) -> Fil
 
 
 def append_array(file: RawIOBase | BufferedIOBase, values: Array) -> None:
-    """Append an array's bytes to an opened file. ``ndarray.tofile`` says nothing where a full disk takes them not.
+    """Append an array's bytes to an opened file. ``ndarray.tofile`` reports no error on a full disk.
 
     Raises:
         OSError: they could not be written.

@@ -109,7 +109,7 @@ def scratch(directory: Path) -> Iterator[Path]:
 
 
 def let_go(descriptor: int) -> None:
-    """Close a descriptor that nothing was written through: it is gone even where the operating system complains."""
+    """Close a descriptor that nothing was written through: it is closed even if the system reports an error."""
     with suppress(OSError):
         os.close(descriptor)
 

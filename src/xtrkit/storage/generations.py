@@ -62,7 +62,7 @@ def generations(directory: Path) -> list[int]:
 
 
 class Pin:
-    """A generation that stays on disk as long as this is open.
+    """A generation that stays on disk as long as this is open; use it in a ``with``, or close it.
 
     Attributes:
         directory: the index.
@@ -79,7 +79,7 @@ class Pin:
         """
         self.directory = directory
         path = directory / manifest_name(generation)
-        descriptor = _locked_shared(path)
+        descriptor = _lock_shared(path)
         self._finalizer = weakref.finalize(self, let_go, descriptor)
         try:
             with storage_errors(path, "reading"):
@@ -91,12 +91,18 @@ class Pin:
             self.close()
             raise
 
+    def __enter__(self) -> Pin:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Let the generation go."""
         self._finalizer()
 
 
-def _locked_shared(path: Path) -> int:
+def _lock_shared(path: Path) -> int:
     descriptor = -1
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -245,7 +251,7 @@ def collect(directory: Path, keep: int = KEPT) -> list[str]:
     removed = []
     try:
         for generation in generations(directory)[:-keep]:
-            if _removed_manifest(directory / manifest_name(generation)):
+            if _remove_manifest(directory / manifest_name(generation)):
                 removed.append(manifest_name(generation))
         named = {file.name for number in generations(directory) for file in _manifest_of(directory, number).files}
         for name in os.listdir(directory):
@@ -257,7 +263,7 @@ def collect(directory: Path, keep: int = KEPT) -> list[str]:
     return removed
 
 
-def _removed_manifest(path: Path) -> bool:
+def _remove_manifest(path: Path) -> bool:
     """Remove a manifest, unless a reader holds it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -283,12 +289,9 @@ def roll_back(directory: Path, generation: int) -> int:
         IndexDamagedError: it is damaged too.
         StorageError: the disk refused.
     """
-    pinned = pin(directory, generation)
-    try:
+    with pin(directory, generation) as pinned:
         number = generations(directory)[-1] + 1
         commit(directory, replace(pinned.manifest, generation=number))
-    finally:
-        pinned.close()
     return number
 
 
@@ -298,8 +301,7 @@ def back_up(directory: Path, target: Path, generation: int | None = None) -> int
     Raises:
         StorageError: the copy could not be written.
     """
-    pinned = pin(directory, generation)
-    try:
+    with pin(directory, generation) as pinned:
         name = manifest_name(pinned.manifest.generation)
         with storage_errors(target, "copying"):
             target.mkdir()
@@ -308,6 +310,4 @@ def back_up(directory: Path, target: Path, generation: int | None = None) -> int
                 flush(target / copied)
         flush(target)
         flush(target.absolute().parent)
-    finally:
-        pinned.close()
     return pinned.manifest.generation

@@ -155,7 +155,7 @@ class PassageFile:
         found = self._all("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid")
         if [tuple(_text(value) for value in row) for row in found] != SCHEMA:
             raise damaged(path, "its tables are not those of passages")
-        ((first, last),) = self._all("SELECT min(number), max(number) FROM meta")
+        ((first, last),) = self._all("SELECT (SELECT min(number) FROM meta), (SELECT max(number) FROM meta)")
         if (first, last) != ((0, count - 1) if count else (None, None)):
             raise damaged(path, f"it does not hold the passages 0 to {count - 1}")
 
@@ -245,14 +245,13 @@ class PassageFile:
         return mask
 
     def all_passages(self, *, texts: bool = False) -> Iterator[Passage]:
-        """Every passage, in order of number."""
-        for first in range(0, self.count, STEPS_BETWEEN_CHECKS):
+        """Every passage, in order of number; some hundred texts are in memory at a time."""
+        at_a_time = LOOKED_UP if texts else STEPS_BETWEEN_CHECKS
+        for first in range(0, self.count, at_a_time):
+            last = min(first + at_a_time, self.count)
             what = "text FROM meta LEFT JOIN texts USING (number)" if texts else "NULL FROM meta"
-            rows = self._all(
-                f"SELECT {ROW}, {what} WHERE number >= ? AND number < ? ORDER BY number",
-                (first, first + STEPS_BETWEEN_CHECKS),
-            )
-            if [row[0] for row in rows] != list(range(first, min(first + STEPS_BETWEEN_CHECKS, self.count))):
+            rows = self._all(f"SELECT {ROW}, {what} WHERE number >= ? AND number < ? ORDER BY number", (first, last))
+            if [row[0] for row in rows] != list(range(first, last)):
                 raise damaged(self.path, "passages are missing")
             for row in rows:
                 passage = self._passage(row[:-1])

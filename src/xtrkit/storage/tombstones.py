@@ -1,4 +1,4 @@
-"""Which documents of a segment are dead: their numbers, ascending uint32, in a file written anew for each change."""
+"""Which documents of a segment are dead: their numbers, ascending uint32, a new file for each change."""
 
 from __future__ import annotations
 
