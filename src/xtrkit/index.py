@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -173,7 +172,9 @@ class Index:
 
     def snapshot(self) -> Index:
         """This index at its present generation: a later :meth:`refresh` of this one does not move it."""
-        return copy.copy(self)
+        same = object.__new__(type(self))  # copy.copy would pickle it, and open it once more
+        same.__dict__.update(self.__dict__)
+        return same
 
     def writer(self, *, progress: bool = False) -> IndexWriter:
         """Change the index: ``with index.writer() as w: w.add(ids, embeddings)`` makes one generation of all changes.

@@ -1,12 +1,16 @@
 """What a change reads of an index: no more of a large one than of a small one; and what compacting leaves on disk."""
 
+import gc
+import os
 import shutil
 
 import numpy as np
 import pytest
 
 from tests.conftest import unit_rows
+from xtrkit.errors import InputError
 from xtrkit.index import Index
+from xtrkit.indexing.store import Store
 from xtrkit.passage import Part, Passage
 from xtrkit.storage import passage_file
 from xtrkit.storage.generations import generations
@@ -43,7 +47,7 @@ def counted(monkeypatch):
 
     def asking(file, *arguments, **more):
         rows = ask(file, *arguments, **more)
-        for what, amount in {"statements": 1, "rows": len(rows), "steps": file._steps}.items():
+        for what, amount in {"statements": 1, "rows": len(rows), "steps": file._steps.taken}.items():
             counts[what] = counts.get(what, 0) + amount
         return rows
 
@@ -90,6 +94,35 @@ def test_a_document_that_comes_again_takes_its_passages_away(tmp_path):
     assert (summary.added, summary.updated, summary.deleted) == (1, 1, 5)
     assert set(index.ids()) == {f"p{n}" for n in range(500) if not 35 <= n < 40} | {"doc 7"}
     assert index.passage(index.number("p3")) == Passage("p3", "replaced")
+
+
+def test_a_search_opens_nothing(tmp_path, monkeypatch):
+    index = made(tmp_path / "idx", 20)
+
+    def refuse(*arguments):
+        raise AssertionError("a search opened the index")
+
+    monkeypatch.setattr(Store, "open", refuse)
+    assert len(index.search(np.eye(2, DIM, dtype=np.float32), k=3)) == 3
+    index.close()
+    with pytest.raises(InputError, match="closed"):
+        index.search(np.eye(2, DIM, dtype=np.float32))
+
+
+def test_an_index_that_nobody_holds_is_closed(tmp_path):
+    """Not when rubbish is collected, but at once: files of SQLite's and the pin on the generation."""
+    made(tmp_path / "idx", 20).close()
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(os.listdir("/dev/fd"))
+        for _ in range(5):
+            index = Index.open(tmp_path / "idx")
+            index.search(np.eye(2, DIM, dtype=np.float32))
+            del index
+        assert len(os.listdir("/dev/fd")) == before
+    finally:
+        gc.enable()
 
 
 def test_compacting_leaves_nothing_of_what_was(tmp_path):

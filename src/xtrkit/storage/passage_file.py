@@ -122,6 +122,24 @@ def _insert(connection: sqlite3.Connection, number: int, passage: Passage) -> No
         connection.execute("INSERT INTO texts VALUES (?, ?)", (number, text))
 
 
+class _Steps:
+    """Counts the steps of a statement, and stops it when they are too many.
+
+    It knows no file: SQLite's connection holds it, and would keep open a file that nobody holds any more.
+    """
+
+    def __init__(self) -> None:
+        self.taken = self._allowed = 0
+
+    def allow(self, steps: int) -> None:
+        """Begin with a statement that may take some steps."""
+        self.taken, self._allowed = 0, steps
+
+    def __call__(self) -> bool:
+        self.taken += STEPS_BETWEEN_CHECKS
+        return self.taken > self._allowed
+
+
 class PassageFile:
     """Reads the passages of a segment; safe to share between threads."""
 
@@ -136,7 +154,7 @@ class PassageFile:
             IndexDamagedError: it isn't a file of passages, or holds another number of them.
         """
         self.path, self.count = path, count
-        self._lock, self._steps = threading.Lock(), 0
+        self._lock, self._steps = threading.Lock(), _Steps()
         self._matching: dict[tuple[object, ...], npt.NDArray[np.bool_]] = {}
         with storage_errors(path, "reading"):
             path.open("rb").close()  # SQLite would call a file that may not be read a damaged one
@@ -149,7 +167,7 @@ class PassageFile:
             raise StorageError(f"{path}: opening it failed ({error}).") from error
         self._finalizer = weakref.finalize(self, self._connection.close)
         self._connection.text_factory = bytes
-        self._connection.set_progress_handler(self._count_steps, STEPS_BETWEEN_CHECKS)
+        self._connection.set_progress_handler(self._steps, STEPS_BETWEEN_CHECKS)
         for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "query_only = ON", "mmap_size = 0"):
             self._all(f"PRAGMA {pragma}")
         found = self._all("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid")
@@ -323,16 +341,12 @@ class PassageFile:
         except (TypeError, UnicodeDecodeError) as error:
             raise damaged(self.path, f"passage {number} is not what was written") from error
 
-    def _count_steps(self) -> bool:
-        self._steps += STEPS_BETWEEN_CHECKS
-        return self._steps > self._allowed
-
     def _all(self, statement: str, values: Sequence[object] = (), steps: int = 1) -> list[tuple[Any, ...]]:
         if not self._finalizer.alive:
             raise InputError("The index is closed: open it again.")
         try:
             with self._lock:
-                self._steps, self._allowed = 0, steps * (10 * STEPS_BETWEEN_CHECKS + STEPS_PER_PASSAGE * self.count)
+                self._steps.allow(steps * (10 * STEPS_BETWEEN_CHECKS + STEPS_PER_PASSAGE * self.count))
                 return self._connection.execute(statement, values).fetchall()
         except (sqlite3.Error, OverflowError, MemoryError, UnicodeDecodeError) as error:
             if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")):
