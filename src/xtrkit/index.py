@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -173,7 +172,9 @@ class Index:
 
     def snapshot(self) -> Index:
         """This index at its present generation: a later :meth:`refresh` of this one does not move it."""
-        return copy.copy(self)
+        view = object.__new__(type(self))  # a copy would be pickled, and opened again
+        view.__dict__.update(self.__dict__)
+        return view
 
     def writer(self, *, progress: bool = False) -> IndexWriter:
         """Change the index: ``with index.writer() as w: w.add(ids, embeddings)`` makes one generation of all changes.
