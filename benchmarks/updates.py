@@ -18,8 +18,8 @@ import numpy as np
 from xtrkit.index import Index
 from xtrkit.indexing import writer as writers
 from xtrkit.indexing.checking import verify
-from xtrkit.passage import Passage
 from xtrkit.indexing.writer import compact
+from xtrkit.passage import Passage
 from xtrkit.values import Ragged
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import unit_rows
 from xtrkit.errors import IndexExistsError, IndexFormatError, InputError
 from xtrkit.index import Index
+from xtrkit.passage import Passage
 from xtrkit.recipes import COLBERT, XTR
 from xtrkit.values import Ragged
 
@@ -42,7 +43,7 @@ def test_what_goes_in_comes_out(index):
     assert index.encoder is None
     for number, identifier in enumerate(IDS):
         assert index.number(identifier) == number
-        assert index.passage(number) == (identifier, f"text {identifier}")
+        assert index.passage(number) == Passage(identifier, f"text {identifier}")
         np.testing.assert_array_equal(index.vectors(number), DOCUMENTS[number].astype(np.float16))
 
 
@@ -88,7 +89,7 @@ def test_an_index_of_one_document_of_one_token(path):
 def test_an_index_of_embeddings_alone_has_no_texts(path):
     index = Index.create(path, [DOCUMENTS])
     assert list(index.ids()) == ["0", "1", "2", "3", "4"]
-    assert index.passage(0) == ("0", None)
+    assert index.passage(0) == Passage("0")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -325,7 +326,7 @@ def overwrite(kind):
         (lambda path: change_manifest(path, properties={"encoder": 3}), r"manifest-.* is damaged"),
         (lambda path: change_manifest(path, segments=[]), r"it has no segments"),
         (lambda path: change_manifest(path, format="other"), r"does not say that this is a xtrkit-index"),
-        (lambda path: change_manifest(path, version=99), r"has format version 99, this xtrkit reads version 2"),
+        (lambda path: change_manifest(path, version=99), r"has format version 99, this xtrkit reads version 3"),
         (lambda path: change_manifest(path, features=["x"]), r"needs the feature 'x', which this xtrkit does not know"),
     ],
 )

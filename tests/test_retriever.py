@@ -134,8 +134,8 @@ def test_a_query_that_asks_nothing(retriever, query):
 
 
 def test_passages_that_can_be_read_only_once(tmp_path, default_encoder):
-    with pytest.raises(InputError, match="read twice, which an iterator can't be"):
-        Retriever.create(tmp_path / "idx", iter(PASSAGES), model=default_encoder)
+    retriever = Retriever.create(tmp_path / "idx", iter(PASSAGES), model=default_encoder)
+    assert retriever.get([passage.id for passage in PASSAGES]) == PASSAGES
 
 
 def test_a_model_that_has_gone_is_told_with_what_to_do(tmp_path, checkpoints):
@@ -170,9 +170,10 @@ def test_reranking_orders_the_best_by_the_rerankers_score(index_path, default_en
     assert [hit.id for hit in hits] == sorted(scores, key=lambda name: -scores[name])[:2]
     np.testing.assert_allclose([hit.score for hit in hits], sorted(scores.values(), reverse=True)[:2], atol=1e-5)
     assert [hit.rank for hit in hits] == [1, 2]
-    (ranking,) = reranked.search_batch([query], 2, rerank_depth=depth)
-    assert list(ranking.ids) == [hit.id for hit in hits]
-    np.testing.assert_allclose(ranking.scores, [hit.score for hit in hits], atol=1e-5)
+    (alike,) = reranked.search_batch([query], 2, rerank_depth=depth)
+    assert alike.ids == hits.ids
+    np.testing.assert_allclose([hit.score for hit in alike], [hit.score for hit in hits], atol=1e-5)
+    assert reranked.search(query, 2, rerank_depth=0) == retriever.search(query, 2)
 
 
 def test_reranking_explains_the_retrieval(index_path, default_encoder, monot5):
@@ -193,5 +194,5 @@ def test_reranking_needs_texts_and_a_depth(tmp_path, default_encoder, monot5, in
     Index.create(tmp_path / "idx", [vectors], encoder=default_encoder.identity).close()
     with pytest.raises(InputError, match="has no texts, so nothing can be reranked"):
         Retriever(Index.open(tmp_path / "idx"), default_encoder, reranker=monot5).search("a")
-    with pytest.raises(InputError, match="rerank_depth must be a whole number of at least 1, got 0"):
-        Retriever(Index.open(index_path), default_encoder, reranker=monot5).search("a", rerank_depth=0)
+    with pytest.raises(InputError, match="rerank_depth must be a whole number of at least 1, got -1"):
+        Retriever(Index.open(index_path), default_encoder, reranker=monot5).search("a", rerank_depth=-1)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from xtrkit.errors import InputError
-from xtrkit.values import Ragged, Ranking, TokenHits
+from xtrkit.recipes import XTR
+from xtrkit.search.engine import Ranking
+from xtrkit.values import Ragged, TokenHits
 
 
 def test_ragged_is_a_sequence_of_its_texts():
@@ -52,6 +54,6 @@ def test_hits_of_a_query_token():
 
 
 def test_a_ranking_is_pairs_of_id_and_score():
-    ranking = Ranking(np.array([4, 2]), np.array([0.5, 0.25]), ["d4", "d2"])
+    ranking = Ranking(np.array([4, 2]), np.array([0.5, 0.25]), XTR, ids=["d4", "d2"])
     assert len(ranking) == 2
     assert list(ranking) == [("d4", 0.5), ("d2", 0.25)]

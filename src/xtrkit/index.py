@@ -15,22 +15,19 @@ from xtrkit.indexing.creating import Making, write_store
 from xtrkit.indexing.documents import Batches, joined
 from xtrkit.indexing.exporting import write_vectors
 from xtrkit.indexing.importing import write_stanford
-from xtrkit.indexing.merging import LivingRows, Source
 from xtrkit.indexing.stanford import StanfordIndex
-from xtrkit.indexing.store import EXACT_BITS, Store
+from xtrkit.indexing.store import EXACT_BITS
 from xtrkit.indexing.writer import IndexWriter, WriteSummary, checked_ids, collect_compacted, compact
+from xtrkit.opened import OpenedIndex
 from xtrkit.passage import Metadata, Part, Passage
 from xtrkit.progress import Advance, Reporter
 from xtrkit.recipes import XTR, Recipe, check_k, check_threads
-from xtrkit.search.engine import Contribution, Engine, Evidence, Found, Ranking, contributions
-from xtrkit.search.opening import engine_of
-from xtrkit.storage.generations import back_up, generations
-from xtrkit.values import EncoderIdentity, FloatArray, IntArray, Mask, Ragged
+from xtrkit.search.engine import Contribution, Evidence, Found, Ranking, contributions
+from xtrkit.storage.generations import back_up
+from xtrkit.subsets import Subset, mask_of
+from xtrkit.values import EncoderIdentity, FloatArray, Mask, Ragged
 
 QUERIES_AT_A_TIME = 64
-Subset = Iterable[str] | Mask | IntArray
-"""Some documents: their ids, an (N,) array that marks them, or an array of their numbers."""
-
 Where = Mapping[str, Any]
 """A condition on metadata."""
 
@@ -38,16 +35,12 @@ LARGEST = float(np.finfo(np.float16).max)
 """The largest number that documents may have, and so queries."""
 
 
-class Index:
+class Index(OpenedIndex):
     """Token vectors of documents on disk, memory-mapped; searched exactly, or compressed and searched approximately.
 
     Make one with :meth:`create`, open it with :meth:`open`. It may be used from several threads, and as a context
     manager that closes its files.
     """
-
-    def __init__(self, store: Store, device: str | None = None) -> None:
-        self._device = device
-        self._view = (store, engine_of(store, device))
 
     @classmethod
     def create(
@@ -138,44 +131,6 @@ class Index:
         write_stanford(target, other, passages=passages, overwrite=overwrite, reporter=Reporter(progress))
         return cls.open(target)
 
-    @classmethod
-    def open(cls, path: str | Path, *, generation: int | None = None, device: str | None = None) -> Index:
-        """Map an index that is on disk. It stays as it is, whatever writers do, until :meth:`refresh` is called.
-
-        Args:
-            path: its directory.
-            generation: which of its generations; the newest where this is left out.
-            device: "cuda" or another device of torch's on which a compressed index is searched; by default the CPU,
-                without torch.
-
-        Raises:
-            IndexFormatError: there is none, it is damaged, or a newer xtrkit wrote it.
-            InputError: there is no such generation (any more), or no such device.
-            StorageError: it can't be read.
-            MissingExtraError: a device needs torch, which isn't installed.
-        """
-        return cls(Store.open(Path(path).absolute(), generation), device)
-
-    def refresh(self) -> bool:
-        """Move to the newest generation; return whether there was a newer one. Searches at work end with the old one.
-
-        Raises:
-            IndexFormatError: it is damaged; this index stays at its generation then.
-            StorageError: it can't be read.
-        """
-        store = Store.open(self.path, before=self._store)
-        if store.generation <= self.generation:
-            store.pin.close()
-            return False
-        self._view = (store, engine_of(store, self._device))
-        return True
-
-    def snapshot(self) -> Index:
-        """This index at its present generation: a later :meth:`refresh` of this one does not move it."""
-        same = object.__new__(type(self))  # copy.copy would pickle it, and open it once more
-        same.__dict__.update(self.__dict__)
-        return same
-
     def writer(self, *, progress: bool = False) -> IndexWriter:
         """Change the index: ``with index.writer() as w: w.add(ids, embeddings)`` makes one generation of all changes.
 
@@ -251,136 +206,6 @@ class Index:
             StorageError: a file is there already, or can't be written.
         """
         return write_vectors(Path(target), self.living_rows(), self.ids())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled by path: the other process opens this generation, or the newest where it is gone by then."""
-        return reopened, (self.path, self.generation, self._device)
-
-    def __enter__(self) -> Index:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the files."""
-        self._store.close()
-
-    @property
-    def _store(self) -> Store:
-        return self._view[0]
-
-    @property
-    def _engine(self) -> Engine:
-        return self._view[1]
-
-    def __len__(self) -> int:
-        """Number of living documents."""
-        return len(self._store.passages)
-
-    @property
-    def generation(self) -> int:
-        """Which generation of the index this is: every commit makes one."""
-        return self._store.generation
-
-    @property
-    def n_segments(self) -> int:
-        """Number of segments."""
-        return len(self._store.segments)
-
-    @property
-    def n_tokens(self) -> int:
-        """Number of token vectors, M."""
-        return self._engine.n_tokens
-
-    @property
-    def dim(self) -> int:
-        """Dimensions of a token vector, d."""
-        return self._engine.dim
-
-    @property
-    def storage(self) -> str:
-        """How the vectors are kept, such as "float16" or "4 bits, grid"."""
-        return self._engine.storage
-
-    @property
-    def document_offsets(self) -> npt.NDArray[np.int64]:
-        """(N + 1,) where each document's token vectors begin and end, counted document after document."""
-        return self._engine.document_offsets
-
-    @property
-    def path(self) -> Path:
-        """Directory of the index."""
-        return self._store.path
-
-    @property
-    def encoder(self) -> EncoderIdentity | None:
-        """Which encoder made the vectors; None where the caller brought them."""
-        return self._store.properties.encoder
-
-    @property
-    def size(self) -> int:
-        """Bytes on disk."""
-        return self._store.size
-
-    def ids(self) -> Iterator[str]:
-        """Every living document's id, in order of number."""
-        return self._store.passages.all_ids()
-
-    def passages(self) -> Iterator[Passage]:
-        """Every living passage in order of number, without its text."""
-        return (passage for _, passage in self._store.passages.living())
-
-    def passage(self, number: int) -> Passage:
-        """The passage with a number, 0 … N - 1: id, text, metadata, and which part of which document it is."""
-        return self.passages_of([number])[0]
-
-    def passages_of(self, numbers: Sequence[int]) -> list[Passage]:
-        """The passages with some numbers, in the order asked for."""
-        return self._store.passages.passages(numbers)
-
-    def get(self, ids: Iterable[str] = (), *, documents: Iterable[str] = ()) -> list[Passage]:
-        """Passages by id, in the order asked for.
-
-        Args:
-            ids: ids of passages.
-            documents: ids of documents, whose passages come in the order of their texts behind those of ``ids``.
-
-        Raises:
-            InputError: one is not there.
-        """
-        names, passages = checked_ids(ids), self._store.passages
-        found = passages.numbers(names)
-        for name in names:
-            if name not in found:
-                raise InputError(f"No document of this index has the id {name!r}.")
-        numbers = [found[name] for name in names]
-        for document in checked_ids(documents):
-            of_document = passages.of_document(document)
-            if not of_document:
-                raise InputError(f"No passage of this index belongs to a document {document!r}.")
-            numbers += of_document
-        return passages.passages(numbers)
-
-    def number(self, identifier: str) -> int:
-        """The number of the document with an id.
-
-        Raises:
-            InputError: no document has this id.
-        """
-        return self._store.passages.number(identifier)
-
-    def numbers(self, ids: Sequence[str]) -> dict[str, int]:
-        """The numbers of the documents with some ids; ids that are not there are left out."""
-        return self._store.passages.numbers(ids)
-
-    def vectors(self, number: int) -> FloatArray:
-        """The (m, d) token vectors of the document with a number; decompressed where they are compressed."""
-        return self._engine.vectors(number)
-
-    def living_rows(self) -> LivingRows:
-        """The token vectors of all living documents, to be read block after block; decompressed where need be."""
-        return LivingRows([Source(segment, segment.living) for segment in self._store.segments], self.dim)
 
     def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
         """(n,) how far the similarities of each query token can be from those with the vectors that were indexed.
@@ -500,7 +325,7 @@ class Index:
         recipe = recipe.but(**choices)
         checked = [self._checked_query(query) for query in queries]
         index = self.snapshot()
-        mask = None if subset is None else index._mask(subset)
+        mask = None if subset is None else mask_of(subset, len(index.document_offsets) - 1, index.number)
         if where is not None:
             matching = index._store.passages.matching(where)
             mask = matching if mask is None else mask & matching
@@ -519,41 +344,6 @@ class Index:
             part = Ragged.from_arrays(queries[first : first + QUERIES_AT_A_TIME])
             yield from self._engine.search(part, k, recipe, subset, threads)
             advance(len(part))
-
-    def _mask(self, subset: Subset) -> Mask:
-        """(N,) which documents a subset names."""
-        n = len(self.document_offsets) - 1
-        if isinstance(subset, np.ndarray) and subset.dtype == np.bool_:
-            if subset.shape != (n,):
-                raise InputError(
-                    f"A subset that marks documents must have one entry for each of the {n}, got shape {subset.shape}."
-                )
-            return np.asarray(subset, dtype=np.bool_)
-        if isinstance(subset, np.ndarray) and np.issubdtype(subset.dtype, np.integer) and subset.ndim == 1:
-            if len(subset) and not 0 <= subset.min() <= subset.max() < n:
-                raise InputError(
-                    f"A subset of document numbers must hold numbers from 0 to {n - 1}, "
-                    f"got {int(subset.min())} to {int(subset.max())}."
-                )
-            numbers: Iterable[int] = subset.tolist()
-        elif isinstance(subset, Iterable) and not isinstance(subset, str | bytes | np.ndarray):
-            numbers = [self._number_of(identifier) for identifier in subset]
-        else:
-            raise InputError(
-                "A subset must be ids, a boolean array with one entry for each document, or an array of document "
-                f"numbers, got {type(subset).__name__}."
-            )
-        mask = np.zeros(n, dtype=np.bool_)
-        mask[list(numbers)] = True
-        return mask
-
-    def _number_of(self, identifier: object) -> int:
-        if not isinstance(identifier, str):
-            raise InputError(
-                f"A subset's ids must be strings, got {identifier!r} of type {type(identifier).__name__}: "
-                "give numbers of documents as a NumPy array."
-            )
-        return self.number(identifier)
 
     def _checked_query(self, query: FloatArray) -> FloatArray:
         query = np.asarray(query)
@@ -575,9 +365,3 @@ class Index:
                 "check the encoder that made it."
             )
         return query.astype(np.float32, copy=False)
-
-
-def reopened(path: Path, generation: int, device: str | None) -> Index:
-    """An index that was pickled: at the generation that it had, or the newest where that is gone."""
-    there = generation in generations(path) if path.is_dir() else False
-    return Index.open(path, generation=generation if there else None, device=device)

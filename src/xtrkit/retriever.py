@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from xtrkit.asking import Request, check_query, is_truncated, maxsim_order, texts_of
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.load import load_encoder, load_encoder_of
 from xtrkit.errors import InputError, ModelError
 from xtrkit.explain import matches
 from xtrkit.hits import Hit, Hits, hit_of
-from xtrkit.index import Index, Subset, Where
+from xtrkit.index import Index, Where
 from xtrkit.indexing.checking import Report
 from xtrkit.indexing.creating import Making, check_free
 from xtrkit.indexing.store import EXACT_BITS
@@ -24,10 +22,11 @@ from xtrkit.indexing.writer import WriteSummary
 from xtrkit.passage import Passage
 from xtrkit.progress import progress_bar
 from xtrkit.recipes import XTR, Recipe, check_k
-from xtrkit.reranking.base import DEPTH, Reranker, check_depth, rerank
+from xtrkit.reranking.base import DEPTH, Reranker, rerank
 from xtrkit.reranking.load import load_reranker
 from xtrkit.search.engine import Contribution, Found
 from xtrkit.stopwatch import Stopwatch
+from xtrkit.subsets import Subset
 from xtrkit.texts.building import IndexingSummary, index_passages
 from xtrkit.texts.given import Given, passages_of
 from xtrkit.texts.updating import add_passages
@@ -188,7 +187,7 @@ class Retriever:
         Raises:
             InputError: the query is empty, or k or a choice can't be used.
         """
-        request = _Request(subset, where, recipe.but(**choices), explain, threads, rerank_depth, group_by_document)
+        request = Request(subset, where, recipe.but(**choices), explain, threads, rerank_depth, group_by_document)
         return self._answers([query], k, request, progress=False)[0]
 
     def search_batch(
@@ -204,9 +203,9 @@ class Retriever:
         """
         if isinstance(queries, str):
             raise InputError(f"Queries come as a list, got the text {queries!r:.40}: use search, or put it in a list.")
-        own = {name: as_in_search.pop(name) for name in _Request.__dataclass_fields__ if name in as_in_search}
+        own = {name: as_in_search.pop(name) for name in Request.__dataclass_fields__ if name in as_in_search}
         recipe = own.pop("recipe", XTR).but(**as_in_search)
-        return self._answers(list(queries), k, _Request(recipe=recipe, **own), progress=progress)
+        return self._answers(list(queries), k, Request(recipe=recipe, **own), progress=progress)
 
     def rerank(self, query: str, passages: Given, k: int | None = None) -> Hits:
         """Given texts in the order of their MaxSim with a query (ColBERT's eq. 3); they need not be in the index.
@@ -289,10 +288,8 @@ class Retriever:
             check_query(query)
         return self.encoder.encode_queries(queries, progress=progress)
 
-    def _answers(self, queries: list[str], k: int, request: _Request, *, progress: bool) -> list[Hits]:
+    def _answers(self, queries: list[str], k: int, request: Request, *, progress: bool) -> list[Hits]:
         check_k(k)
-        if request.rerank_depth != 0:
-            check_depth(request.rerank_depth)
         watch, index = Stopwatch(), self.index.snapshot()
         embeddings = self.encode_queries(queries, progress=progress)
         watch.lap("encode")
@@ -308,11 +305,11 @@ class Retriever:
                 advance(1)
         return answers
 
-    def _reranks(self, request: _Request) -> bool:
+    def _reranks(self, request: Request) -> bool:
         return self.reranker is not None and request.rerank_depth > 0
 
     def _answer(
-        self, index: Index, query: str, embedding: FloatArray, found: Found, k: int, request: _Request, encode: float
+        self, index: Index, query: str, embedding: FloatArray, found: Found, k: int, request: Request, encode: float
     ) -> Hits:
         """What was found of one query, as hits."""
         watch = Stopwatch()
@@ -326,7 +323,7 @@ class Retriever:
             watch.lap("passages")
         best = list(enumerate(found.scores.tolist()))
         if self.reranker is not None and request.rerank_depth > 0:
-            best = rerank(self.reranker, query, _texts(passages))
+            best = rerank(self.reranker, query, texts_of(passages))
             watch.lap("rerank_texts")
         if request.group_by_document:
             firsts: dict[str, tuple[int, float]] = {}
@@ -336,7 +333,7 @@ class Retriever:
         best = best[:k]
         reasons: list[Contribution | None] = [None] * len(best)
         if request.explain:
-            _texts(passages)
+            texts_of(passages)
             reasons = [*index.explain(embedding, found, [int(found.documents[place]) for place, _ in best])]
         hits = tuple(
             self._hit(query, passages[place], score, rank, reason)
@@ -350,70 +347,6 @@ class Retriever:
             return hit_of(passage, score, rank)
         tokens = self.encoder.query_tokens(query), self.encoder.document_tokens(passage.text or "")
         return hit_of(passage, score, rank, matches(reason, *tokens))
-
-
-@dataclass(frozen=True)
-class _Request:
-    """What a search asks for beside queries and k, as :meth:`Retriever.search` tells."""
-
-    subset: Subset | None = None
-    where: Where | None = None
-    recipe: Recipe = XTR
-    explain: bool = False
-    threads: int | None = None
-    rerank_depth: int = DEPTH
-    group_by_document: bool = False
-    of_index: dict[str, Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        names = ("subset", "where", "recipe", "threads")
-        object.__setattr__(self, "of_index", {name: getattr(self, name) for name in names})
-
-
-def maxsim_order(encoder: Encoder, query: str, passages: Given, k: int | None = None) -> Hits:
-    """Given texts in the order of their MaxSim with a query; :meth:`Retriever.rerank` tells more."""
-    check_query(query)
-    if k is not None:
-        check_k(k)
-    given, embedding = list(passages_of(passages)), encoder.encode_queries([query])[0]
-    rows = encoder.encode_documents([passage.text or "" for passage in given])
-    scores = np.array([(embedding @ of_one.T).max(axis=1).sum(dtype=np.float64) for of_one in rows])
-    order = np.argsort(-scores, kind="stable")[:k]
-    hits = tuple(hit_of(given[place], float(scores[place]), rank) for rank, place in enumerate(order, 1))
-    return Hits(hits, query, truncated=is_truncated(encoder, query))
-
-
-def is_truncated(encoder: Encoder, query: str) -> bool:
-    """Whether a query is longer than the encoder's window, so that its end counts for nothing."""
-    return encoder.query_token_count(query) > encoder.identity.query_length
-
-
-def check_query(query: str) -> None:
-    """Refuse a query that asks nothing.
-
-    Raises:
-        InputError: it isn't a text, or has nothing in it.
-    """
-    if not isinstance(query, str) or not query.strip():
-        raise InputError(f"A query must be a text with something in it, got {query!r}.")
-    try:
-        query.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError("The query is not UTF-8: write it in UTF-8.") from error
-
-
-def _texts(passages: Sequence[Passage]) -> list[str]:
-    """The texts of passages, which rerankers and explanations can't do without.
-
-    Raises:
-        InputError: the index has none.
-    """
-    if any(passage.text is None for passage in passages):
-        raise InputError(
-            "This index has no texts, so nothing can be reranked, and there is nothing to explain with: build it with "
-            "texts."
-        )
-    return [passage.text or "" for passage in passages]
 
 
 def _too_few(passages: Sequence[Passage], found: Found, k: int, index: Index) -> bool:

@@ -15,7 +15,9 @@ import pytest
 from xtrkit.errors import IndexLockedError, InputError
 from xtrkit.index import Index
 from xtrkit.indexing import spool as spools
-from xtrkit.indexing.creating import write_store
+from xtrkit.indexing.creating import Making, write_store
+from xtrkit.indexing.documents import joined
+from xtrkit.passage import Passage
 from xtrkit.progress import Reporter
 from xtrkit.storage.generations import pin
 
@@ -61,9 +63,10 @@ def create(path, asked=None, die_at=None, die_in=None, nbits=16, **more):
 
             yield advance
 
-    options = {"ids": IDS, "texts": TEXTS, "encoder": None, "codec": "grid", "overwrite": False, "n_documents": N}
-    source = more.pop("batches", lambda first: batches(first, asked, die_at))
-    write_store(path, source, nbits=nbits, reporter=Deadly(), **(options | more))
+    columns = joined(more.pop("ids", IDS), more.pop("texts", TEXTS), more.pop("metadata", None), None)
+    source, encoder = more.pop("batches", lambda first: batches(first, asked, die_at)), more.pop("encoder", None)
+    making = Making(nbits, n_documents=N, **more)
+    write_store(path, source, columns, encoder=encoder, making=making, reporter=Deadly())
     return Index.open(path)
 
 
@@ -165,7 +168,7 @@ def test_what_differs_from_the_input_is_made_anew(tmp_path, at_once):
     changed = [*TEXTS[:41], "another text", *TEXTS[42:]]
     index = create(tmp_path / "idx", asked, texts=changed)
     assert asked == list(range(41, N))
-    assert [index.passage(number) for number in range(N)] == list(zip(IDS, changed, strict=True))
+    assert index.get(IDS) == list(map(Passage, IDS, changed))
     for number in (0, 40, 41, 89):
         np.testing.assert_array_equal(index.vectors(number), document(number).astype(np.float16))
 

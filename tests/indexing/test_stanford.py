@@ -87,7 +87,7 @@ def test_it_is_searched(tmp_path):
             ranking = index.search(query, k=6, scoring=scoring, nprobe=CENTROIDS, k_prime=100)
             assert ranking.ids[0] == f"p{number}"
             assert ranking.scores[0] == pytest.approx(1 if scoring == "xtr" else length, rel=0.01)
-    assert index.passage(2) == ("p2", "text 2")
+    assert index.passage(2) == Passage("p2", "text 2")
 
 
 def test_passages_that_do_not_fit(tmp_path):
@@ -186,4 +186,4 @@ def test_from_the_command_line_without_torch(tmp_path):
     )
     assert ran.returncode == 0, ran.stderr
     assert "Imported 6 passages (20 tokens, 2 bits" in ran.stdout
-    assert Index.open(tmp_path / "idx").passage(5) == ("5", "text 5")
+    assert Index.open(tmp_path / "idx").passage(5) == Passage("5", "text 5")

@@ -12,16 +12,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from xtrkit.cli.options import IndexPath, Json, Model, Split
 from xtrkit.errors import InputError
 
-IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Directory of the index.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        help="Where the index's encoder lies, if it has moved: a directory or a hub name.", show_default=False
-    ),
-]
 out = Console(soft_wrap=True, markup=False)
 
 
@@ -31,10 +24,7 @@ def add(
         Path, typer.Argument(help="What to add: a collection, as for [bold]xtrkit index[/].", show_default=False)
     ],
     batch_size: Annotated[int, typer.Option(help="Texts encoded together.", min=1)] = 32,
-    split: Annotated[
-        bool,
-        typer.Option("--split", help="Cut texts that are longer than the model's window into overlapping passages."),
-    ] = False,
+    split: Split = False,
     as_json: Json = False,
     model: Model = None,
 ) -> None:

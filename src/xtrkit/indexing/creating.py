@@ -82,7 +82,8 @@ def write_store(
     nbits = making.nbits
     if nbits not in (*BITS, EXACT_BITS):
         raise InputError(f"nbits must be 1, 2, 4 or 8, or 16 for an exact index, got {nbits!r}.")
-    compression = None if nbits == EXACT_BITS else codec_named(making.codec, nbits)
+    codec = codec_named(making.codec, 4 if nbits == EXACT_BITS else nbits)  # whose name is checked in any case
+    compression = None if nbits == EXACT_BITS else codec
     assign = assignment_on(making.device)
     path = path.resolve()  # a symlink's target is replaced, not the link; "." has a name
     check_free(path, overwrite=making.overwrite)

@@ -1,0 +1,85 @@
+"""What may be asked of a retriever, and what is told of a question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from xtrkit.encoding.base import Encoder
+from xtrkit.errors import InputError
+from xtrkit.hits import Hits, hit_of
+from xtrkit.index import Where
+from xtrkit.passage import Passage
+from xtrkit.recipes import XTR, Recipe, check_k
+from xtrkit.reranking.base import DEPTH, check_depth
+from xtrkit.subsets import Subset
+from xtrkit.texts.given import Given, passages_of
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a search asks for beside queries and k, as :meth:`xtrkit.Retriever.search` tells."""
+
+    subset: Subset | None = None
+    where: Where | None = None
+    recipe: Recipe = XTR
+    explain: bool = False
+    threads: int | None = None
+    rerank_depth: int = DEPTH
+    group_by_document: bool = False
+    of_index: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = ("subset", "where", "recipe", "threads")
+        object.__setattr__(self, "of_index", {name: getattr(self, name) for name in names})
+        if self.rerank_depth != 0:
+            check_depth(self.rerank_depth)
+
+
+def maxsim_order(encoder: Encoder, query: str, passages: Given, k: int | None = None) -> Hits:
+    """Given texts in the order of their MaxSim with a query; :meth:`xtrkit.Retriever.rerank` tells more."""
+    check_query(query)
+    if k is not None:
+        check_k(k)
+    given, embedding = list(passages_of(passages)), encoder.encode_queries([query])[0]
+    rows = encoder.encode_documents([passage.text or "" for passage in given])
+    scores = np.array([(embedding @ of_one.T).max(axis=1).sum(dtype=np.float64) for of_one in rows])
+    order = np.argsort(-scores, kind="stable")[:k]
+    hits = tuple(hit_of(given[place], float(scores[place]), rank) for rank, place in enumerate(order, 1))
+    return Hits(hits, query, truncated=is_truncated(encoder, query))
+
+
+def is_truncated(encoder: Encoder, query: str) -> bool:
+    """Whether a query is longer than the encoder's window, so that its end counts for nothing."""
+    return encoder.query_token_count(query) > encoder.identity.query_length
+
+
+def check_query(query: str) -> None:
+    """Refuse a query that asks nothing.
+
+    Raises:
+        InputError: it isn't a text, or has nothing in it.
+    """
+    if not isinstance(query, str) or not query.strip():
+        raise InputError(f"A query must be a text with something in it, got {query!r}.")
+    try:
+        query.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError("The query is not UTF-8: write it in UTF-8.") from error
+
+
+def texts_of(passages: Sequence[Passage]) -> list[str]:
+    """The texts of passages, which rerankers and explanations can't do without.
+
+    Raises:
+        InputError: the index has none.
+    """
+    if any(passage.text is None for passage in passages):
+        raise InputError(
+            "This index has no texts, so nothing can be reranked, and there is nothing to explain with: build it with "
+            "texts."
+        )
+    return [passage.text or "" for passage in passages]

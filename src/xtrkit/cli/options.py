@@ -1,0 +1,189 @@
+"""Options that several commands have; those that belong together are dataclasses (:mod:`xtrkit.cli.grouping`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from xtrkit.recipes import Recipe
+
+IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Directory of the index.", show_default=False)]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the index's encoder lies, if it has moved: a directory or a hub name.", show_default=False
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Split = Annotated[
+    bool,
+    typer.Option("--split", help="Cut texts that are longer than the model's window into overlapping passages."),
+]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How thoroughly a search looks."""
+
+    imputation: Annotated[
+        str,
+        typer.Option(
+            help="What a similarity that was not retrieved is worth: [bold]min[/] is the lowest that the query token "
+            "did retrieve, [bold]none[/] leaves it out, a number such as [bold]0.2[/] is that constant; also "
+            "[bold]found[/], [bold]retrieved[/], [bold]centroid[/] and [bold]t5000[/], which differ on compressed "
+            "indexes."
+        ),
+    ] = "min"
+    nprobe: Annotated[int, typer.Option(help="Compressed indexes: clusters opened for each query token.")] = 32
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact", help="Compressed indexes: look at every token, as if --nprobe were the number of clusters."
+        ),
+    ] = False
+
+    def recipe(self, scoring: str, k_prime: int) -> Recipe:
+        """A recipe whose every part was checked, before a model is loaded for it."""
+        from xtrkit.recipes import Recipe
+
+        nprobe: int | Literal["all"] = "all" if self.exact else self.nprobe
+        return Recipe(scoring=scoring, k_prime=k_prime, imputation=self.imputation, nprobe=nprobe)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class SearchRecipe(Effort):
+    """How a search scores."""
+
+    k_prime: Annotated[
+        int,
+        typer.Option(help="k', document tokens retrieved for each query token. More finds more, and costs more."),
+    ] = 1000
+    scoring: Annotated[
+        str,
+        typer.Option(help="[bold]xtr[/] scores from the retrieved tokens alone, [bold]maxsim[/] is exact ColBERT."),
+    ] = "xtr"
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How an index is opened and searched."""
+
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            help="Queries that a compressed index answers at a time; pieces of an exact one looked at at a time. The "
+            "results are the same. [dim]\\[default: 1; all cores][/]",
+            show_default=False,
+        ),
+    ] = None
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Compressed indexes: search on this device of torch's, such as cuda. "
+            "[dim]\\[default: the CPU, without torch][/]",
+            show_default=False,
+        ),
+    ] = None
+    model: Model = None
+
+
+@dataclass(frozen=True)
+class Reranking:
+    """Whether the best passages are scored again."""
+
+    rerank: Annotated[
+        str | None,
+        typer.Option(
+            help="Score the best passages again with this model: the directory or hub name of a monoT5, a UR²N or a "
+            "cross-encoder.",
+            show_default=False,
+        ),
+    ] = None
+    rerank_depth: Annotated[int, typer.Option(help="How many passages the reranker scores; 0 is none.", min=0)] = 100
+
+
+@dataclass(frozen=True)
+class Which:
+    """Which passages may be shown."""
+
+    group_by_document: Annotated[
+        bool,
+        typer.Option(
+            "--group-by-document", help="Of passages cut out of one document (index --split), show the best alone."
+        ),
+    ] = False
+    where: Annotated[
+        str | None,
+        typer.Option(
+            help='Only passages whose metadata meet a condition, as JSON: [bold]{"year": {"$gte": 2020}}[/].',
+            show_default=False,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is shown of a search."""
+
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Show for each query token which document token it matched, and what was imputed."
+        ),
+    ] = False
+    timings: Annotated[bool, typer.Option("--timings", help="Show what each stage of the search took.")] = False
+    as_json: Json = False
+
+
+@dataclass(frozen=True)
+class Systems:
+    """What is measured."""
+
+    k_prime: Annotated[
+        list[int] | None,
+        typer.Option(help="XTR's k'; give it several times for several rows. [dim]\\[default: 100, 1000, 10000][/]"),
+    ] = None
+    maxsim: Annotated[bool, typer.Option(help="Also measure ColBERT scoring.")] = True
+    baseline: Annotated[str, typer.Option(help="[bold]bm25[/] or [bold]none[/].")] = "bm25"
+
+    def recipes(self, effort: Effort) -> list[tuple[str, Recipe]]:
+        """Names and recipes, the baseline left out."""
+        depths = dict.fromkeys(self.k_prime or (100, 1000, 10000))
+        found = [(f"XTR k'={depth}", effort.recipe("xtr", depth)) for depth in depths]
+        return [*found, ("MaxSim", effort.recipe("maxsim", 1000))] if self.maxsim else found
+
+
+@dataclass(frozen=True)
+class Written:
+    """What becomes of figures."""
+
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the rankings as a TREC run; where there are several systems, one file each, with the "
+            "system's name before the suffix.",
+            show_default=False,
+        ),
+    ] = None
+    as_json: Json = False
+
+
+@dataclass(frozen=True)
+class Compression:
+    """How vectors are kept."""
+
+    nbits: Annotated[
+        int,
+        typer.Option(
+            help="16 keeps every vector as float16 and searches exactly; 1, 2, 4 or 8 compress them to so many bits a "
+            "dimension: a smaller index, searched some fifty times faster."
+        ),
+    ] = 16
+    codec: Annotated[
+        str,
+        typer.Option(help="How vectors are compressed: [bold]grid[/], or [bold]buckets[/] as ColBERTv2 and PLAID do."),
+    ] = "grid"
