@@ -27,7 +27,7 @@ from xtrkit.retriever import Retriever
 collection, index, model, length = sys.argv[1:]
 encoder = load_encoder(model, document_length=int(length) or None)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-summary = index_collection(open_collection(collection), index, encoder, progress=True)
+summary = Retriever.create(index, open_collection(collection), model=encoder, progress=True).indexed
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 facts = {"passages": summary.passages, "tokens": summary.tokens, "loaded_mb": before / 1024, "peak_mb": peak / 1024}
 print(json.dumps(facts))

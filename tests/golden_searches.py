@@ -83,12 +83,12 @@ def ways(index):
     yield "maxsim where", {"scoring": "maxsim", "where": {"third": 2}, "candidates": 20, "nprobe": 2}
 
 
-def measured():
+def measured(storages=STORAGES):
     """{"facts": digests that decide whether figures compare, "searches": {index and way: digest}}."""
     documents, queries = world()
     facts, searches = {}, {}
     with tempfile.TemporaryDirectory() as directory:
-        for (codec, nbits), segments in product(STORAGES, (False, True)):
+        for (codec, nbits), segments in product(storages, (False, True)):
             name = f"{codec}-{nbits}{' segments' if segments else ''}"
             with built(directory, documents, codec, nbits, segments=segments) as index:
                 held = [index.vectors(number).tobytes() for number in range(len(index.document_offsets) - 1)]

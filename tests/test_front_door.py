@@ -329,4 +329,4 @@ def test_an_explanation_adds_up_to_the_score_of_the_hit(retriever):
 def test_the_names_of_the_front_door_are_public():
     assert xtrkit.Retriever is Retriever
     assert xtrkit.Index is Index
-    assert {"Hit", "Hits", "Passage", "Part"} <= set(xtrkit.__all__)
+    assert {"Hit", "Hits", "Passage"} <= set(xtrkit.__all__)

@@ -39,12 +39,8 @@ def test_ci_runs_exactly_the_readmes_test_command():
 
 def test_the_readmes_python_example_runs(tmp_path, monkeypatch):
     """Its code as it stands, on a real index."""
-    from xtrkit.passage import Passage
-    from xtrkit.retriever import Retriever
-
     (example,) = re.findall(r"```python\n(.*?)```", readme(), flags=re.DOTALL)
     monkeypatch.chdir(tmp_path)
-    Retriever.create("idx", [Passage("a", "Jane wrote it."), Passage("b", "It rained.")])
     shown = []
     exec(compile(example, "README.md", "exec"), {"print": lambda *values: shown.append(values)})
     assert shown[0][0] == "a"

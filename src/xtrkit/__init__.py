@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xtrkit.errors import XtrkitError
     from xtrkit.hits import Hit, Hits
     from xtrkit.index import Index
-    from xtrkit.passage import Part, Passage
+    from xtrkit.passage import Passage
     from xtrkit.recipes import COLBERT, COLBERTV2, COLXTR, XTR, Recipe
     from xtrkit.retriever import Retriever
     from xtrkit.search.engine import Ranking
@@ -33,7 +33,6 @@ _HOMES = {
     "Hit": "xtrkit.hits",
     "Hits": "xtrkit.hits",
     "Index": "xtrkit.index",
-    "Part": "xtrkit.passage",
     "Passage": "xtrkit.passage",
     "Ragged": "xtrkit.values",
     "Ranking": "xtrkit.search.engine",
@@ -54,7 +53,6 @@ __all__ = [
     "Hit",
     "Hits",
     "Index",
-    "Part",
     "Passage",
     "Ragged",
     "Ranking",
