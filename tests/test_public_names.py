@@ -79,9 +79,13 @@ def test_the_documents_name_the_facade_and_the_training():
     assert {"xtrkit.Retriever.open", "xtrkit.Index.create", "xtrkit.training.train"} <= set(documented_names())
 
 
-@pytest.mark.parametrize("reach", [BY_ATTRIBUTE, BY_FROM_IMPORT], ids=["by attribute", "by from-import"])
-def test_every_documented_name_can_be_reached(reach):
-    ran = run_python(reach + EACH_IN_ITS_PROCESS.format(names=documented_names()))
+def test_every_documented_name_can_be_reached_by_attribute():
+    ran = run_python(BY_ATTRIBUTE + EACH_IN_ITS_PROCESS.format(names=documented_names()))
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_every_documented_name_can_be_reached_by_from_import():
+    ran = run_python(f"{BY_FROM_IMPORT}\nfor name in {documented_names()!r}:\n    reach(name)\n")
     assert ran.returncode == 0, ran.stderr
 
 

@@ -13,17 +13,27 @@ PRODUCTS_AT_A_TIME = 1 << 28
 """Similarities that are in the device's memory at a time: 1 GB of float32."""
 
 
+def device_named(name: str) -> torch.device:
+    """A device of torch's.
+
+    Raises:
+        InputError: torch has no such device here.
+    """
+    try:
+        place = torch.device(name)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"There is no device {name!r} here: use one that torch finds, or the CPU.") from error
+    return place
+
+
 def assign_on(device: str) -> Assign:
     """What :meth:`CentroidTree.assign` does, on a device; all centroids are compared instead of those of some groups.
 
     Raises:
         InputError: torch has no such device here.
     """
-    try:
-        place = torch.device(device)
-        torch.empty(1, device=place)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"There is no device {device!r} here: use one that torch finds, or the CPU.") from error
+    place = device_named(device)
 
     def assign(tree: CentroidTree, rows: Floats) -> npt.NDArray[np.int32]:
         centroids = torch.from_numpy(tree.centroids).to(place).T

@@ -5,3 +5,7 @@
 ``opening.py`` opens the one that an index needs. They share the recipe, resolved once; the imputation
 (:mod:`xtrkit.scoring.imputation`); and the loop that widens a search that found too few documents (``widening.py``).
 """
+
+from xtrkit.lazy import lazy
+
+__getattr__, __dir__ = lazy(__name__)

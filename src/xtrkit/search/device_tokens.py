@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from xtrkit.errors import InputError
+from xtrkit.indexing.assign_torch import device_named
 from xtrkit.indexing.codec import BucketCodec
 from xtrkit.token_retrieval.corpus import ClusteredCorpus
 
@@ -55,11 +55,7 @@ class DeviceTokens:
         Raises:
             InputError: torch has no such device here.
         """
-        try:
-            place = torch.device(device)
-            torch.empty(1, device=place)
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(f"There is no device {device!r} here: use one that torch finds, or the CPU.") from error
+        place = device_named(device)
 
         def there(array: npt.NDArray[Any]) -> torch.Tensor:
             return torch.from_numpy(np.array(array)).to(place)

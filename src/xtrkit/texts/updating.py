@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -50,14 +50,21 @@ def add_passages(
     """
     if split:
         passages = SplitCollection(passages, encoder)
-    n_passages = check_passages(passages)
+    ids: set[str] = set()
+    documents: dict[str, None] = {}
+
+    def noted() -> Iterator[Passage]:
+        for passage in passages:
+            ids.add(passage.id)
+            documents[passage.document] = None
+            yield passage
+
+    n_passages = check_passages(noted())
     with (
         index.writer(progress=progress) as writer,
         progress_bar("Encoding", n_passages, shown=progress, unit="passages") as advance,
     ):
-        ids = {passage.id for passage in passages}
-        documents = list(dict.fromkeys(passage.document for passage in passages))
-        before = writer.ids_of_documents(documents).values()
+        before = writer.ids_of_documents(list(documents)).values()
         writer.delete([name for names in before for name in names if name not in ids])
         texts, to_store = (passage.text or "" for passage in passages), iter(passages)
         for chunk in encoder.stream_documents(texts, batch_size=batch_size):
