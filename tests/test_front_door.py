@@ -34,7 +34,7 @@ def retriever(path, encoder):
 
 
 class Once:
-    """An iterable that can be gone through once."""
+    """An iterable, no iterator, that can be gone through once."""
 
     def __init__(self, things):
         self._things = iter(things)
@@ -43,10 +43,18 @@ class Once:
         return self._things
 
 
+class OnceUnseen(Once):
+    """That it is spent shows nowhere but in what it gives."""
+
+    def __iter__(self):
+        yield from self._things
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
         (TEXTS, [Passage(str(n), text) for n, text in enumerate(TEXTS)]),
+        (Once(TEXTS), [Passage(str(n), text) for n, text in enumerate(TEXTS)]),
         (iter(TEXTS), [Passage(str(n), text) for n, text in enumerate(TEXTS)]),
         ((text for text in TEXTS[:1]), [Passage("0", TEXTS[0])]),
         (dict.fromkeys(TEXTS[:1]).keys(), [Passage("0", TEXTS[0])]),
@@ -81,6 +89,16 @@ def test_what_is_an_iterator_is_read_once_and_kept_outside_the_memory():
     assert seen == list(range(1000))
 
 
+def test_passages_that_are_gone_the_second_time_are_told(path, retriever, encoder, tmp_path):
+    with pytest.raises(InputError, match=r"There were 3 passages when they were checked and 0 when they were encoded"):
+        Retriever.create(tmp_path / "other", OnceUnseen(TEXTS), model=encoder)
+    with pytest.raises(InputError, match=r"There were 2 passages when .* give them as a list, or as an iterator"):
+        retriever.add(OnceUnseen([("x", "text"), ("p1", "another")]))
+    assert retriever.index.generation == 1
+    assert not (tmp_path / "other").exists()
+    assert not list(tmp_path.glob(".other*"))
+
+
 def test_a_path_is_a_collection_on_disk(tmp_path):
     (tmp_path / "one.txt").write_text("a text", encoding="utf-8")
     assert list(passages_of(tmp_path)) == [Passage("one.txt", "a text")]
@@ -89,6 +107,10 @@ def test_a_path_is_a_collection_on_disk(tmp_path):
 WRONG = {
     "a text": ("one text", "got 'one text' of type str: put texts in a list, or give a collection on disk as pathlib"),
     "a dict": ({"a": "x"}, "of type dict: give its items"),
+    "a table": (
+        type("Frame", (list,), {"columns": ["id", "text"]})(["id", "text"]),
+        "got a table of type Frame: give its",
+    ),
     "a number": (7, "Passages come as an iterable, got 7 of type int"),
     "nothing": (None, "Passages come as an iterable, got None"),
     "bytes": ([b"x"], "Passage 0: expected a text, a dict .* got b'x' of type bytes"),
@@ -271,6 +293,8 @@ def test_a_long_document_is_found_got_and_deleted_as_a_whole(path, encoder):
     hits = retriever.search("bridge of 1790", 5)
     assert hits[0].document == "long"
     assert [hit.document for hit in retriever.search("bridge", 5, group_by_document=True)] == ["long", "short"]
+    some = [piece.id for piece in pieces[:2]]
+    assert [hit.document for hit in retriever.search("bridge", 5, subset=some, group_by_document=True)] == ["long"]
     assert retriever.delete(documents=["long"]).deleted == len(pieces)
     assert list(retriever.index.ids()) == ["short"]
     assert retriever.delete(documents=["short"]).deleted == 1

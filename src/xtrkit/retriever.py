@@ -294,7 +294,7 @@ class Retriever:
         embeddings = self.encode_queries(queries, progress=progress)
         watch.lap("encode")
         share = watch.seconds["encode"] / max(1, len(queries))
-        depth = k if self.reranker is None else max(k, request.rerank_depth)
+        depth = self._depth(k, request)
         with progress_bar("Searching", len(queries), shown=progress, unit="queries") as advance:
             all_found = list(index._found(embeddings, depth, advance=advance, **request.of_index))
         answers = []
@@ -304,6 +304,10 @@ class Retriever:
                 answers.append(self._answer(index, query, embedding, found, k, request, share))
                 advance(1)
         return answers
+
+    def _depth(self, k: int, request: Request) -> int:
+        """How many passages to retrieve: with a reranker, no passage is returned that it did not score."""
+        return k if self.reranker is None else max(k, request.rerank_depth)
 
     def _reranks(self, request: Request) -> bool:
         return self.reranker is not None and request.rerank_depth > 0
@@ -316,13 +320,15 @@ class Retriever:
         watch.skip({"encode": encode, **found.seconds})
         passages = index.passages_of(found.documents.tolist())
         watch.lap("passages")
-        while request.group_by_document and _too_few(passages, found, k, index):
-            (found,) = index._found([embedding], 2 * len(passages), **request.of_index)
+        depth = self._depth(k, request)
+        while request.group_by_document and len(passages) == depth and _n_documents(passages) < k:
+            depth *= 2
+            (found,) = index._found([embedding], depth, **request.of_index)
             watch.skip(found.seconds)
             passages = index.passages_of(found.documents.tolist())
             watch.lap("passages")
         best = list(enumerate(found.scores.tolist()))
-        if self.reranker is not None and request.rerank_depth > 0:
+        if self.reranker is not None and self._reranks(request):
             best = rerank(self.reranker, query, texts_of(passages))
             watch.lap("rerank_texts")
         if request.group_by_document:
@@ -349,9 +355,8 @@ class Retriever:
         return hit_of(passage, score, rank, matches(reason, *tokens))
 
 
-def _too_few(passages: Sequence[Passage], found: Found, k: int, index: Index) -> bool:
-    """Whether more passages may bring more documents."""
-    return bool(passages) and len({passage.document for passage in passages}) < k and len(passages) < len(index)
+def _n_documents(passages: Sequence[Passage]) -> int:
+    return len({passage.document for passage in passages})
 
 
 def _free_numbers(index: Index) -> Iterator[int]:

@@ -17,7 +17,7 @@ from xtrkit.indexing.estimate import estimated, told
 from xtrkit.indexing.store import EXACT_BITS
 from xtrkit.passage import Passage
 from xtrkit.progress import Reporter
-from xtrkit.texts.reading import check_passages
+from xtrkit.texts.reading import check_all_came, check_passages
 from xtrkit.texts.splitting import SplitCollection
 from xtrkit.values import Ragged
 
@@ -84,7 +84,9 @@ def index_passages(
         texts = (passage.text or "" for passage in islice(passages, first, None))
         for chunk in encoder.stream_documents(texts, batch_size=batch_size):
             truncated += chunk.truncated
+            first += len(chunk.embeddings)
             yield chunk.embeddings
+        check_all_came(first, survey.n_passages)
 
     write_store(
         path,

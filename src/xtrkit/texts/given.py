@@ -45,7 +45,12 @@ def passages_of(given: Given, numbers: Numbers = count) -> Iterable[Passage]:
             dict: "give its items(), or a list of dicts",
         }.get(type(given), f"give a list, each entry of which is {KINDS}")
         raise InputError(f"Passages come as an iterable, got {given!r:.40} of type {type(given).__name__}: {hint}.")
-    if isinstance(given, Iterator):
+    if hasattr(given, "columns"):  # iterating a table gives the names of its columns
+        raise InputError(
+            f"Passages come one by one, got a table of type {type(given).__name__}: give its rows as dicts, such as "
+            'frame.to_dict("records") of pandas or frame.to_dicts() of polars.'
+        )
+    if isinstance(given, Iterator) or iter(given) is iter(given):
         return Kept(_passages(given, numbers()))
     return GivenPassages(given, numbers)
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xtrkit.errors import CollectionError
+from xtrkit.errors import CollectionError, InputError
 from xtrkit.passage import Passage
 
 TEXT_SUFFIXES = (".txt", ".md")
@@ -56,6 +56,19 @@ def check_passages(passages: Iterable[Passage]) -> int:
     if not ids:
         raise CollectionError(f"The collection has no passages: expected {FORMATS} with at least one passage.")
     return len(ids)
+
+
+def check_all_came(passages: int, checked: int) -> None:
+    """Refuse passages that were others the second time.
+
+    Raises:
+        InputError: there are fewer of them, or more, than were checked.
+    """
+    if passages != checked:
+        raise InputError(
+            f"There were {checked:,} passages when they were checked and {passages:,} when they were encoded: give "
+            "them as a list, or as an iterator, which is read once."
+        )
 
 
 def open_collection(path: str | Path) -> Collection:

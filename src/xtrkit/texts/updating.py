@@ -18,7 +18,7 @@ from xtrkit.progress import progress_bar
 from xtrkit.storage.manifest import Manifest, SegmentFacts
 from xtrkit.storage.passage_file import PassageFile
 from xtrkit.storage.tombstones import read_tombstones
-from xtrkit.texts.reading import check_passages
+from xtrkit.texts.reading import check_all_came, check_passages
 from xtrkit.texts.splitting import SplitCollection
 from xtrkit.values import Ragged
 
@@ -66,10 +66,12 @@ def add_passages(
     ):
         before = writer.ids_of_documents(list(documents)).values()
         writer.delete([name for names in before for name in names if name not in ids])
-        texts, to_store = (passage.text or "" for passage in passages), iter(passages)
+        came, texts, to_store = 0, (passage.text or "" for passage in passages), iter(passages)
         for chunk in encoder.stream_documents(texts, batch_size=batch_size):
             writer.add(islice(to_store, len(chunk.embeddings)), chunk.embeddings)
+            came += len(chunk.embeddings)
             advance(len(chunk.embeddings))
+        check_all_came(came, n_passages)
         summary = writer.commit()
     index.refresh()
     return summary
