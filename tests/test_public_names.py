@@ -80,7 +80,10 @@ def test_the_documents_name_the_facade_and_the_training():
 
 
 def test_every_documented_name_can_be_reached_by_attribute():
-    ran = run_python(BY_ATTRIBUTE + EACH_IN_ITS_PROCESS.format(names=documented_names()))
+    names = documented_names()
+    first_of_each = {name.rpartition(".")[0]: name for name in reversed(names)}.values()
+    forked = EACH_IN_ITS_PROCESS.format(names=sorted(first_of_each))
+    ran = run_python(f"{BY_ATTRIBUTE}{forked}\nfor name in {names!r}:\n    reach(name)\n")
     assert ran.returncode == 0, ran.stderr
 
 

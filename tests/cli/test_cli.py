@@ -109,28 +109,30 @@ def test_every_imputation_that_python_takes(beir, tmp_path, nbits, here):
             assert sum(known) / len(known) == pytest.approx(hit["score"], abs=2e-6)
 
 
-def test_a_query_beyond_the_window_and_metadata_are_told(tmp_path):
+def test_a_query_beyond_the_window_and_metadata_are_told(tmp_path, here):
     line = {"_id": "a", "text": "Mice eat cheese.", "metadata": {"year": 2020}}
     (tmp_path / "c.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
-    answer("index", tmp_path / "c.jsonl", tmp_path / "idx")
+    assert not here("index", tmp_path / "c.jsonl", tmp_path / "idx", "--json").returncode
     words = " ".join(f"word{n}" for n in range(300))
-    assert "The query is longer than the model's window" in answer("search", tmp_path / "idx", words)
-    found = json.loads(answer("search", tmp_path / "idx", words, "--json"))
+    assert "The query is longer than the model's window" in here("search", tmp_path / "idx", words).stdout
+    found = json.loads(here("search", tmp_path / "idx", words, "--json").stdout)
     assert found["truncated"]
     assert found["hits"][0]["metadata"] == {"year": 2020}
-    assert "year: 2020" in answer("search", tmp_path / "idx", "mice")
+    assert "year: 2020" in here("search", tmp_path / "idx", "mice").stdout
 
 
-def test_timings_and_threads_and_exact(beir, tmp_path):
-    answer("index", beir, tmp_path / "idx", "--nbits", 4)
+def test_timings_and_threads_and_exact(beir, tmp_path, here):
+    assert not here("index", beir, tmp_path / "idx", "--nbits", 4, "--json").returncode
     shown = answer("search", tmp_path / "idx", "mice", "--timings", "--exact", "--threads", 2)
     assert "1. " in shown
     for stage in ("encode", "centroids", "codes", "imputation", "documents", "together"):
         assert f"{stage} " in shown
-    found = json.loads(answer("search", tmp_path / "idx", "mice", "--timings", "--json", "--scoring", "maxsim"))
+    found = json.loads(here("search", tmp_path / "idx", "mice", "--timings", "--json", "--scoring", "maxsim").stdout)
     assert list(found["seconds"]) == ["encode", "quantise", "rerank", "passages"]  # few documents: all are candidates
     rows = [
-        json.loads(answer("evaluate", tmp_path / "idx", beir, "--exact", "--threads", threads, "--json"))["systems"]
+        json.loads(here("evaluate", tmp_path / "idx", beir, "--exact", "--threads", threads, "--json").stdout)[
+            "systems"
+        ]
         for threads in (1, 2)
     ]
     assert [row["measures"] for row in rows[0]] == [row["measures"] for row in rows[1]]
@@ -178,11 +180,13 @@ def test_json_is_all_that_stands_on_standard_output(beir, tmp_path):
     assert ran.stderr == ""
 
 
-def test_an_encoder_given_as_a_directory(beir, tmp_path, checkpoints):
-    answer("index", beir / "corpus.jsonl", tmp_path / "idx", "--model", checkpoints["xtr"])
-    assert json.loads(answer("info", tmp_path / "idx", "--json"))["encoder"]["layout"] == "xtr"
+def test_an_encoder_given_as_a_directory(beir, tmp_path, checkpoints, here):
+    assert not here(
+        "index", beir / "corpus.jsonl", tmp_path / "idx", "--model", checkpoints["xtr"], "--json"
+    ).returncode
+    assert json.loads(here("info", tmp_path / "idx", "--json").stdout)["encoder"]["layout"] == "xtr"
     assert "1. " in answer("search", tmp_path / "idx", "mice")
-    ran = xtrkit("search", tmp_path / "idx", "mice", "--model", "default")
+    ran = here("search", tmp_path / "idx", "mice", "--model", "default")
     assert ran.returncode == 1
     assert "was made with the model" in ran.stderr
 

@@ -1,5 +1,6 @@
 """The search on a torch device against the search by kernels; on the CPU here, and on a GPU where there is one."""
 
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -14,7 +15,6 @@ from xtrkit.index import Index
 from xtrkit.recipes import XTR
 from xtrkit.search.compressed import CompressedEngine, chosen_clusters
 from xtrkit.search.device import DeviceEngine, _open
-from xtrkit.search.device_tokens import DeviceTokens
 from xtrkit.token_retrieval.centroid import quantised
 from xtrkit.token_retrieval.corpus import ClusteredCorpus
 from xtrkit.values import Ragged, Segment
@@ -49,10 +49,12 @@ def queries():
 
 def by_both(corpus, device, queries, k, recipe, subset=None):
     """What the device finds, and what the kernels find."""
-    return (
-        engine.search(queries, k, recipe, subset)
-        for engine in (DeviceEngine(corpus.segments, device), CompressedEngine(corpus.segments))
-    )
+    return (engine.search(queries, k, recipe, subset) for engine in engines_of(corpus, device))
+
+
+@lru_cache(maxsize=4)
+def engines_of(corpus, device):
+    return DeviceEngine(corpus.segments, device), CompressedEngine(corpus.segments)
 
 
 def assert_alike(found, expected, atol):
@@ -113,9 +115,8 @@ def test_where_clusters_stay_closed_both_score_alike(corpus, queries, imputation
 def opened_alike(corpus, query, recipe):
     chosen = chosen_clusters(corpus, quantised(query, corpus.quantiser), recipe)
     tokens = torch.from_numpy(query @ corpus.quantiser.rotation)
-    opened = _open(
-        DeviceTokens.of(corpus, "cpu"), tokens, torch.tensor([len(query)]), recipe.nprobe, shared=recipe.shared
-    )
+    index, lengths = engines_of(corpus, "cpu")[0]._tokens, torch.tensor([len(query)])
+    opened = _open(index, tokens, lengths, recipe.nprobe, shared=recipe.shared)
     return all(
         set(clusters[:count].tolist()) == set(row.nonzero()[:, 0].tolist())
         for clusters, count, row in zip(chosen.clusters, chosen.counts, opened.opened, strict=True)
