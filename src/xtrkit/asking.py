@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,13 +30,15 @@ class Request:
     threads: int | None = None
     rerank_depth: int = DEPTH
     group_by_document: bool = False
-    of_index: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        names = ("subset", "where", "recipe", "threads")
-        object.__setattr__(self, "of_index", {name: getattr(self, name) for name in names})
         if self.rerank_depth != 0:
             check_depth(self.rerank_depth)
+
+    @property
+    def of_index(self) -> dict[str, Any]:
+        """What of it :meth:`xtrkit.Index.search` is asked for."""
+        return {name: getattr(self, name) for name in ("subset", "where", "recipe", "threads")}
 
 
 def maxsim_order(encoder: Encoder, query: str, passages: Given, k: int | None = None) -> Hits:

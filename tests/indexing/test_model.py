@@ -156,7 +156,7 @@ def run(machine, examples, steps):
 
 @pytest.mark.parametrize("machine", [Machine, CompressedMachine], ids=["exact", "compressed"])
 def test_the_index_holds_what_the_model_holds(machine):
-    run(machine, 30, 23)
+    run(machine, 110, 23)
 
 
 @pytest.mark.slow

@@ -75,7 +75,8 @@ def look_until_enough(look: Look, n_queries: int, recipe: Recipe, goal: Goal) ->
             elif n_matching - len(reached.documents) <= fill:
                 found[query] = _filled_up(reached, goal.matching, fill_up), recipe
         pending = [query for query in pending if query not in found]
-        recipe = recipe.widened()
+        if pending:
+            recipe = recipe.widened()
     return [found[query] for query in range(n_queries)]
 
 

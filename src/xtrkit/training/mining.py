@@ -15,6 +15,7 @@ from pathlib import Path
 from xtrkit.errors import CollectionError, InputError
 from xtrkit.evaluation.beir import TestCollection, read_test_collection
 from xtrkit.evaluation.bm25 import BM25
+from xtrkit.progress import progress_bar
 from xtrkit.recipes import Recipe
 from xtrkit.retriever import Retriever
 from xtrkit.texts.reading import open_collection
@@ -135,10 +136,11 @@ def _by_bm25(test: TestCollection, depth: int) -> Ranked:
 
 def _by_index(test: TestCollection, index: str | Path, model: str | None, depth: int, progress: bool) -> Ranked:
     with Retriever.open(index, model=model) as retriever:
-        found = retriever.search_batch(
-            list(test.queries.values()), depth, recipe=Recipe(k_prime=max(1000, depth)), progress=progress
-        )
-    return {query: [(hit.id, hit.score) for hit in hits] for query, hits in zip(test.queries, found, strict=True)}
+        embeddings = retriever.encode_queries(list(test.queries.values()), progress=progress)
+        with progress_bar("Searching", len(embeddings), shown=progress, unit="queries") as advance:
+            recipe = Recipe(k_prime=max(1000, depth))  # ids alone: texts come from the corpus
+            rankings = retriever.index.search_batch(embeddings, depth, recipe=recipe, advance=advance)
+    return {query: list(ranking) for query, ranking in zip(test.queries, rankings, strict=True)}
 
 
 def _texts(folder: Path, ranked: Ranked, relevant: Mapping[str, Sequence[str]]) -> dict[str, str]:
