@@ -66,3 +66,35 @@ class StorageError(XtrkitError):
 
 class MissingExtraError(XtrkitError, ImportError):
     """An optional dependency isn't installed; the message names the extra that brings it."""
+
+
+def missing_extra(purpose: str, extra: str) -> MissingExtraError:
+    """The error where optional dependencies aren't installed.
+
+    The command that it names installs the packages themselves, as this version of xtrkit declares them: it works for an
+    installation from a clone, which no index of packages knows, as well as for one from an index.
+
+    Args:
+        purpose: what can't be done without them, such as "Reading a PDF".
+        extra: the extra of xtrkit that brings them.
+    """
+    packages = " ".join(f'"{package}"' for package in _packages_of(extra))
+    return MissingExtraError(f"{purpose} needs the extra {extra!r}: run pip install {packages}")
+
+
+def _packages_of(extra: str) -> list[str]:
+    """What an extra brings, extras inside it resolved."""
+    import re
+    from importlib.metadata import requires
+
+    found: dict[str, None] = {}
+    for line in requires("xtrkit") or []:
+        requirement, _, marker = (part.strip() for part in line.partition(";"))
+        if not re.search(rf"""extra\s*==\s*['"]{re.escape(extra)}['"]""", marker):
+            continue
+        inner = re.fullmatch(r"xtrkit\[([^\]]+)\]", requirement)
+        for one in [name.strip() for name in inner[1].split(",")] if inner else []:
+            found |= dict.fromkeys(_packages_of(one))
+        if not inner:
+            found[requirement] = None
+    return list(found)
