@@ -15,7 +15,6 @@ import numpy as np
 from xtrkit import Recipe, Retriever, load_encoder
 from xtrkit.evaluating import measure
 from xtrkit.evaluation.beir import read_test_collection
-from xtrkit.texts.reading import open_collection
 from xtrkit.training import train
 
 IMPUTATIONS = ("none", "0", "0.2", "min")
@@ -38,7 +37,7 @@ def retriever_of(model, arguments):
     """The test collection indexed with a model."""
     path = arguments.work / f"{model.name}-index"
     if not path.exists():
-        Retriever.create(path, open_collection(arguments.test), model=load_encoder(model), progress=True)
+        Retriever.create(path, Path(arguments.test), model=load_encoder(model), nbits=16, split=False, progress=True)
     return Retriever.open(path)
 
 

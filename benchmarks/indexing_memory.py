@@ -21,13 +21,12 @@ from xtrkit.demo import standard_library_passages
 WORDS = 300
 CHILD = """
 import json, resource, sys
-from xtrkit.texts.reading import open_collection
 from xtrkit.encoding import load_encoder
 from xtrkit.retriever import Retriever
 collection, index, model, length = sys.argv[1:]
 encoder = load_encoder(model, document_length=int(length) or None)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-summary = Retriever.create(index, open_collection(collection), model=encoder, progress=True).indexed
+summary = Retriever.create(index, Path(collection), model=encoder, nbits=16, progress=True).indexed
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 facts = {"passages": summary.passages, "tokens": summary.tokens, "loaded_mb": before / 1024, "peak_mb": peak / 1024}
 print(json.dumps(facts))

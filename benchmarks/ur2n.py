@@ -19,7 +19,8 @@ from xtrkit.evaluation.beir import read_test_collection
 from xtrkit.evaluation.bm25 import BM25
 from xtrkit.evaluation.measures import evaluate
 from xtrkit.evaluation.runs import without_identical_ids
-from xtrkit.texts.reading import open_collection
+from xtrkit.texts.reading import open_source
+from xtrkit.texts.whole import whole_passages
 from xtrkit.unified import init_unified
 
 
@@ -35,7 +36,7 @@ def main():
     options = parser.parse_args()
     test = read_test_collection(options.dataset)
     queries = dict(list(test.queries.items())[: options.queries])
-    passages = chosen(list(open_collection(options.dataset)), test, queries, options.passages)
+    passages = chosen(list(whole_passages(open_source(options.dataset))), test, queries, options.passages)
     options.work.mkdir(parents=True, exist_ok=True)
     kind = "unit" if options.normalise else "plain"
     model_path, index_path = options.work / f"ur2n-{kind}", options.work / f"idx-{kind}-{len(passages)}"
@@ -45,7 +46,9 @@ def main():
     check_logits(options.t5, model)
     if not index_path.exists():
         begin = time.process_time()
-        summary = Retriever.create(index_path, passages, model=model.encoder, progress=True).indexed
+        summary = Retriever.create(
+            index_path, passages, model=model.encoder, nbits=16, split=False, progress=True
+        ).indexed
         print(f"indexed {summary.passages} passages, {summary.tokens} tokens: {time.process_time() - begin:.0f} CPU-s")
     retriever = Retriever(Index.open(index_path), model.encoder, reranker=model.reranker)
     measure(options.depth, retriever, passages, test, queries)

@@ -21,7 +21,6 @@ from xtrkit.encoding import load_encoder
 from xtrkit.encoding.default import ORIGINAL
 from xtrkit.encoding.export import export
 from xtrkit.retriever import Retriever
-from xtrkit.texts.reading import open_collection
 from xtrkit.training import train
 from xtrkit.training.base import fit_projection, load_base
 from xtrkit.training.formats import read_training_data
@@ -109,7 +108,7 @@ def harder_pairs(data, work, start):
             write_pool(data / name, work / "pairs" / f"{name}.jsonl", pool)
         if not mined.is_file():
             encoder = encoder or load_encoder(start)
-            Retriever.create(index, open_collection(pool), model=encoder, overwrite=True, progress=True)
+            Retriever.create(index, Path(pool), model=encoder, nbits=16, split=False, overwrite=True, progress=True)
             mine(pool, mined, index=index, selection=Selection(n=8, depth=30, margin=0.05), progress=True)
         if not pairs.is_file():
             draw(data / name, mined, pairs, n)

@@ -30,7 +30,8 @@ def encode_part(folder, part, length, most):
     """Encode a BEIR folder, until ``most`` tokens are reached, into ``part``."""
     from xtrkit.encoding import load_encoder
     from xtrkit.evaluation.beir import read_test_collection
-    from xtrkit.texts.reading import open_collection
+    from xtrkit.texts.reading import open_source
+    from xtrkit.texts.whole import whole_passages
 
     encoder, test = load_encoder("all-MiniLM-L6-v2", document_length=length), read_test_collection(folder)
     tokenizer = encoder.model.tokenizer
@@ -39,7 +40,7 @@ def encode_part(folder, part, length, most):
     shutil.rmtree(part, ignore_errors=True)  # what an interrupted run left
     part.mkdir(parents=True)
     with (part / "documents.raw").open("wb") as vectors:
-        for passage in open_collection(folder):
+        for passage in whole_passages(open_source(folder)):
             ids.append(passage.id)
             words.append(passage.text)
             if len(words) == 256:

@@ -16,7 +16,8 @@ from xtrkit.passage import Passage
 from xtrkit.recipes import XTR, Recipe, check_k
 from xtrkit.reranking.base import DEPTH, check_depth
 from xtrkit.subsets import Subset
-from xtrkit.texts.given import Given, passages_of
+from xtrkit.texts.given import Given, source_of
+from xtrkit.texts.whole import whole_passages
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Request:
     explain: bool = False
     threads: int | None = None
     rerank_depth: int = DEPTH
-    group_by_document: bool = False
+    group_by_document: bool | None = None
 
     def __post_init__(self) -> None:
         if self.rerank_depth != 0:
@@ -46,7 +47,7 @@ def maxsim_order(encoder: Encoder, query: str, passages: Given, k: int | None = 
     check_query(query)
     if k is not None:
         check_k(k)
-    given, embedding = list(passages_of(passages)), encoder.encode_queries([query])[0]
+    given, embedding = list(whole_passages(source_of(passages))), encoder.encode_queries([query])[0]
     rows = encoder.encode_documents([passage.text or "" for passage in given])
     scores = np.array([(embedding @ of_one.T).max(axis=1).sum(dtype=np.float64) for of_one in rows])
     order = np.argsort(-scores, kind="stable")[:k]

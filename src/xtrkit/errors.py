@@ -19,6 +19,12 @@ Each message is one sentence or two that say what was got, what was expected and
 it without a traceback and exits with 1.
 """
 
+from collections.abc import Sequence
+
+
+class XtrkitWarning(UserWarning):
+    """Something that was done, but may not be what was meant: texts that are cut off, or that the model can't read."""
+
 
 class XtrkitError(Exception):
     """Base of all errors that xtrkit raises on purpose."""
@@ -29,7 +35,16 @@ class InputError(XtrkitError, ValueError):
 
 
 class CollectionError(InputError):
-    """A file of passages, queries or judgements can't be read; the message names the file and the line."""
+    """A file of passages, queries or judgements can't be read; the message names the file and the line.
+
+    Attributes:
+        problems: each file and record that can't be read, as :class:`xtrkit.texts.document.Problem`, where there is
+            more to say of them than the message does.
+    """
+
+    def __init__(self, message: str, *, problems: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.problems = list(problems)
 
 
 class ModelError(XtrkitError):

@@ -16,7 +16,7 @@ from xtrkit.indexing.documents import Batches, joined
 from xtrkit.indexing.exporting import write_vectors
 from xtrkit.indexing.importing import write_stanford
 from xtrkit.indexing.stanford import StanfordIndex
-from xtrkit.indexing.store import EXACT_BITS
+from xtrkit.indexing.store import DEFAULT_BITS
 from xtrkit.indexing.writer import IndexWriter, WriteSummary, checked_ids, collect_compacted, compact
 from xtrkit.opened import OpenedIndex
 from xtrkit.passage import Metadata, Part, Passage
@@ -53,7 +53,7 @@ class Index(OpenedIndex):
         metadata: Iterable[Metadata | None] | None = None,
         parts: Iterable[Part | None] | None = None,
         encoder: EncoderIdentity | None = None,
-        nbits: int = EXACT_BITS,
+        nbits: int = DEFAULT_BITS,
         codec: str = "grid",
         overwrite: bool = False,
         progress: bool = False,
@@ -75,8 +75,8 @@ class Index(OpenedIndex):
             metadata: the documents' metadata: names to texts, numbers, booleans or None, to filter by.
             parts: which parts of which longer documents they are: (id, first character, last) or None.
             encoder: which encoder made the vectors; a :class:`xtrkit.Retriever` checks it.
-            nbits: 16 keeps the vectors as float16 and searches exactly; 1, 2, 4 or 8 compress them to so many bits a
-                dimension, in clusters of which a search opens some.
+            nbits: 1, 2, 4 or 8 compress the vectors to so many bits a dimension, in clusters of which a search opens
+                some; 16 keeps them as float16 and searches exactly.
             codec: how vectors are compressed: "grid", or "buckets" as ColBERTv2 and PLAID do.
             overwrite: replace an index that is there already, once the new one is complete.
             progress: show on standard error how each phase goes on.

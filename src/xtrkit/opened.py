@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from xtrkit.errors import InputError
 from xtrkit.indexing.merging import LivingRows, Source
+from xtrkit.indexing.sources import Sources, read_sources
 from xtrkit.indexing.store import Store
 from xtrkit.indexing.writer import checked_ids
 from xtrkit.passage import Passage
 from xtrkit.search.engine import Engine
 from xtrkit.search.opening import engine_of
 from xtrkit.storage.generations import generations
-from xtrkit.values import EncoderIdentity, FloatArray
+from xtrkit.values import EncoderIdentity, FloatArray, Splitting
 
 
 class OpenedIndex:
@@ -126,6 +127,19 @@ class OpenedIndex:
     def encoder(self) -> EncoderIdentity | None:
         """Which encoder made the vectors; None where the caller brought them."""
         return self._store.properties.encoder
+
+    @property
+    def splitting(self) -> Splitting | None:
+        """How its documents were cut into passages, and how those that are added will be; None where they are not."""
+        return self._store.properties.splitting
+
+    def sources(self) -> Sources:
+        """Which files its documents were read from, as they were then.
+
+        Raises:
+            IndexDamagedError: the file that says so is damaged.
+        """
+        return read_sources(self.path, self._store.pin.manifest.sources)
 
     @property
     def size(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -14,7 +15,20 @@ Metadata = Mapping[str, str | int | float | bool | None]
 """Names to texts, numbers, booleans or None."""
 
 LONGEST_ID = 512
+PIECE = re.compile(r"(.*)¶([1-9][0-9]*)", re.DOTALL)
+"""Ids of passages that were cut out of documents by xtrkit: "report.pdf¶3" is the third passage of "report.pdf"."""
 SMALLEST_INTEGER, LARGEST_INTEGER = -(1 << 63), (1 << 63) - 1
+
+
+def piece_id(document: str, number: int) -> str:
+    """The id of a document's passage, counted from 1."""
+    return f"{document}¶{number}"
+
+
+def document_of(identifier: str) -> str:
+    """The document that a passage's id names: of "report.pdf¶3" that is "report.pdf", of other ids they themselves."""
+    found = PIECE.fullmatch(identifier)
+    return found[1] if found else identifier
 
 
 class Part(NamedTuple):
@@ -71,10 +85,15 @@ def checked_passage(passage: Passage) -> Passage:
         (text or "").encode()
     except UnicodeEncodeError as error:
         raise InputError(f"The passage {identifier!r} holds half a surrogate pair; UTF-8 can't.") from error
-    if size > LONGEST_ID:
+    if len(document_of(identifier).encode()) > LONGEST_ID:
         raise InputError(f"Ids may have {LONGEST_ID} bytes, {identifier[:40]!r}… has {size}.")
     _check_metadata(identifier, metadata)
     _check_part(identifier, part)
+    if (of := document_of(identifier)) != identifier and (part is None or part[0] != of):
+        raise InputError(
+            f"The id {identifier!r} ends as those of passages that xtrkit cuts out of documents do (¶ and a number): "
+            "give it another."
+        )
     return Passage(str(identifier), text, _own_values(metadata), None if part is None else Part(*part))
 
 

@@ -17,7 +17,7 @@ from xtrkit.hits import Hit, Hits, hit_of
 from xtrkit.index import Index, Where
 from xtrkit.indexing.checking import Report
 from xtrkit.indexing.creating import Making, check_free
-from xtrkit.indexing.store import EXACT_BITS
+from xtrkit.indexing.store import DEFAULT_BITS
 from xtrkit.indexing.writer import WriteSummary
 from xtrkit.passage import Passage
 from xtrkit.progress import progress_bar
@@ -27,9 +27,11 @@ from xtrkit.reranking.load import load_reranker
 from xtrkit.search.engine import Contribution, Found
 from xtrkit.stopwatch import Stopwatch
 from xtrkit.subsets import Subset
-from xtrkit.texts.building import IndexingSummary, index_passages
-from xtrkit.texts.given import Given, passages_of
-from xtrkit.texts.updating import add_passages
+from xtrkit.texts.building import IndexingSummary, index_texts
+from xtrkit.texts.document import PLAIN_FIELDS, Fields
+from xtrkit.texts.given import Given, source_of
+from xtrkit.texts.syncing import SyncSummary, folder_source, sync_folder
+from xtrkit.texts.updating import AddingSummary, add_texts
 from xtrkit.values import FloatArray, Ragged
 
 FREE_IDS = 256
@@ -79,9 +81,11 @@ class Retriever:
         passages: Given,
         *,
         model: str | Path | Encoder = "default",
-        nbits: int = EXACT_BITS,
+        nbits: int = DEFAULT_BITS,
         codec: str = "grid",
-        split: bool = False,
+        split: bool = True,
+        fields: Fields = PLAIN_FIELDS,
+        skip_bad: bool = False,
         overwrite: bool = False,
         batch_size: int = 32,
         progress: bool = False,
@@ -93,14 +97,17 @@ class Retriever:
 
         Args:
             path: directory to make; it appears when the index is complete.
-            passages: texts, dicts, pairs (id, text), Passages, or the path of a collection as
-                :func:`xtrkit.texts.given.passages_of` takes them. Any iterable; what is an iterator is read once.
+            passages: texts, dicts, pairs (id, text), Passages, a table, or where they lie on disk, as
+                :func:`xtrkit.texts.given.source_of` takes them. They are gone through once.
             model: the encoder, as :func:`xtrkit.load_encoder` takes it, or a loaded one.
-            nbits: 16 keeps every vector as float16 and searches exactly; 1, 2, 4 or 8 compress them to so many bits a
-                dimension.
+            nbits: 1, 2, 4 or 8 compress vectors to so many bits a dimension; 16 keeps every vector as float16 and
+                searches exactly, some fifty times slower.
             codec: how vectors are compressed: "grid", or "buckets" as ColBERTv2 and PLAID do.
-            split: cut texts that are longer than the model's window into overlapping passages. Without it they are cut
-                off there; ``indexed.truncated`` says how many were.
+            split: cut documents into passages: at headings and pages where they have some, and where they are longer
+                than the model's window. The index remembers it, and searches show each document once. Without it texts
+                are cut off at the window's end; a warning, and ``indexed.truncated``, say how many.
+            fields: where records keep id, text, title and metadata.
+            skip_bad: leave out what can't be read instead of refusing all of it; ``indexed.report`` has the list.
             overwrite: replace an index that is there already, once the new one is complete.
             batch_size: texts encoded together.
             progress: show on standard error what the index will take, and how each phase goes on.
@@ -111,11 +118,17 @@ class Retriever:
             ModelError: the model can't be loaded.
         """
         check_free(Path(path), overwrite=overwrite)
-        given = passages_of(passages)
+        source, making = source_of(passages, fields), Making(nbits, codec, overwrite)
         encoder = load_encoder(model) if isinstance(model, str | Path) else model
-        making = Making(nbits, codec, overwrite)
-        summary = index_passages(
-            given, Path(path), encoder, making, batch_size=batch_size, split=split, progress=progress
+        summary = index_texts(
+            source,
+            Path(path),
+            encoder,
+            making,
+            batch_size=batch_size,
+            split=split,
+            skip_bad=skip_bad,
+            progress=progress,
         )
         made = cls(Index.open(path), encoder)
         made.indexed = summary
@@ -165,7 +178,7 @@ class Retriever:
         explain: bool = False,
         threads: int | None = None,
         rerank_depth: int = DEPTH,
-        group_by_document: bool = False,
+        group_by_document: bool | None = None,
         **choices: Any,
     ) -> Hits:
         """The k best passages for a query.
@@ -180,7 +193,8 @@ class Retriever:
             threads: as in :meth:`xtrkit.Index.search_batch`.
             rerank_depth: with a reranker, how many of the retrieved passages it scores, k at least; 0 for retrieval
                 alone.
-            group_by_document: of passages that were cut out of one document, return the best alone, and k documents.
+            group_by_document: of passages that were cut out of one document, return the best alone, and k documents; by
+                default where the index cuts its documents.
             **choices: fields of :class:`~xtrkit.recipes.Recipe` that shall differ: ``scoring``, ``k_prime``,
                 ``imputation``, ``reduction``, ``nprobe``, ``candidates``.
 
@@ -222,25 +236,61 @@ class Retriever:
         return self.index.get(ids, documents=documents)
 
     def add(
-        self, passages: Given, *, split: bool = False, batch_size: int = 32, progress: bool = False
-    ) -> WriteSummary:
+        self,
+        passages: Given,
+        *,
+        fields: Fields = PLAIN_FIELDS,
+        skip_bad: bool = False,
+        batch_size: int = 32,
+        progress: bool = False,
+    ) -> AddingSummary:
         """Encode passages and add them in one commit; those whose ids are there already are replaced.
 
-        So are all passages that were cut out of a document whose id comes again. Searches see the old index until the
-        commit, and a run that is stopped changes nothing.
+        They are cut as those of the index were, and all passages of a document whose id comes again are replaced.
+        Searches see the old index until the commit, and a run that is stopped changes nothing.
 
         Args:
             passages: as in :meth:`create`; texts without an id get numbers that no passage has.
-            split: as in :meth:`create`.
+            fields: as in :meth:`create`.
+            skip_bad: as in :meth:`create`.
             batch_size: texts encoded together.
-            progress: show a progress bar.
+            progress: show how each phase goes on.
 
         Raises:
             InputError: something is no passage, or can't be stored; nothing was added.
             IndexLockedError: another writer is at work.
         """
-        given = passages_of(passages, partial(_free_numbers, self.index))
-        return add_passages(given, self.index, self.encoder, batch_size=batch_size, split=split, progress=progress)
+        source = source_of(passages, fields, partial(_free_numbers, self.index))
+        return add_texts(source, self.index, self.encoder, batch_size=batch_size, skip_bad=skip_bad, progress=progress)
+
+    def sync(
+        self,
+        folder: str | Path,
+        *,
+        fields: Fields = PLAIN_FIELDS,
+        skip_bad: bool = False,
+        batch_size: int = 32,
+        progress: bool = False,
+    ) -> SyncSummary:
+        """Bring the index up to a folder in one commit: add what is new, encode what changed, delete what is gone.
+
+        Documents that came otherwise, or from another folder, are left alone. Where nothing changed, nothing is done.
+
+        Args:
+            folder: the folder, or a glob, under the name that it was indexed or synced by before.
+            fields: as in :meth:`create`.
+            skip_bad: leave out what can't be read; what the index has of such a file stays as it is.
+            batch_size: texts encoded together.
+            progress: show how each phase goes on.
+
+        Raises:
+            InputError: something can't be read; nothing was changed.
+            IndexLockedError: another writer is at work.
+        """
+        source = folder_source(folder, fields)
+        return sync_folder(
+            source, self.index, lambda: self.encoder, batch_size=batch_size, skip_bad=skip_bad, progress=progress
+        )
 
     def delete(
         self, ids: Iterable[str] = (), *, documents: Iterable[str] = (), missing_ok: bool = False
@@ -320,8 +370,8 @@ class Retriever:
         watch.skip({"encode": encode, **found.seconds})
         passages = index.passages_of(found.documents.tolist())
         watch.lap("passages")
-        depth = self._depth(k, request)
-        while request.group_by_document and len(passages) == depth and _n_documents(passages) < k:
+        depth, grouped = self._depth(k, request), _grouped(request, index)
+        while grouped and len(passages) == depth and _n_documents(passages) < k:
             depth *= 2
             (found,) = index._found([embedding], depth, **request.of_index)
             watch.skip(found.seconds)
@@ -331,7 +381,7 @@ class Retriever:
         if self.reranker is not None and self._reranks(request):
             best = rerank(self.reranker, query, texts_of(passages))
             watch.lap("rerank_texts")
-        if request.group_by_document:
+        if grouped:
             firsts: dict[str, tuple[int, float]] = {}
             for place, score in best:
                 firsts.setdefault(passages[place].document, (place, score))
@@ -353,6 +403,12 @@ class Retriever:
             return hit_of(passage, score, rank)
         tokens = self.encoder.query_tokens(query), self.encoder.document_tokens(passage.text or "")
         return hit_of(passage, score, rank, matches(reason, *tokens))
+
+
+def _grouped(request: Request, index: Index) -> bool:
+    """Whether each document is shown once."""
+    asked = request.group_by_document
+    return index.splitting is not None if asked is None else asked
 
 
 def _n_documents(passages: Sequence[Passage]) -> int:

@@ -195,6 +195,19 @@ class EncoderIdentity:
     document_length: int
 
 
+@dataclass(frozen=True)
+class Splitting:
+    """How the long documents of an index are cut into passages, those that are added later, too.
+
+    Attributes:
+        window: most tokens of a passage, markers included.
+        overlap: how many tokens neighbours have in common at most.
+    """
+
+    window: int
+    overlap: int
+
+
 @dataclass(frozen=True, eq=False)
 class TokenHits:
     """What token retrieval found for one query: for each query token, some document tokens with their similarity.

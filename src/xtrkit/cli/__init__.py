@@ -2,11 +2,24 @@
 
 import signal
 import sys
+import warnings
+from typing import Any
 
-from xtrkit.errors import XtrkitError
+from xtrkit.errors import XtrkitError, XtrkitWarning
 from xtrkit.lazy import lazy
 
 __getattr__, __dir__ = lazy(__name__)
+
+
+_show_as_python_does = warnings.showwarning
+
+
+def _tell(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Show a warning of ours as a sentence, without the line of code that gave it."""
+    if issubclass(category, XtrkitWarning):
+        print(f"Warning: {message}", file=sys.stderr)  # noqa: T201
+    else:
+        _show_as_python_does(message, category, *where, **more)
 
 
 def main() -> None:
@@ -17,6 +30,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that can't show 🙂 shows a ?
+    warnings.showwarning = _tell  # of our own; those of others stay as they are
     try:
         app()
     except XtrkitError as error:

@@ -14,15 +14,16 @@ from rich.console import Console
 from xtrkit.cli import encoders, maintain, models, render
 from xtrkit.cli.grouping import grouped
 from xtrkit.cli.options import (
+    Collection,
     Compression,
     Effort,
     IndexPath,
     Json,
     Opening,
+    Reading,
     Reranking,
     SearchRecipe,
     Shown,
-    Split,
     Systems,
     Which,
     Written,
@@ -49,15 +50,10 @@ out = Console(soft_wrap=True, markup=False)
 @app.command()
 @grouped
 def index(
-    collection: Annotated[
-        Path,
-        typer.Argument(
-            help="What to index: a BEIR folder, a .jsonl or .tsv file, or a folder of .txt and .md files.",
-            show_default=False,
-        ),
-    ],
+    collection: Collection,
     index: Annotated[Path, typer.Argument(metavar="INDEX", help="Directory to make.", show_default=False)],
     compression: Compression,
+    reading: Reading,
     model: Annotated[
         str,
         typer.Option(
@@ -65,17 +61,24 @@ def index(
             "name of an XTR, ColBERT, PyLate or sentence-transformers multi-vector model."
         ),
     ] = "default",
-    batch_size: Annotated[int, typer.Option(help="Texts encoded together.", min=1)] = 32,
-    split: Split = False,
+    split: Annotated[
+        bool,
+        typer.Option(
+            help="Cut documents into passages, at headings and pages, and where they are longer than the model's "
+            "window; or let the model cut off what is longer, as published figures do."
+        ),
+    ] = True,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an index that is there already.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Encode a collection of passages and index it.
+    """Encode a collection and index it.
 
     A title is put before its text. The directory appears when the index is complete. After a run that was stopped, or
-    killed, the same command goes on where it was; what it had done lies in .NAME.building beside the index.
+    killed, the same command goes on where it was but for some seconds of work; what it had done lies in
+    .NAME.building beside the index. At its end it tells what was read, what was passed over, and why.
 
-    Examples: [bold]xtrkit index scifact/ idx[/]   [bold]xtrkit index notes/ idx --model path/to/xtr-base-en[/]
+    Examples: [bold]xtrkit index notes/ idx[/]   [bold]xtrkit index "docs/**/*.md" idx[/]   [bold]xtrkit index scifact/
+    idx --no-split[/]   [bold]xtrkit index films.csv idx --text-field plot --title-field name[/]
     """
     from xtrkit.indexing.spool import workplace_of
     from xtrkit.retriever import Retriever
@@ -86,12 +89,12 @@ def index(
             index,
             collection,
             model=model,
-            batch_size=batch_size,
             nbits=compression.nbits,
             codec=compression.codec,
             overwrite=overwrite,
             split=split,
             progress=not as_json,
+            **reading.options,
         )
     except KeyboardInterrupt:
         if (workplace := workplace_of(index.resolve())).exists():
@@ -103,17 +106,13 @@ def index(
     if summary is None:
         return
     if as_json:
-        _print_json({"index": str(index), "seconds": seconds, **vars(summary)})
+        _print_json({"index": str(index), "seconds": seconds, **summary.as_json()})
         return
+    render.print_report(out, summary.report)
     out.print(
-        f"Indexed {summary.passages:,} passages ({summary.tokens:,} tokens) in {seconds:.0f} s. "
-        f'Ask it something: xtrkit search {shlex.quote(str(index))} "…" --explain'
+        f"Indexed {summary.passages:,} passages of {summary.documents:,} documents ({summary.tokens:,} tokens) in "
+        f'{seconds:.0f} s. Ask it something: xtrkit search {shlex.quote(str(index))} "…" --explain'
     )
-    if summary.truncated:
-        out.print(
-            f"{summary.truncated:,} of the passages encoded in this run were longer than the model's window and were "
-            "cut off at its end; --split keeps all of them."
-        )
 
 
 @app.command(name="import")
@@ -124,7 +123,7 @@ def import_index(
     ],
     index: Annotated[Path, typer.Argument(metavar="INDEX", help="Directory to make.", show_default=False)],
     collection: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="The collection that it was made of, for ids and texts: as for [bold]xtrkit index[/]. Without it "
             "passages are numbered.",
@@ -139,11 +138,14 @@ def import_index(
     Example: [bold]xtrkit import experiments/msmarco/indexes/msmarco.nbits=2 idx --collection collection.tsv[/]
     """
     from xtrkit.index import Index
-    from xtrkit.texts.reading import check_passages, open_collection
+    from xtrkit.texts.reading import open_source
+    from xtrkit.texts.whole import check_unique, whole_passages
 
-    passages = None if collection is None else open_collection(collection)
-    if passages is not None:
-        check_passages(passages)
+    source = None if collection is None else open_source(collection)
+    passages = None
+    if source is not None:
+        check_unique(whole_passages(source))
+        passages = whole_passages(source)
     with Index.from_stanford(index, source, passages=passages, overwrite=overwrite, progress=not as_json) as made:
         facts = {"index": str(index), "passages": len(made), "tokens": made.n_tokens, "storage": made.storage}
     if as_json:

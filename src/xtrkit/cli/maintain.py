@@ -12,35 +12,102 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from xtrkit.cli.options import IndexPath, Json, Model, Split
+from xtrkit.cli import render
+from xtrkit.cli.grouping import grouped
+from xtrkit.cli.options import Collection, IndexPath, Json, Model, Reading
 from xtrkit.errors import InputError
 
 out = Console(soft_wrap=True, markup=False)
 
 
+@grouped
 def add(
     index: IndexPath,
-    collection: Annotated[
-        Path, typer.Argument(help="What to add: a collection, as for [bold]xtrkit index[/].", show_default=False)
-    ],
-    batch_size: Annotated[int, typer.Option(help="Texts encoded together.", min=1)] = 32,
-    split: Split = False,
+    collection: Collection,
+    reading: Reading,
     as_json: Json = False,
     model: Model = None,
 ) -> None:
-    """Add passages to an index; a passage whose id is there already is replaced.
+    """Add documents to an index; one whose id is there already is replaced.
 
-    All is committed at once: searches see the old index until then, and a run that is stopped changes nothing.
+    They are cut into passages as those of the index were. All is committed at once: searches see the old index until
+    then, and a run that is stopped changes nothing.
 
     Example: [bold]xtrkit add idx new-notes/[/]
     """
     from xtrkit.retriever import Retriever
-    from xtrkit.texts.reading import open_collection
 
-    passages, begin = open_collection(collection), time.perf_counter()
+    begin = time.perf_counter()
     retriever = Retriever.open(index, model=model)
-    summary = retriever.add(passages, batch_size=batch_size, split=split, progress=not as_json)
+    summary = retriever.add(collection, progress=not as_json, **reading.options)
+    if not as_json:
+        render.print_report(out, summary.report)
     _tell(summary, begin, as_json, f"Added {summary.added:,} passages and replaced {summary.updated:,}")
+
+
+@grouped
+def sync(
+    folder: Annotated[str, typer.Argument(help="The folder, or a glob.", show_default=False)],
+    index: IndexPath,
+    reading: Reading,
+    as_json: Json = False,
+    model: Model = None,
+) -> None:
+    """Bring an index up to a folder: add what is new, encode again what changed, delete what is gone.
+
+    All in one commit; where nothing changed, nothing is done. The folder is named as it was for [bold]xtrkit index[/].
+    Documents that came otherwise are left alone. An index that is not there yet is made, as [bold]xtrkit index[/] does.
+
+    Example: [bold]xtrkit sync notes/ idx[/]
+    """
+    from xtrkit.encoding.load import load_encoder_of
+    from xtrkit.errors import ModelError
+    from xtrkit.index import Index
+    from xtrkit.texts.syncing import folder_source, sync_folder
+
+    begin, source = time.perf_counter(), folder_source(folder, reading.fields)
+    if not index.exists():
+        _make(folder, index, reading, model, as_json=as_json)
+        return
+    with Index.open(index) as opened:
+        if (made_with := opened.encoder) is None:
+            raise ModelError(f"The index at {index} was made of embeddings: nothing can be encoded for it.")
+        summary = sync_folder(
+            source,
+            opened,
+            lambda: load_encoder_of(made_with, model),
+            batch_size=reading.batch_size,
+            skip_bad=reading.skip_bad,
+            progress=not as_json,
+        )
+    seconds = time.perf_counter() - begin
+    if as_json:
+        typer.echo(json.dumps({"index": str(index), "seconds": seconds, **summary.as_json()}, indent=1))
+        return
+    render.print_report(out, summary.report)
+    if summary.commit is None:
+        out.print(f"Nothing has changed: {summary.unchanged:,} files are as they were indexed ({seconds:.1f} s).")
+        return
+    out.print(
+        f"{summary.new:,} files are new, {summary.changed:,} changed, {summary.gone:,} gone, {summary.unchanged:,} as "
+        "they were."
+    )
+    _tell(summary.commit, begin, as_json, f"Brought {index} up to {folder}")
+
+
+def _make(folder: str, index: Path, reading: Reading, model: str | None, *, as_json: bool) -> None:
+    from xtrkit.retriever import Retriever
+
+    begin = time.perf_counter()
+    retriever = Retriever.create(index, folder, model=model or "default", progress=not as_json, **reading.options)
+    seconds, made = time.perf_counter() - begin, retriever.indexed
+    if made is None:
+        return
+    if as_json:
+        typer.echo(json.dumps({"index": str(index), "seconds": seconds, **made.as_json()}, indent=1))
+        return
+    render.print_report(out, made.report)
+    out.print(f"Made {index} of {made.documents:,} documents, {made.passages:,} passages, in {seconds:.0f} s.")
 
 
 def delete(
@@ -197,7 +264,7 @@ def parsed_filter(text: str | None) -> dict[str, Any] | None:
 
 def register(app: typer.Typer) -> None:
     """Give an application these commands."""
-    for command in (add, delete, compact, verify, repair, backup, vectors):
+    for command in (add, sync, delete, compact, verify, repair, backup, vectors):
         app.command()(command)
 
 
@@ -220,7 +287,7 @@ def _lines(path: Path) -> list[str]:
 def _tell(summary: Any, begin: float, as_json: bool, what: str) -> None:
     seconds = time.perf_counter() - begin
     if as_json:
-        typer.echo(json.dumps({**asdict(summary), "advice": summary.advice, "seconds": seconds}, indent=1))
+        typer.echo(json.dumps({**summary.as_json(), "seconds": seconds}, indent=1))
         return
     out.print(
         f"{what} in {seconds:.1f} s: generation {summary.generation} has {summary.documents:,} passages "

@@ -50,13 +50,14 @@ def rerank(
     from xtrkit.evaluation.runs import read_run, write_run
     from xtrkit.progress import progress_bar
     from xtrkit.reranking import load_reranker, rerank
-    from xtrkit.texts.reading import open_collection
+    from xtrkit.texts.reading import open_source
+    from xtrkit.texts.whole import whole_passages
 
     check_run_path(output)
     first = {query: ranking[:depth] for query, ranking in read_run(run).items()}
     queries = read_queries(dataset)
     wanted = {document for ranking in first.values() for document, _ in ranking}
-    texts = {passage.id: passage.text or "" for passage in open_collection(dataset) if passage.id in wanted}
+    texts = {passage.id: passage.text or "" for passage in whole_passages(open_source(dataset)) if passage.id in wanted}
     _check_all_known(run, dataset, "query", set(first) - set(queries))
     _check_all_known(run, dataset, "document", wanted - set(texts))
     reranker = load_reranker(model, tokens=tokens)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from xtrkit.recipes import Recipe
+    from xtrkit.texts.document import Fields
 
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="Directory of the index.", show_default=False)]
 Model = Annotated[
@@ -19,9 +20,13 @@ Model = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Split = Annotated[
-    bool,
-    typer.Option("--split", help="Cut texts that are longer than the model's window into overlapping passages."),
+Collection = Annotated[
+    str,
+    typer.Argument(
+        help="A folder, a file or a glob: text, Markdown, HTML, PDF, DOCX, source code, CSV, TSV, JSON, JSON lines, "
+        "Parquet, each also .gz; a BEIR folder; or irds:NAME of ir_datasets.",
+        show_default=False,
+    ),
 ]
 
 
@@ -69,6 +74,47 @@ class SearchRecipe(Effort):
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How a collection is read."""
+
+    id_field: Annotated[
+        str | None,
+        typer.Option(help="Column or JSON field of the id. [dim]\\[default: _id, id, …][/]", show_default=False),
+    ] = None
+    text_field: Annotated[
+        str | None, typer.Option(help="That of the text. [dim]\\[default: text, …][/]", show_default=False)
+    ] = None
+    title_field: Annotated[
+        str | None,
+        typer.Option(
+            help="That of the title, which is put before the text. [dim]\\[default: title][/]", show_default=False
+        ),
+    ] = None
+    metadata_fields: Annotated[
+        str, typer.Option(help="Which others become metadata: a comma list, [bold]all[/] or [bold]none[/].")
+    ] = "all"
+    encoding: Annotated[str, typer.Option(help="Of text files without a byte order mark.")] = "utf-8"
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out files and records that can't be read, and list them.")
+    ] = False
+    batch_size: Annotated[int, typer.Option(help="Texts encoded together.", min=1)] = 32
+
+    @property
+    def fields(self) -> Fields:
+        """Where records keep what."""
+        from xtrkit.texts.document import Fields
+
+        names = tuple(name.strip() for name in self.metadata_fields.split(",") if name.strip())
+        metadata = {"all": "all", "none": ()}.get(self.metadata_fields, names)
+        return Fields(self.id_field, self.text_field, self.title_field, metadata, self.encoding)  # type: ignore[arg-type]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """As methods of a retriever take them."""
+        return {"fields": self.fields, "skip_bad": self.skip_bad, "batch_size": self.batch_size}
+
+
+@dataclass(frozen=True)
 class Opening:
     """How an index is opened and searched."""
 
@@ -111,11 +157,14 @@ class Which:
     """Which passages may be shown."""
 
     group_by_document: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--group-by-document", help="Of passages cut out of one document (index --split), show the best alone."
+            "--group-by-document/--all-passages",
+            help="Of passages cut out of one document, show the best alone, or all that are among the best. "
+            "[dim]\\[default: the best alone, unless the index was built with --no-split][/]",
+            show_default=False,
         ),
-    ] = False
+    ] = None
     where: Annotated[
         str | None,
         typer.Option(
@@ -179,10 +228,10 @@ class Compression:
     nbits: Annotated[
         int,
         typer.Option(
-            help="16 keeps every vector as float16 and searches exactly; 1, 2, 4 or 8 compress them to so many bits a "
-            "dimension: a smaller index, searched some fifty times faster."
+            help="1, 2, 4 or 8 compress vectors to so many bits a dimension; 16 keeps every vector as float16 and "
+            "searches exactly, some fifty times slower."
         ),
-    ] = 16
+    ] = 4
     codec: Annotated[
         str,
         typer.Option(help="How vectors are compressed: [bold]grid[/], or [bold]buckets[/] as ColBERTv2 and PLAID do."),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the commands import what they run when they run it, so that
     from xtrkit.evaluation.beir import TestCollection
     from xtrkit.explain import Match
     from xtrkit.hits import Hit, Hits
+    from xtrkit.texts.document import ReadingReport
 
 SNIPPET = 220
 """Characters shown of a passage."""
@@ -43,6 +44,12 @@ def print_hits(console: Console, query: str, hits: Hits, explained: int | None =
             console.print(Text("     " + beginning(fields, SNIPPET), style="dim italic"))
         if hit.matches is not None and (explained is None or hit.rank <= explained):
             console.print(_matches_table(hit.matches, hit.text or "", console))
+
+
+def print_report(console: Console, report: ReadingReport) -> None:
+    """Print what was read of a collection, what was passed over, and why."""
+    for sentence in report.sentences():
+        console.print(Text(sentence, style="dim"))
 
 
 def print_rows(

@@ -16,13 +16,14 @@ from xtrkit.indexing.compressed_format import write_quantiser
 from xtrkit.indexing.documents import Batches, Incoming, spool_documents
 from xtrkit.indexing.postings import train
 from xtrkit.indexing.segments import write_segment
+from xtrkit.indexing.sources import Sources, write_sources
 from xtrkit.indexing.spool import Spool, claim, clear, remove, workplace_of
-from xtrkit.indexing.store import EXACT_BITS, Properties
+from xtrkit.indexing.store import DEFAULT_BITS, EXACT_BITS, Properties
 from xtrkit.progress import Reporter
 from xtrkit.storage.files import flush, storage_errors
 from xtrkit.storage.generations import WriterLock, collect, commit, generations, new_codec_name
 from xtrkit.storage.manifest import Manifest
-from xtrkit.values import EncoderIdentity
+from xtrkit.values import EncoderIdentity, Splitting
 
 BUILDING = "index"
 """Directory in the workplace that becomes the index."""
@@ -43,13 +44,17 @@ class Making:
         overwrite: replace an index that is there already, once the new one is complete.
         device: a device of torch's that tokens are assigned to centroids on; None is the CPU, without torch.
         n_documents: how many documents there will be, if that is known, to tell the time left.
+        splitting: how long documents are cut into passages, which the index remembers; None where they are not.
+        sources: which files the documents were read from, as far as they were read from files.
     """
 
-    nbits: int = EXACT_BITS
+    nbits: int = DEFAULT_BITS
     codec: str = "grid"
     overwrite: bool = False
     device: str | None = None
     n_documents: int | None = None
+    splitting: Splitting | None = None
+    sources: Sources = ()
 
 
 def write_store(
@@ -104,6 +109,9 @@ def write_store(
                     n_documents=making.n_documents,
                 )
                 manifest = _write_files(workplace / BUILDING, spool, compression, encoder, reporter, assign)
+                sources = write_sources(workplace / BUILDING, 1, making.sources)
+                properties = {**manifest.properties, "splitting": making.splitting and vars(making.splitting)}
+                manifest = replace(manifest, properties=properties, sources=sources)
             put_in_place(workplace / BUILDING, manifest, path, overwrite=making.overwrite)
         except BaseException:
             if not (resumable and spool.committed):

@@ -158,7 +158,16 @@ class Spool:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        if self._durable and any(exception):
+            self._save()
         self.close()
+
+    def _save(self) -> None:
+        """Have on disk what was taken in whole, whatever stops the run: the next attempt goes on from there."""
+        with suppress(OSError, sqlite3.Error, StorageError):
+            self._connection.execute("DELETE FROM documents WHERE number >= ?", (self._whole,))
+            self.flush()
+            self.committed = self._whole
 
     def close(self) -> None:
         """Close the files; documents that were not flushed are forgotten."""
@@ -175,6 +184,7 @@ class Spool:
             self.dim = 0
         self._rows.truncate(2 * self.n_tokens * self.dim)
         self._rows.seek(0, os.SEEK_END)
+        self._whole = count
         self.flush()
 
     def append(self, documents: Ragged, passages: Sequence[Passage]) -> None:
@@ -193,6 +203,7 @@ class Spool:
         for passage, length in zip(passages, documents.lengths.tolist(), strict=True):
             self._insert(passage, length)
         append_array(self._rows, np.asarray(documents.rows, dtype="<f2"))
+        self._whole = self.count
         if self._durable and time.monotonic() - self._flushed >= FLUSH_SECONDS:
             self.flush()
 

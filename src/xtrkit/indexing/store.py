@@ -22,9 +22,21 @@ from xtrkit.storage.generations import Pin, pin
 from xtrkit.storage.manifest import Manifest, SegmentFacts, manifest_name
 from xtrkit.storage.passage_file import PassageFile
 from xtrkit.storage.tombstones import read_tombstones
-from xtrkit.values import EVERYONE, EncoderIdentity, Mask, Segment, TokenStore, TokenVectors, full_mask, offsets_of
+from xtrkit.values import (
+    EVERYONE,
+    EncoderIdentity,
+    Mask,
+    Segment,
+    Splitting,
+    TokenStore,
+    TokenVectors,
+    full_mask,
+    offsets_of,
+)
 
 EXACT_BITS = 16
+DEFAULT_BITS = 4
+"""Bits a dimension where nothing else is said: a sixth of the size, and searched some fifty times faster than 16."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,7 @@ class Properties:
         trained_error: mean energy of their residuals, ‖x − c‖².
         added_tokens: how many tokens were added since.
         added_error: mean energy of their residuals.
+        splitting: how long documents were cut into passages; None where they were not.
     """
 
     dim: int
@@ -50,10 +63,12 @@ class Properties:
     trained_error: float = 0.0
     added_tokens: int = 0
     added_error: float = 0.0
+    splitting: Splitting | None = None
 
     def record(self) -> dict[str, Any]:
         """As a manifest holds it."""
-        return {**vars(self), "encoder": None if self.encoder is None else vars(self.encoder)}
+        values = {"encoder": self.encoder, "splitting": self.splitting}
+        return {**vars(self), **{name: None if value is None else vars(value) for name, value in values.items()}}
 
     @classmethod
     def of(cls, manifest: Manifest, path: Path) -> Properties:
@@ -64,8 +79,12 @@ class Properties:
         """
         record = dict(manifest.properties)
         try:
-            encoder = record.pop("encoder")
-            properties = cls(encoder=None if encoder is None else _encoder(encoder), **record)
+            encoder, splitting = record.pop("encoder"), record.pop("splitting")
+            properties = cls(
+                encoder=None if encoder is None else _encoder(encoder),
+                splitting=None if splitting is None else Splitting(**splitting),
+                **record,
+            )
             _check(properties, manifest)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise damaged(path / manifest_name(manifest.generation), str(error)) from error
@@ -99,6 +118,8 @@ def _check(properties: Properties, manifest: Manifest) -> None:
         raise ValueError("errors are no numbers")
     if not manifest.segments:
         raise ValueError("it has no segments")
+    if properties.splitting and not all(type(number) is int for number in vars(properties.splitting).values()):
+        raise ValueError("how documents were cut is no pair of numbers")
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,8 +23,9 @@ from xtrkit.indexing.documents import Incoming, checked
 from xtrkit.indexing.merging import LivingRows, Source, check_sources, living_passages, merge
 from xtrkit.indexing.postings import train
 from xtrkit.indexing.segments import RowsInMemory, write_segment
+from xtrkit.indexing.sources import Sources, read_sources, without_documents, write_sources
 from xtrkit.indexing.store import OpenedSegment, Properties, Store, open_segment
-from xtrkit.passage import Passage
+from xtrkit.passage import Passage, document_of
 from xtrkit.progress import SILENT, Reporter
 from xtrkit.storage.files import FileFacts
 from xtrkit.storage.generations import (
@@ -91,6 +92,10 @@ class WriteSummary:
             f"tokens ×{self.growth:.1f}): `xtrkit compact` finds new ones."
         )
 
+    def as_json(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return {**vars(self), "advice": self.advice}
+
 
 class IndexWriter:
     """Changes an index; use it in a ``with``, at whose end everything is committed at once.
@@ -123,6 +128,8 @@ class IndexWriter:
         self._staged: dict[str, tuple[Passage, npt.NDArray[np.float16]]] = {}
         self._staged_bytes = self._added = self._updated = self._deleted = 0
         self._new_tokens, self._new_error = 0, 0.0
+        self._touched: set[str] = set()
+        self._sources: Sources | None = None
 
     def __enter__(self) -> IndexWriter:
         return self
@@ -204,6 +211,10 @@ class IndexWriter:
                 found.setdefault(document, []).append(document)
         return found
 
+    def set_sources(self, sources: Sources) -> None:
+        """Say with the commit which files the documents were read from; else files of changed documents are dropped."""
+        self._sources = sources
+
     def commit(self) -> WriteSummary:
         """Make all changes so far the next generation. When this returns, they survive a power cut.
 
@@ -233,12 +244,26 @@ class IndexWriter:
                 merge(self._path, self._generation, tail, self._store.quantiser, properties.dim, self._reporter)
             )
         properties = self._properties()
-        manifest = Manifest(
-            self._generation, creator(), properties.record(), self._store.pin.manifest.codec, tuple(segments)
+        before = self._store.pin.manifest
+        commit(
+            self._path,
+            Manifest(
+                self._generation, creator(), properties.record(), before.codec, tuple(segments), self._written_sources()
+            ),
         )
-        commit(self._path, manifest)
         self.summary = self._summary(self._generation, properties, len(segments))
         return self.summary
+
+    def _written_sources(self) -> FileFacts | None:
+        """The file of sources of the new generation: that of the old one where nothing in it has changed."""
+        kept = self._store.pin.manifest.sources
+        if self._sources is None and kept is not None:
+            before = read_sources(self._path, kept)
+            after = without_documents(before, self._touched)
+            if after == before:
+                return kept
+            self._sources = after
+        return None if self._sources is None else write_sources(self._path, self._generation, self._sources)
 
     def _take(
         self, given: Iterable[str | Passage], embeddings: Iterable[FloatArray] | Ragged, *, must_exist: bool
@@ -259,6 +284,7 @@ class IndexWriter:
         self._kill(names, places)
         self._updated += len(there)
         self._added += len(names) - len(there)
+        self._touched.update(passage.document for passage in passages)
         for passage, vectors in zip(passages, halves, strict=True):
             self._staged[passage.id] = (passage, vectors)
             self._staged_bytes += vectors.nbytes
@@ -287,6 +313,7 @@ class IndexWriter:
     def _kill(self, names: Sequence[str], places: Sequence[set[int]]) -> None:
         for dead, killed in zip(self._dead, places, strict=True):
             dead |= killed
+        self._touched.update(document_of(name) for name in names)
         for name in names:
             if name in self._staged:
                 self._staged_bytes -= self._staged.pop(name)[1].nbytes
@@ -452,7 +479,10 @@ def _compact(path: Path, retrain: bool | None, reporter: Reporter) -> WriteSumma
             properties, codec, segment = _retrain(path, generation, sources, properties, reporter)
         else:
             segment = merge(path, generation, sources, store.quantiser, properties.dim, reporter)
-        commit(path, Manifest(generation, creator(), properties.record(), codec, (segment,)))
+        commit(
+            path,
+            Manifest(generation, creator(), properties.record(), codec, (segment,), store.pin.manifest.sources),
+        )
     drift, growth = _drift_and_growth(properties, tokens)
     documents = sum(int(np.count_nonzero(source.living)) for source in sources)
     store.close()

@@ -125,7 +125,7 @@ class Laboratory:
         if not path.exists():
             self._tell(f"indexing {test.path.name} with {model.name}")
             path.parent.mkdir(parents=True, exist_ok=True)
-            Retriever.create(path, test.path, model=model).close()
+            Retriever.create(path, test.path, model=model, nbits=16, split=False).close()
         return Retriever.open(path)
 
     def embeddings(self, retriever: Retriever, test: TestCollection) -> Ragged:

@@ -29,7 +29,7 @@ KEPT = 2
 MANIFEST_NAME = re.compile(r"manifest-(\d{12})\.json", re.ASCII)
 OWN_NAME = re.compile(
     r"s\d{12}-[0-9a-f]{8}\.(vectors\.safetensors|docs\.sqlite|dead-\d{12}-[0-9a-f]{8})"
-    r"|codec-\d{12}-[0-9a-f]{8}\.safetensors|tmp-[0-9a-f]{8}",
+    r"|codec-\d{12}-[0-9a-f]{8}\.safetensors|sources-\d{12}-[0-9a-f]{8}\.json|tmp-[0-9a-f]{8}",
     re.ASCII,
 )
 """Files that collecting may remove if no manifest names them; it never touches others."""
@@ -43,6 +43,11 @@ def new_segment_name(generation: int) -> str:
 def new_codec_name(generation: int) -> str:
     """A name that no codec's file had before."""
     return f"codec-{generation:012d}-{secrets.token_hex(4)}.safetensors"
+
+
+def new_sources_name(generation: int) -> str:
+    """A name that no file of sources had before."""
+    return f"sources-{generation:012d}-{secrets.token_hex(4)}.json"
 
 
 def new_tombstones_name(segment: str, generation: int) -> str:

@@ -18,7 +18,7 @@ from xtrkit.errors import IndexFormatError
 from xtrkit.storage.files import FileFacts, damaged
 
 FORMAT = "xtrkit-index"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 FEATURES: frozenset[str] = frozenset()
 """Features of the format that readers must know, beyond those of its version."""
 
@@ -66,6 +66,7 @@ class Manifest:
         properties: what holds for all segments, such as dimensions and bits; whoever opens the index checks it.
         codec: the file of arrays that all segments share, if they share some.
         segments: its segments, in the order in which documents are numbered.
+        sources: the file that says which files the documents were read from; None where that is not known.
     """
 
     generation: int
@@ -73,12 +74,13 @@ class Manifest:
     properties: Mapping[str, Any]
     codec: FileFacts | None = None
     segments: tuple[SegmentFacts, ...] = field(default=())
+    sources: FileFacts | None = None
 
     @property
     def files(self) -> list[FileFacts]:
         """Every file that the generation needs."""
         files = [file for segment in self.segments for file in segment.files]
-        return [*files, *([self.codec] if self.codec else [])]
+        return [*files, *(file for file in (self.codec, self.sources) if file)]
 
 
 def manifest_name(generation: int) -> str:
@@ -96,6 +98,7 @@ def encoded(manifest: Manifest) -> bytes:
         "created_by": manifest.created_by,
         "properties": dict(manifest.properties),
         "codec": _file_record(manifest.codec),
+        "sources": _file_record(manifest.sources),
         "segments": [
             {
                 **asdict(segment),
@@ -153,12 +156,13 @@ def _check_version(record: Mapping[str, Any], path: Path) -> None:
 
 
 def _manifest(record: Mapping[str, Any]) -> Manifest:
-    _check_keys(record, "format version features generation created_by properties codec segments")
+    _check_keys(record, "format version features generation created_by properties codec sources segments")
     segments = tuple(_segment(part) for part in record["segments"])
     if not isinstance(record["properties"], dict) or not isinstance(record["created_by"], str):
         raise TypeError("its properties are no table, or its creator is no text")
-    codec = None if record["codec"] is None else _file(record["codec"])
-    manifest = Manifest(_number(record["generation"], 1), record["created_by"], record["properties"], codec, segments)
+    codec, sources = (None if record[name] is None else _file(record[name]) for name in ("codec", "sources"))
+    generation = _number(record["generation"], 1)
+    manifest = Manifest(generation, record["created_by"], record["properties"], codec, segments, sources)
     names = [file.name for file in manifest.files]
     if len(set(names)) != len(names) or len({segment.name for segment in segments}) != len(segments):
         raise ValueError("a file or segment is named twice")

@@ -1,135 +1,127 @@
-"""Passages in, an index out: encoded and written piece by piece, resumed where a run was stopped."""
+"""Texts in, an index out: encoded and written piece by piece, resumed where a run was stopped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from random import Random
-from typing import NamedTuple
+from typing import Any
 
 from xtrkit.encoding.base import Encoder
 from xtrkit.index import Index
 from xtrkit.indexing.creating import Making, check_free, write_store
 from xtrkit.indexing.documents import Incoming
 from xtrkit.indexing.estimate import estimated, told
+from xtrkit.indexing.sources import Folder
 from xtrkit.indexing.store import EXACT_BITS
-from xtrkit.passage import Passage
 from xtrkit.progress import Reporter
-from xtrkit.texts.reading import check_all_came, check_passages
-from xtrkit.texts.splitting import SplitCollection
+from xtrkit.texts.document import Fields, ReadingReport
+from xtrkit.texts.encoding import encoded, warn_of
+from xtrkit.texts.reading import Files, Source
+from xtrkit.texts.splitting import splitting_for
+from xtrkit.texts.taking import Taken, check_any, take
 from xtrkit.values import Ragged
-
-SURVEYED = 256
-"""Passages whose tokens are counted, to tell how large an index will be."""
-
 
 PLAIN = Making()
 
 
 @dataclass(frozen=True)
 class IndexingSummary:
-    """What :func:`index_passages` did.
+    """What making an index did.
 
     Attributes:
-        passages: how many passages the index has.
-        tokens: how many token vectors.
-        truncated: how many of the passages that were encoded in this run did not fit into the model.
+        documents: how many documents were read.
+        passages: how many passages they became.
+        tokens: how many token vectors the index has.
+        truncated: how many passages did not fit into the model and were cut off at the end of its window.
+        unknown_share: the share of pieces in a sample of the texts that the model does not know.
+        report: what was read, passed over, left out.
     """
 
+    documents: int
     passages: int
     tokens: int
     truncated: int
+    unknown_share: float = 0.0
+    report: ReadingReport = field(default_factory=ReadingReport)
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return {**vars(self), "report": self.report.as_json()}
 
 
-def index_passages(
-    passages: Iterable[Passage],
+def index_texts(
+    source: Source,
     path: Path,
     encoder: Encoder,
     making: Making = PLAIN,
     *,
     batch_size: int = 32,
-    split: bool = False,
+    split: bool = True,
+    skip_bad: bool = False,
     progress: bool = False,
 ) -> IndexingSummary:
-    """Encode passages and index them, some hundred at a time: memory does not grow with the collection.
+    """Encode documents and index them, some at a time: memory does not grow with the collection.
 
     A run that is stopped or killed leaves what it has encoded beside ``path``, and the same call goes on from there.
 
     Args:
-        passages: the passages; gone through several times.
+        source: the documents; gone through once.
         path: directory of the index to make; it appears when the index is complete.
         encoder: what turns texts into token vectors.
         making: bits, codec, and whether an index that is there is replaced.
         batch_size: texts encoded together.
-        split: cut texts that are longer than the encoder's window into overlapping passages
-            (:mod:`xtrkit.texts.splitting`) instead of cutting them off.
+        split: cut documents into passages (:mod:`xtrkit.texts.splitting`), which the index remembers; else texts that
+            are longer than the encoder's window are cut off at its end.
+        skip_bad: leave out what can't be read instead of refusing all of it.
         progress: show on standard error what the index will take, and how each phase goes on.
 
     Raises:
-        CollectionError: a passage can't be read; found before anything is encoded.
+        CollectionError: something can't be read; found before anything is encoded.
         IndexExistsError: something is at ``path`` already.
     """
+    path = path.absolute()
     check_free(path, overwrite=making.overwrite)
-    if split:
-        passages = SplitCollection(passages, encoder)
-    survey, reporter = _surveyed(passages), Reporter(progress)
+    reporter, splitting = Reporter(progress), splitting_for(encoder) if split else None
+    taken = take(source, encoder, splitting, existing_folder(path), skip_bad=skip_bad, reporter=reporter)
+    check_any(taken)
+    unknown = warn_of(taken, encoder)
     if progress:
-        reporter.note(_expectation(survey, encoder, making.nbits, path))
-    truncated = 0
+        reporter.note(_expectation(taken, encoder, making.nbits, path))
 
     def embeddings(first: int) -> Iterator[Ragged]:
-        nonlocal truncated
-        texts = (passage.text or "" for passage in islice(passages, first, None))
-        for chunk in encoder.stream_documents(texts, batch_size=batch_size):
-            truncated += chunk.truncated
-            first += len(chunk.embeddings)
-            yield chunk.embeddings
-        check_all_came(first, survey.n_passages)
+        texts = (passage.text or "" for passage in islice(taken, first, None))
+        return (chunk.embeddings for chunk in encoded(encoder, texts, batch_size))
 
-    write_store(
-        path,
-        embeddings,
-        Incoming(passages),
-        encoder=encoder.identity,
-        making=replace(making, n_documents=survey.n_passages),
-        reporter=reporter,
-    )
+    making = replace(making, n_documents=taken.n_passages, splitting=splitting, sources=sources_of(source, taken))
+    write_store(path, embeddings, Incoming(taken), encoder=encoder.identity, making=making, reporter=reporter)
     with Index.open(path) as index:
-        return IndexingSummary(survey.n_passages, index.n_tokens, truncated)
+        return IndexingSummary(len(taken.ids), taken.n_passages, index.n_tokens, taken.truncated, unknown, taken.report)
 
 
-class _Survey(NamedTuple):
-    """What a collection is like: its passages, the bytes of their ids and texts, and some of the texts."""
-
-    n_passages: int
-    text_bytes: int
-    sample: list[str]
+def existing_folder(path: Path) -> Path:
+    """The nearest folder above a path that is there: where a temporary file may go."""
+    return next(parent for parent in path.parents if parent.is_dir())
 
 
-def _surveyed(passages: Iterable[Passage]) -> _Survey:
-    """Check all passages, and draw ``SURVEYED`` texts of them by chance."""
-    random, text_bytes = Random(0), 0
-    sample: list[str] = []
-
-    def passing() -> Iterator[Passage]:
-        nonlocal text_bytes
-        for seen, passage in enumerate(passages, start=1):
-            text_bytes += len(passage.id) + len((passage.text or "").encode())
-            if len(sample) < SURVEYED:
-                sample.append(passage.text or "")
-            elif (place := random.randrange(seen)) < SURVEYED:
-                sample[place] = passage.text or ""
-            yield passage
-
-    return _Survey(check_passages(passing()), text_bytes, sample)
+def sources_of(source: Source, taken: Taken) -> tuple[Folder, ...]:
+    """Which files the passages were read from, for an index to remember."""
+    if not isinstance(source, Files):
+        return ()
+    return (Folder(source.name, fields_record(source.fields), taken.files),)
 
 
-def _expectation(survey: _Survey, encoder: Encoder, nbits: int, path: Path) -> str:
+def fields_record(fields: Fields) -> dict[str, Any]:
+    """How records were read, as JSON gives it back."""
+    return {**asdict(fields), "metadata": fields.metadata if fields.metadata == "all" else list(fields.metadata)}
+
+
+def _expectation(taken: Taken, encoder: Encoder, nbits: int, path: Path) -> str:
     """A sentence about the index that is to be."""
-    per_text = sum(len(encoder.document_tokens(text)) for text in survey.sample) / len(survey.sample)
-    n_tokens = round(per_text * survey.n_passages)
+    window = encoder.identity.document_length
+    counts = [min(window, encoder.document_token_count(text)) for text in taken.sample]
+    n_tokens = round(sum(counts) / len(counts) * taken.n_passages)
     bits = None if nbits == EXACT_BITS else nbits
-    expected = estimated(n_tokens, survey.n_passages, survey.text_bytes, encoder.identity.dim, bits)
-    return told(expected, n_tokens, survey.n_passages, path)
+    expected = estimated(n_tokens, taken.n_passages, taken.text_bytes, encoder.identity.dim, bits)
+    return told(expected, n_tokens, taken.n_passages, path)

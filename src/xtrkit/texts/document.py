@@ -5,10 +5,16 @@ A document is a text as it was read, before it is cut into passages (:mod:`xtrki
 
 from __future__ import annotations
 
+import codecs
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from xtrkit.errors import InputError
 from xtrkit.passage import Metadata, Part
+
+EXAMPLES, SHOWN = 3, 10
+"""Names and problems that people are shown; programs get them all."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,17 @@ class Fields:
     title: str | None = None
     metadata: tuple[str, ...] | Literal["all"] = "all"
     encoding: str = "utf-8"
+
+    def __post_init__(self) -> None:
+        try:
+            codecs.lookup(self.encoding)
+        except (LookupError, ValueError, TypeError) as error:
+            raise InputError(
+                f"There is no text encoding {self.encoding!r}: use one such as utf-8 or cp1252."
+            ) from error
+
+
+PLAIN_FIELDS = Fields()
 
 
 class Section(NamedTuple):
@@ -108,6 +125,26 @@ class ReadingReport:
     empty: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def sentences(self) -> list[str]:
+        """What a person wants to know of it: nothing where all that was there was read."""
+        told = []
+        if self.files:
+            kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(self.files.items(), key=_by_number))
+            told.append(f"Read {sum(self.files.values()):,} files: {kinds}.")
+        if self.skipped:
+            reasons: dict[str, list[str]] = {}
+            for file, reason in self.skipped:
+                reasons.setdefault(reason, []).append(file)
+            listed = "; ".join(f"{len(files):,} {reason} ({_some(files)})" for reason, files in reasons.items())
+            told.append(f"Passed over {len(self.skipped):,}: {listed}.")
+        if self.bad:
+            told.append(f"Left out {len(self.bad):,} that can't be read:")
+            told += [f"  {where}: {problem}" for where, problem in self.bad[:SHOWN]]
+            told += [f"  … and {len(self.bad) - SHOWN:,} more."] if len(self.bad) > SHOWN else []
+        if self.empty:
+            told.append(f"Left out {len(self.empty):,} with nothing in them to be found ({_some(self.empty)}).")
+        return [*told, *self.notes]
+
     def as_json(self) -> dict[str, Any]:
         """All of it, for JSON."""
         return {
@@ -118,3 +155,12 @@ class ReadingReport:
             "empty": list(self.empty),
             "notes": list(self.notes),
         }
+
+
+def _by_number(entry: tuple[str, int]) -> tuple[int, str]:
+    return -entry[1], entry[0]
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:EXAMPLES])
+    return f"{shown}, …" if len(names) > EXAMPLES else shown

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from xtrkit.encoding.base import Encoder
 from xtrkit.errors import InputError
@@ -12,69 +13,97 @@ from xtrkit.index import Index
 from xtrkit.indexing.repairing import replace_segment
 from xtrkit.indexing.segments import RowsInMemory, write_segment
 from xtrkit.indexing.store import Properties, opened_quantiser
-from xtrkit.indexing.writer import WriteSummary
+from xtrkit.indexing.writer import IndexWriter, WriteSummary
 from xtrkit.passage import Passage
-from xtrkit.progress import progress_bar
+from xtrkit.progress import Reporter, progress_bar
 from xtrkit.storage.manifest import Manifest, SegmentFacts
 from xtrkit.storage.passage_file import PassageFile
 from xtrkit.storage.tombstones import read_tombstones
-from xtrkit.texts.reading import check_all_came, check_passages
-from xtrkit.texts.splitting import SplitCollection
+from xtrkit.texts.document import ReadingReport
+from xtrkit.texts.encoding import encoded, warn_of
+from xtrkit.texts.reading import Source
+from xtrkit.texts.taking import Taken, check_any, take
 from xtrkit.values import Ragged
 
 
-def add_passages(
-    passages: Iterable[Passage],
+@dataclass(frozen=True)
+class AddingSummary(WriteSummary):
+    """What adding texts did, beside its commit.
+
+    Attributes:
+        read: how many documents were read.
+        passages: how many passages they became.
+        truncated: how many passages did not fit into the model and were cut off at the end of its window.
+        unknown_share: the share of pieces in a sample of the texts that the model does not know.
+        report: what was read, passed over, left out.
+    """
+
+    read: int = 0
+    passages: int = 0
+    truncated: int = 0
+    unknown_share: float = 0.0
+    report: ReadingReport = field(default_factory=ReadingReport)
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        return {**super().as_json(), "report": self.report.as_json()}
+
+
+def add_texts(
+    source: Source,
     index: Index,
     encoder: Encoder,
     *,
     batch_size: int = 32,
-    split: bool = False,
+    skip_bad: bool = False,
     progress: bool = False,
-) -> WriteSummary:
-    """Encode passages and add them in one commit; passages whose ids are there already are replaced.
+) -> AddingSummary:
+    """Encode documents and add them in one commit; those whose ids are there already are replaced.
 
-    So are those that were cut out of a document whose id comes again, however many they were.
+    They are cut into passages as those of the index were. All passages of a document that comes again are replaced,
+    however many they were.
 
     Args:
-        passages: the passages; gone through twice.
+        source: the documents; gone through once.
         index: the index; it moves to the new generation.
         encoder: the one that made its vectors.
         batch_size: texts encoded together.
-        split: cut texts that are longer than the encoder's window into passages (:mod:`xtrkit.texts.splitting`).
-        progress: show a progress bar.
+        skip_bad: leave out what can't be read instead of refusing all of it.
+        progress: show how each phase goes on.
 
     Raises:
-        CollectionError: a passage can't be read; found before anything is encoded.
+        CollectionError: something can't be read; found before anything is encoded.
         IndexLockedError: another writer is at work.
     """
-    if split:
-        passages = SplitCollection(passages, encoder)
-    ids: set[str] = set()
-    documents: dict[str, None] = {}
+    reporter = Reporter(progress)
+    taken = take(source, encoder, index.splitting, index.path.parent, skip_bad=skip_bad, reporter=reporter)
+    check_any(taken)
+    with index.writer(progress=progress) as writer:
+        return write_taken(writer, taken, index, encoder, batch_size=batch_size, reporter=reporter)
 
-    def noted() -> Iterator[Passage]:
-        for passage in passages:
-            ids.add(passage.id)
-            documents[passage.document] = None
-            yield passage
 
-    n_passages = check_passages(noted())
-    with (
-        index.writer(progress=progress) as writer,
-        progress_bar("Encoding", n_passages, shown=progress, unit="passages") as advance,
-    ):
-        before = writer.ids_of_documents(list(documents)).values()
-        writer.delete([name for names in before for name in names if name not in ids])
-        came, texts, to_store = 0, (passage.text or "" for passage in passages), iter(passages)
-        for chunk in encoder.stream_documents(texts, batch_size=batch_size):
+def write_taken(
+    writer: IndexWriter, taken: Taken, index: Index, encoder: Encoder, *, batch_size: int, reporter: Reporter
+) -> AddingSummary:
+    """Encode passages, let them take the place of those of their documents, and commit."""
+    unknown, ids = warn_of(taken, encoder), {passage.id for passage in taken}
+    before = writer.ids_of_documents(list(taken.documents)).values()
+    writer.delete([name for names in before for name in names if name not in ids])
+    texts, to_store = (passage.text or "" for passage in taken), iter(taken)
+    with reporter.phase("Encoding", taken.n_passages, "passages") as advance:
+        for chunk in encoded(encoder, texts, batch_size):
             writer.add(islice(to_store, len(chunk.embeddings)), chunk.embeddings)
-            came += len(chunk.embeddings)
             advance(len(chunk.embeddings))
-        check_all_came(came, n_passages)
-        summary = writer.commit()
+    summary = writer.commit()
     index.refresh()
-    return summary
+    return AddingSummary(
+        **vars(summary),
+        read=len(taken.ids),
+        passages=taken.n_passages,
+        truncated=taken.truncated,
+        unknown_share=unknown,
+        report=taken.report,
+    )
 
 
 def reencode(

@@ -19,7 +19,8 @@ from xtrkit.evaluation.beir import read_test_collection
 from xtrkit.evaluation.measures import evaluate
 from xtrkit.index import Index
 from xtrkit.recipes import COLBERT, XTR, Recipe
-from xtrkit.texts.reading import open_collection
+from xtrkit.texts.reading import open_source
+from xtrkit.texts.whole import whole_passages
 from xtrkit.training.data import TrainingData
 from xtrkit.training.inputs import Inputs
 from xtrkit.values import FloatArray
@@ -60,7 +61,7 @@ def read_dev_set(path: str, *, most_queries: int, most_documents: int, seed: int
         raise CollectionError(f"The dev set {path} is empty: no query has a relevant document in qrels/{split}.tsv.")
     names = [names[n] for n in _sample(len(names), most_queries, random)]
     needed = {document for name in names for document in judged[name]}
-    passages = list(open_collection(Path(folder) / "corpus.jsonl"))
+    passages = list(whole_passages(open_source(Path(folder))))
     others = [n for n, passage in enumerate(passages) if passage.id not in needed]
     n_others = max(0, most_documents - (len(passages) - len(others)))
     chosen = {others[n] for n in _sample(len(others), n_others, random)}

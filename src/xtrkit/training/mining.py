@@ -18,7 +18,8 @@ from xtrkit.evaluation.bm25 import BM25
 from xtrkit.progress import progress_bar
 from xtrkit.recipes import Recipe
 from xtrkit.retriever import Retriever
-from xtrkit.texts.reading import open_collection
+from xtrkit.texts.reading import open_source
+from xtrkit.texts.whole import whole_passages
 from xtrkit.training.formats import relevant_documents
 
 Ranked = Mapping[str, Sequence[tuple[str, float]]]
@@ -131,7 +132,7 @@ def _folder_and_split(data: str | Path) -> tuple[Path, str]:
 
 
 def _by_bm25(test: TestCollection, depth: int) -> Ranked:
-    return BM25(open_collection(test.path / "corpus.jsonl")).search(test.queries, depth)
+    return BM25(whole_passages(open_source(test.path))).search(test.queries, depth)
 
 
 def _by_index(test: TestCollection, index: str | Path, model: str | None, depth: int, progress: bool) -> Ranked:
@@ -151,10 +152,9 @@ def _texts(folder: Path, ranked: Ranked, relevant: Mapping[str, Sequence[str]]) 
     """
     needed = {document for ranking in ranked.values() for document, _ in ranking}
     needed |= {document for found in relevant.values() for document in found}
-    corpus = folder / "corpus.jsonl"
-    texts = {passage.id: passage.text or "" for passage in open_collection(corpus) if passage.id in needed}
+    texts = {passage.id: passage.text or "" for passage in whole_passages(open_source(folder)) if passage.id in needed}
     if missing := sorted(needed - set(texts)):
         raise CollectionError(
-            f"{corpus} does not have {missing[0]!r}, which the judgements or the index name: use those of this corpus."
+            f"{folder} does not have {missing[0]!r}, which the judgements or the index name: use those of this corpus."
         )
     return texts

@@ -1,0 +1,201 @@
+"""Documents on their way in: read once, checked, cut into passages, and kept in a temporary file.
+
+Everything that can be checked is checked here, with file and line, before the first text is encoded: ids, metadata,
+whether anything can be read of a text at all. What encodes goes through the temporary file as often as it likes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+import weakref
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from random import Random
+from typing import IO
+
+from xtrkit.content import has_content
+from xtrkit.encoding.base import Encoder
+from xtrkit.errors import CollectionError, InputError
+from xtrkit.indexing.sources import FileState
+from xtrkit.passage import Part, Passage, checked_passage
+from xtrkit.progress import SILENT, Advance, Reporter
+from xtrkit.texts.document import Document, Problem, ReadingReport
+from xtrkit.texts.reading import Files, Source, SourceFile
+from xtrkit.texts.splitting import Splitter
+from xtrkit.texts.whole import refusal
+from xtrkit.values import Splitting
+
+SURVEYED = 256
+"""Texts that are kept aside, to tell how large an index will be and whether the model can read them."""
+
+BLOCK = 1 << 20
+HASHED = 1 << 28
+"""Files above this size are told apart by size and time alone: reading them twice would take too long."""
+
+FRESH = 2_000_000_000
+"""Nanoseconds: a file that was changed so shortly before it was read may change again without a later time."""
+
+
+class Taken:
+    """The passages of a collection, in a temporary file; they can be gone through again and again.
+
+    Attributes:
+        report: what was read, passed over, left out.
+        ids: the ids that were given, in order.
+        documents: ids of the documents: those, or where a given passage is part of one, that one's.
+        n_passages: how many passages they became.
+        truncated: how many of them the model will cut off at the end of its window.
+        text_bytes: bytes of ids and texts.
+        sample: some of the texts, by chance.
+        files: {file: as it was when it was read}, where files were read.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.report = ReadingReport()
+        self.ids: dict[str, None] = {}
+        self.documents: dict[str, None] = {}
+        self.n_passages = self.truncated = self.text_bytes = 0
+        self.sample: list[str] = []
+        self.files: dict[str, FileState] = {}
+        self._random = Random(0)
+        # Where the index goes there is room; what is there temporarily may be larger than the memory.
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - lives as long as this does
+        weakref.finalize(self, self._file.close)
+
+    def __iter__(self) -> Iterator[Passage]:
+        for identifier, text, metadata, part, _ in self._rows():
+            yield Passage(identifier, text, metadata, None if part is None else Part(*part))
+
+    def where(self, identifier: str) -> str:
+        """Where the document with an id was read."""
+        return next((where for name, *_, part, where in self._rows() if (part or [name])[0] == identifier), "")
+
+    def append(self, passage: Passage, where: str) -> None:
+        """Take in a passage."""
+        self._file.write(json.dumps([*passage, where], ensure_ascii=False).encode() + b"\n")
+        text = passage.text or ""
+        self.n_passages += 1
+        self.text_bytes += len(passage.id) + len(text.encode())
+        if len(self.sample) < SURVEYED:
+            self.sample.append(text)
+        elif (place := self._random.randrange(self.n_passages)) < SURVEYED:
+            self.sample[place] = text
+
+    def _rows(self) -> Iterator[list[object]]:
+        """The lines of the file; several may go through it at a time."""
+        self._file.flush()
+        place, rest = 0, b""
+        while block := os.pread(self._file.fileno(), BLOCK, place):
+            place += len(block)
+            *lines, rest = (rest + block).split(b"\n")
+            yield from map(json.loads, lines)
+
+
+def take(
+    source: Source,
+    encoder: Encoder,
+    splitting: Splitting | None,
+    directory: Path,
+    *,
+    skip_bad: bool = False,
+    files: Iterable[SourceFile] | None = None,
+    reporter: Reporter = SILENT,
+) -> Taken:
+    """Read a collection, check all of it, and cut it into passages.
+
+    Args:
+        source: the collection.
+        encoder: which encoder the passages are for.
+        splitting: how long documents are cut; None leaves them as they are.
+        directory: where the temporary file goes.
+        skip_bad: leave out what can't be read instead of refusing all of it.
+        files: those files of the source that are wanted; all where this is left out.
+        reporter: told about the progress.
+
+    Raises:
+        CollectionError: something can't be read; ``problems`` has the list.
+    """
+    taken, bad, empty = Taken(directory), list[Problem](), list[str]()
+    splitter = None if splitting is None else Splitter(encoder, splitting)
+    with reporter.phase("Reading", None, "documents") as advance:
+        for item in _noted(source, taken, files, advance):
+            if isinstance(item, Problem):
+                bad.append(item)
+            elif not has_content(item.text):
+                empty.append(item.where or item.id)
+            elif (problem := _taken(item, taken, splitter, encoder)) is not None:
+                bad.append(problem)
+    taken.report = source.report
+    taken.report.bad, taken.report.empty, taken.report.documents = bad, empty, len(taken.documents)
+    if bad and not skip_bad:
+        raise refusal(bad)
+    return taken
+
+
+def check_any(taken: Taken) -> None:
+    """Refuse a collection without passages.
+
+    Raises:
+        CollectionError: there is none.
+    """
+    if not taken.n_passages:
+        told = " ".join(taken.report.sentences())
+        raise CollectionError(
+            f"There is nothing to index: expected at least one document. {told}".rstrip(), problems=taken.report.bad
+        )
+
+
+def _noted(
+    source: Source, taken: Taken, files: Iterable[SourceFile] | None, advance: Advance
+) -> Iterator[Document | Problem]:
+    """What a source gives; of files it is noted how they were."""
+    if not isinstance(source, Files):
+        for item in source:
+            advance(1)
+            yield item
+        return
+    for file in source.listing() if files is None else files:
+        before, documents, spoilt = state_of(file.path), [], False
+        for item in source.read(file):
+            advance(1)
+            spoilt = spoilt or isinstance(item, Problem)
+            if isinstance(item, Document):
+                documents.append(item.id)
+            yield item
+        if before is not None and not spoilt:
+            taken.files[file.name] = before._replace(documents=tuple(documents))
+
+
+def state_of(path: Path) -> FileState | None:
+    """A file as it is now; None where it can't be read."""
+    try:
+        with path.open("rb") as file:
+            facts = os.fstat(file.fileno())
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest() if facts.st_size <= HASHED else ""
+    except OSError:
+        return None
+    changed = facts.st_mtime_ns if time.time_ns() - facts.st_mtime_ns > FRESH else 0
+    return FileState(facts.st_size, changed, sha256, ())
+
+
+def _taken(document: Document, taken: Taken, splitter: Splitter | None, encoder: Encoder) -> Problem | None:
+    """Take in a document; what is wrong with it, if anything is."""
+    try:
+        whole = checked_passage(Passage(document.id, document.text, document.metadata, document.part))
+        passages = [whole] if splitter is None else [*map(checked_passage, splitter.passages(document))]
+    except InputError as error:
+        return Problem(document.where, str(error))
+    if document.id in taken.ids:
+        first = taken.where(document.id)
+        before = f", first in {first}" if first else ""
+        return Problem(document.where, f"The id {document.id!r} comes twice{before}: make ids unique.")
+    taken.ids[document.id] = taken.documents[whole.document] = None
+    for passage in passages:
+        if splitter is None or passage.part is None or document.part is not None:
+            taken.truncated += encoder.is_document_truncated(passage.text or "")
+        taken.append(passage, document.where)
+    return None
