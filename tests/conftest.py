@@ -1,6 +1,8 @@
 """Fixtures and strategies that several test modules share."""
 
 import importlib.util
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from tests.encoding import checkpoint_factory as factory
+from xtrkit.cli import main
 from xtrkit.encoding import load_encoder
 from xtrkit.encoding.default import ORIGINAL
 from xtrkit.search.exact import ExactEngine
@@ -111,3 +114,22 @@ def search_exactly(corpus, queries, k, recipe, subset=None):
 
 def document_of(corpus):
     return np.repeat(np.arange(corpus.n_documents), np.diff(corpus.document_offsets))
+
+
+@pytest.fixture
+def here(capsys, monkeypatch):
+    """The command in this process, as good as one of its own where nothing depends on that, and a second quicker."""
+
+    def run(*arguments):
+        handler = signal.getsignal(signal.SIGTERM)
+        monkeypatch.setattr(sys, "argv", ["xtrkit", *map(str, arguments)])
+        try:
+            with pytest.raises(SystemExit) as left:
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        shown, code = capsys.readouterr(), left.value.code
+        told = "" if isinstance(code, int) or code is None else code
+        return subprocess.CompletedProcess(arguments, bool(code), shown.out, shown.err + told)
+
+    return run

@@ -14,7 +14,8 @@ from xtrkit.index import Index
 from xtrkit.passage import Passage
 from xtrkit.recipes import COLBERT, XTR
 from xtrkit.retriever import Retriever
-from xtrkit.texts.splitting import SplitCollection
+from xtrkit.texts.document import Document, Section
+from xtrkit.texts.splitting import Splitter, splitting_for
 
 ANIMALS = ["The cat sleeps on the warm roof.", "A whale sings in the deep sea.", "Bees dance to show where nectar is."]
 LONG = " ".join(f"Section {number} is about trains and their timetables." for number in range(40))
@@ -26,10 +27,14 @@ def encoder(request, checkpoints):
     return load_encoder("default" if request.param == "default" else checkpoints["xtr"], document_length=64)
 
 
+def pieces_of(document, encoder):
+    return list(Splitter(encoder, splitting_for(encoder)).passages(document))
+
+
 @pytest.mark.parametrize("text", [STORY, "word " * 500, "日本語の文章です。 " * 60], ids=["story", "words", "cjk"])
 def test_pieces_fit_overlap_in_order_and_leave_nothing_out(encoder, text):
-    pieces = list(SplitCollection([Passage("d", text, {"year": 1})], encoder))
-    assert [piece.id for piece in pieces] == [f"d#{number}" for number in range(1, len(pieces) + 1)]
+    pieces = pieces_of(Document("d", text, {"year": 1}), encoder)
+    assert [piece.id for piece in pieces] == [f"d¶{number}" for number in range(1, len(pieces) + 1)]
     assert len(pieces) > 1
     covered = set()
     for piece in pieces:
@@ -43,28 +48,44 @@ def test_pieces_fit_overlap_in_order_and_leave_nothing_out(encoder, text):
 
 
 def test_sentences_stay_whole_where_they_fit(encoder):
-    pieces = list(SplitCollection([Passage("d", STORY)], encoder))
+    pieces = pieces_of(Document("d", STORY), encoder)
     for sentence in ANIMALS:
         assert any(sentence in piece.text for piece in pieces)
 
 
 def test_short_texts_stay_as_they_are_and_iterating_again_is_the_same(encoder):
-    collection = SplitCollection([Passage("a", "short"), Passage("b", ""), Passage("d", STORY)], encoder)
-    pieces = list(collection)
-    assert pieces[:2] == [Passage("a", "short"), Passage("b", "")]
-    assert pieces == list(collection)
+    assert pieces_of(Document("a", "short", {"n": 1}), encoder) == [Passage("a", "short", {"n": 1})]
+    assert pieces_of(Document("d", STORY), encoder) == pieces_of(Document("d", STORY), encoder)
+
+
+def test_sections_stand_apart_and_what_is_between_them_is_kept(encoder):
+    text = "Before all.\n# One\nFirst things.\n  # Two\n" + LONG + "\n\nAfter all."
+    one, two, end = text.index("# One"), text.index("# Two"), text.index("After")
+    sections = (Section(one, two, {"headings": "One"}), Section(two, end, {"headings": "Two"}))
+    pieces = pieces_of(Document("d", text, {"year": 1}, sections), encoder)
+    assert [piece.text for piece in pieces[:2]] == ["Before all.", "# One\nFirst things."]
+    assert [piece.metadata for piece in pieces[:2]] == [{"year": 1}, {"year": 1, "headings": "One"}]
+    assert {piece.metadata["headings"] for piece in pieces[2:-1]} == {"Two"}
+    assert len(pieces) > 5
+    assert (pieces[-1].text, pieces[-1].metadata) == ("After all.", {"year": 1})
+    assert all(text[piece.part.first : piece.part.last] == piece.text for piece in pieces)
+
+
+def test_a_document_of_one_section_stays_whole_and_bears_what_the_section_does(encoder):
+    pieces = pieces_of(Document("d", "One page.", None, (Section(0, 9, {"page": 1}),)), encoder)
+    assert pieces == [Passage("d", "One page.", {"page": 1})]
 
 
 def test_results_are_grouped_by_document_k_of_them(tmp_path):
     encoder = load_encoder(document_length=64)
     texts = [Passage("story", STORY), Passage("cats", "Cats sleep all day."), Passage("trains", LONG)]
-    summary = Retriever.create(tmp_path / "idx", texts, model=encoder, split=True).indexed
+    summary = Retriever.create(tmp_path / "idx", texts, model=encoder).indexed
     assert summary.truncated == 0
     assert summary.passages > 10
     retriever = Retriever.open(tmp_path / "idx")
     for query in ("where are the timetables of trains?", "which animal sings in the sea?"):
-        apart = retriever.search(query, 40)
-        grouped = retriever.search(query, 3, group_by_document=True)
+        apart = retriever.search(query, 40, group_by_document=False)
+        grouped = retriever.search(query, 3)
         documents = [hit.part.document if hit.part else hit.id for hit in grouped]
         assert sorted(documents) == ["cats", "story", "trains"]
         best = {}
@@ -78,12 +99,12 @@ def test_results_are_grouped_by_document_k_of_them(tmp_path):
 
 def test_a_document_that_comes_again_replaces_all_of_its_passages(tmp_path):
     encoder = load_encoder(document_length=64)
-    Retriever.create(tmp_path / "idx", [Passage("d", STORY), Passage("e", "other")], model=encoder, split=True)
+    Retriever.create(tmp_path / "idx", [Passage("d", STORY), Passage("e", "other")], model=encoder)
     retriever, opened_before = Retriever.open(tmp_path / "idx"), Retriever.open(tmp_path / "idx")
-    retriever.add([Passage("d", " ".join([LONG[:600], "A whale."]))], split=True)
+    retriever.add([Passage("d", " ".join([LONG[:600], "A whale."]))])
     ids = list(retriever.index.ids())
-    assert all(identifier.startswith("d#") or identifier == "e" for identifier in ids)
-    opened_before.add([Passage("d", "now short")], split=True)
+    assert all(identifier.startswith("d¶") or identifier == "e" for identifier in ids)
+    opened_before.add([Passage("d", "now short")])
     assert sorted(Index.open(tmp_path / "idx").ids()) == ["d", "e"]
 
 
@@ -93,8 +114,8 @@ def test_from_the_command_line(tmp_path):
     (tmp_path / "notes" / "cat.txt").write_text("Cats sleep.", encoding="utf-8")
     results = []
     for arguments in (
-        ["index", str(tmp_path / "notes"), str(tmp_path / "idx"), "--split", "--json"],
-        ["search", str(tmp_path / "idx"), "a whale in the sea", "-k", "2", "--group-by-document", "--json"],
+        ["index", str(tmp_path / "notes"), str(tmp_path / "idx"), "--json"],
+        ["search", str(tmp_path / "idx"), "a whale in the sea", "-k", "2", "--json"],
     ):
         ran = subprocess.run([sys.executable, "-m", "xtrkit", *arguments], capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stderr
@@ -112,9 +133,9 @@ def test_documents_are_evaluated_by_their_best_passage(tmp_path):
     (tmp_path / "qrels").mkdir()
     (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "where are the timetables of trains?"}\n')
     (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\tstory\t1\n")
-    Retriever.create(tmp_path / "idx", [Passage(*item) for item in texts.items()], model=encoder, split=True)
+    Retriever.create(tmp_path / "idx", [Passage(*item) for item in texts.items()], model=encoder)
     retriever, test = Retriever.open(tmp_path / "idx"), read_test_collection(tmp_path, "test")
-    assert sum(identifier.startswith("trains#") for identifier in retriever.index.ids()) > 2 * DEPTH
+    assert sum(identifier.startswith("trains¶") for identifier in retriever.index.ids()) > 2 * DEPTH
     check_same_documents(retriever, test)
     embeddings = retriever.encode_queries(list(test.queries.values()))
     for row in measure(

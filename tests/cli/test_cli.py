@@ -1,13 +1,10 @@
 """The command line as people run it: real processes, a real model, everything that they may type wrong."""
 
 import json
-import signal
 import subprocess
 import sys
 
 import pytest
-
-from xtrkit.cli import main
 
 CORPUS = [
     {"_id": "mice", "title": "Mice", "text": "Mice eat cheese and seeds."},
@@ -32,25 +29,6 @@ def answer(*arguments, **options):
     ran = xtrkit(*arguments, **options)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
-
-
-@pytest.fixture
-def here(capsys, monkeypatch):
-    """The command in this process, as good as one of its own where nothing depends on that, and a second quicker."""
-
-    def run(*arguments):
-        handler = signal.getsignal(signal.SIGTERM)
-        monkeypatch.setattr(sys, "argv", ["xtrkit", *map(str, arguments)])
-        try:
-            with pytest.raises(SystemExit) as left:
-                main()
-        finally:
-            signal.signal(signal.SIGTERM, handler)
-        shown, code = capsys.readouterr(), left.value.code
-        told = "" if isinstance(code, int) or code is None else code
-        return subprocess.CompletedProcess(arguments, bool(code), shown.out, shown.err + told)
-
-    return run
 
 
 @pytest.fixture(scope="module")

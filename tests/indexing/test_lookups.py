@@ -15,7 +15,8 @@ from xtrkit.passage import Part, Passage
 from xtrkit.storage import passage_file
 from xtrkit.storage.generations import generations
 from xtrkit.storage.passage_file import PassageFile
-from xtrkit.texts.updating import add_passages
+from xtrkit.texts.given import source_of
+from xtrkit.texts.updating import add_texts
 from xtrkit.values import EncoderIdentity, Ragged
 
 DIM = 4
@@ -73,8 +74,8 @@ def read_by(counts, path, change):
 @pytest.mark.parametrize(
     "change",
     [
-        lambda index: add_passages([Passage("doc 7", "it comes again, whole")], index, OneToken()),
-        lambda index: add_passages([Passage("new", "it was never there")], index, OneToken()),
+        lambda index: add_texts(source_of([("doc 7", "it comes again, whole")]), index, OneToken()),
+        lambda index: add_texts(source_of([("new", "it was never there")]), index, OneToken()),
         lambda index: index.delete(documents=["doc 7"]),
         lambda index: index._store.passages.passages([3, 400, 77]),
     ],
@@ -90,7 +91,7 @@ def test_a_large_index_is_not_read_for_a_small_change(tmp_path, small_and_large,
 
 def test_a_document_that_comes_again_takes_its_passages_away(tmp_path):
     index = made(tmp_path / "idx", 500)
-    summary = add_passages([Passage("doc 7", "whole"), Passage("p3", "replaced")], index, OneToken())
+    summary = add_texts(source_of([("doc 7", "whole"), ("p3", "replaced")]), index, OneToken())
     assert (summary.added, summary.updated, summary.deleted) == (1, 1, 5)
     assert set(index.ids()) == {f"p{n}" for n in range(500) if not 35 <= n < 40} | {"doc 7"}
     assert index.passage(index.number("p3")) == Passage("p3", "replaced")

@@ -56,6 +56,25 @@ class Making:
     splitting: Splitting | None = None
     sources: Sources = ()
 
+    def __post_init__(self) -> None:
+        if self.nbits not in (*BITS, EXACT_BITS):
+            raise InputError(f"nbits must be 1, 2, 4 or 8, or 16 for an exact index, got {self.nbits!r}.")
+        codec_named(self.codec, self.bits)
+
+    @property
+    def bits(self) -> int:
+        """Bits of a codec; of an exact index, which has none, those that one would have."""
+        return DEFAULT_BITS if self.nbits == EXACT_BITS else self.nbits
+
+    def check_dim(self, dim: int) -> None:
+        """Refuse dimensions that an index can't have.
+
+        Raises:
+            InputError: they can't be compressed to so many bits.
+        """
+        if self.nbits != EXACT_BITS:
+            check_bits(self.nbits, dim)
+
 
 def write_store(
     path: Path,
@@ -84,11 +103,7 @@ def write_store(
             not unique strings, or there are fewer passages than documents, or more.
         StorageError: the index could not be written.
     """
-    nbits = making.nbits
-    if nbits not in (*BITS, EXACT_BITS):
-        raise InputError(f"nbits must be 1, 2, 4 or 8, or 16 for an exact index, got {nbits!r}.")
-    codec = codec_named(making.codec, 4 if nbits == EXACT_BITS else nbits)  # whose name is checked in any case
-    compression = None if nbits == EXACT_BITS else codec
+    compression = None if making.nbits == EXACT_BITS else codec_named(making.codec, making.bits)
     assign = assignment_on(making.device)
     path = path.resolve()  # a symlink's target is replaced, not the link; "." has a name
     check_free(path, overwrite=making.overwrite)
@@ -104,7 +119,7 @@ def write_store(
                     spool,
                     batches,
                     incoming,
-                    check_dim=lambda dim: None if compression is None else check_bits(nbits, dim),
+                    check_dim=making.check_dim,
                     reporter=reporter,
                     n_documents=making.n_documents,
                 )

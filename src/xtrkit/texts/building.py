@@ -83,6 +83,7 @@ def index_texts(
     """
     path = path.absolute()
     check_free(path, overwrite=making.overwrite)
+    making.check_dim(encoder.identity.dim)
     reporter, splitting = Reporter(progress), splitting_for(encoder) if split else None
     taken = take(source, encoder, splitting, existing_folder(path), skip_bad=skip_bad, reporter=reporter)
     check_any(taken)
