@@ -31,7 +31,7 @@ def _quotas(proc: Path) -> Iterator[float]:
     """How many cores' time each control group allows that this process is in, itself or by way of its ancestors."""
     mounts = list(_mounts(proc / "mountinfo"))
     for line in _lines(proc / "cgroup"):
-        _, controllers, group = (line.split(":", 2) + ["", ""])[:3]
+        _, controllers, group = [*line.split(":", 2), "", ""][:3]
         version_2 = not controllers
         if not version_2 and "cpu" not in controllers.split(","):
             continue
@@ -47,7 +47,7 @@ def _mounts(file: Path) -> Iterator[tuple[str, Path, str, list[str]]]:
     """Of each mount: which part of its file system is mounted, where, of what kind it is, and with which options."""
     for line in _lines(file):
         before, _, after = line.partition(" - ")
-        fields, (kind, _, options) = before.split(), (after.split() + ["", "", ""])[:3]
+        fields, (kind, _, options) = before.split(), [*after.split(), "", "", ""][:3]
         if len(fields) > 4:
             yield _unescaped(fields[3]), Path(_unescaped(fields[4])), kind, options.split(",")
 
