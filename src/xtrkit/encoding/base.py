@@ -21,6 +21,18 @@ class Token(NamedTuple):
     end: int
 
 
+class Reading(NamedTuple):
+    """How much of some texts a model can read.
+
+    Attributes:
+        pieces: how many pieces they have, markers left out.
+        unknown: for how many of them the model has none, so that they all look alike to it.
+    """
+
+    pieces: int
+    unknown: int
+
+
 class EncodedChunk(NamedTuple):
     """Embeddings of some consecutive texts of a stream, and how many of these texts had to be truncated."""
 
@@ -33,6 +45,7 @@ class Encoder(Protocol):
     """Turns texts into token embeddings; queries and documents may be treated differently.
 
     Embeddings of a text never depend on the texts beside it. A text without any word still has at least one vector.
+    What a text holds is text: "[SEP]" in it is five characters, not the model's token of that name.
     ``batch_size`` counts texts of 128 tokens: a batch holds fewer long texts and more short ones.
     """
 
@@ -56,6 +69,15 @@ class Encoder(Protocol):
 
     def document_token_count(self, text: str) -> int:
         """How many tokens a document has, markers included, before anything is cut off."""
+
+    def is_query_truncated(self, text: str) -> bool:
+        """Whether a query is longer than the window; of a long one no more is looked at than it takes to tell."""
+
+    def is_document_truncated(self, text: str) -> bool:
+        """Whether a document is longer than the window; of a long one no more is looked at than it takes to tell."""
+
+    def readability(self, texts: Sequence[str], task: Task = "document") -> Reading:
+        """How many pieces of some texts the model has none for; of long texts only the beginning is looked at."""
 
     def query_tokens(self, text: str) -> list[Token]:
         """The tokens behind the rows of ``encode_queries([text])``, one for each row, in order."""

@@ -17,6 +17,7 @@ from xtrkit.encoding.checkpoints import identified
 from xtrkit.encoding.runtime_settings import TOKENIZER, RuntimeSettings, file_hash, read_settings
 from xtrkit.encoding.runtime_text import TextPreparation, marker_counts
 from xtrkit.encoding.text_encoder import Opening, TextEncoder, check_texts
+from xtrkit.encoding.users_text import UsersText
 from xtrkit.errors import InputError, ModelError
 from xtrkit.progress import progress_bar
 from xtrkit.values import EncoderIdentity, FloatArray, Ragged
@@ -99,7 +100,7 @@ class RuntimeEncoder(TextEncoder):
 
     def _encode(self, texts: Sequence[str], task: Task, batch_size: int, progress: bool) -> EncodedChunk:
         check_texts(texts, batch_size)
-        encoded = self._texts.tokenise(texts, task)
+        encoded = self._texts.tokenise([self._beginning(text, task) for text in texts], task)
         most = _TOKENS_A_THREAD * self._graph.threads
         found: list[FloatArray] = [np.empty(0)] * len(encoded)
         bar = progress_bar(f"Encoding {'queries' if task == 'query' else 'documents'}", len(encoded), shown=progress)
@@ -113,11 +114,21 @@ class RuntimeEncoder(TextEncoder):
         truncated = sum(bool(encoding.overflowing) for encoding in encoded)
         return EncodedChunk(Ragged.from_arrays(found, self.settings.dim), truncated)
 
-    def _token_count(self, text: str, task: Task) -> int:
+    @property
+    def _users_text(self) -> UsersText:
+        return self._texts.users_text
+
+    def _limit(self, task: Task) -> int:
+        return self.settings.truncation(task)
+
+    def _counted(self, text: str, task: Task) -> int:
         return self._texts.count(text, task)
 
+    def _pieces(self, text: str) -> tuple[list[str], list[int]]:
+        return self._texts.pieces(text)
+
     def _tokens(self, text: str, task: Task) -> list[Token]:
-        return self._texts.tokens(text, task)
+        return self._texts.tokens(self._beginning(text, task), task)
 
     def _finished(self, rows: FloatArray, task: Task) -> FloatArray:
         """What the graph left to do for the (tokens, d) vectors of a text."""

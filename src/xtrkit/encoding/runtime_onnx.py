@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import InputError, MissingExtraError, ModelError
+from xtrkit.machine import usable_cores
 from xtrkit.values import FloatArray
 
 
@@ -55,7 +55,7 @@ def thread_count(threads: int | None) -> int:
         InputError: fewer than one.
     """
     if threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return usable_cores()
     if threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}.")
     return threads

@@ -14,7 +14,8 @@ from tokenizers import Encoding, Tokenizer
 from xtrkit.encoding.base import Task, Token
 from xtrkit.encoding.runtime_settings import RuntimeSettings
 from xtrkit.encoding.spans import cleaned, located
-from xtrkit.errors import InputError, ModelError
+from xtrkit.encoding.users_text import UsersText
+from xtrkit.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -41,19 +42,16 @@ class TextPreparation:
 
     def __init__(self, tokenizer_file: Path, settings: RuntimeSettings) -> None:
         self.settings = settings
-        self._whole = _tokenizer(tokenizer_file, None)
-        self._tokenizers = {task: _tokenizer(tokenizer_file, settings.truncation(task)) for task in get_args(Task)}
+        whole = _tokenizer(tokenizer_file)
+        self.users_text = UsersText(whole, {task: settings.prompt(task) for task in get_args(Task)})
+        self._whole = self.users_text.apply(whole)
+        self._tokenizers = {task: self.users_text.apply(_tokenizer(tokenizer_file)) for task in get_args(Task)}
+        for task, tokenizer in self._tokenizers.items():
+            tokenizer.enable_truncation(settings.truncation(task))
 
     def tokenise(self, texts: Sequence[str], task: Task) -> list[Encoding]:
-        """Each text's tokens, cut off where its task says; ``overflowing`` holds what was cut off.
-
-        Raises:
-            InputError: something isn't a string.
-        """
-        for text in texts:
-            if not isinstance(text, str):
-                raise InputError(f"A text must be a string, got {type(text).__name__}.")
-        prompt, tokenizer = self.settings.prompt(task), self._tokenizers[task]
+        """Each text's tokens, cut off where its task says; ``overflowing`` holds what was cut off."""
+        prompt, tokenizer = self.users_text.prompts[task], self._tokenizers[task]
         prepared = [prompt + self._as_tokenised(text) for text in texts]
         # One text needs no pool of threads.
         encoded = [tokenizer.encode(prepared[0])] if len(prepared) == 1 else tokenizer.encode_batch_fast(prepared)
@@ -62,7 +60,12 @@ class TextPreparation:
 
     def count(self, text: str, task: Task) -> int:
         """How many tokens a text has, markers included, before anything is cut off."""
-        return len(self._whole.encode(self.settings.prompt(task) + self._as_tokenised(text)))
+        return len(self._whole.encode(self.users_text.prompts[task] + self._as_tokenised(text)))
+
+    def pieces(self, text: str) -> tuple[list[str], list[int]]:
+        """The pieces of a text without markers, and their ids."""
+        encoding = self._whole.encode(self._as_tokenised(text), add_special_tokens=False)
+        return encoding.tokens, encoding.ids
 
     def widths(self, encoded: Sequence[Encoding], task: Task) -> npt.NDArray[np.int64]:
         """(N,) how many tokens each text takes up in a batch."""
@@ -76,7 +79,7 @@ class TextPreparation:
         places = np.arange(max(*lengths, floor, 1))
         real = places < np.array(lengths)[:, None]
         ids = np.full(real.shape, self.settings.pad_id, dtype=np.int64)
-        ids[real] = np.concatenate([encoding.ids for encoding in encoded])
+        ids[real] = self.users_text.ids(np.concatenate([encoding.ids for encoding in encoded]))
         seen = real
         if task == "query" and self.settings.expansion is not None:
             filled = ~real & (places < floor)
@@ -91,12 +94,13 @@ class TextPreparation:
         (encoding,) = self.tokenise([text], task)
         batch = self.batch([encoding], task)
         pieces = [tokenizer.id_to_token(number) or "" for number in batch.ids[0].tolist()]
-        empty = not len(tokenizer.encode(self.settings.prompt(task) + self._as_tokenised(text)))
+        prompt = self.users_text.prompts[task]
+        empty = not len(tokenizer.encode(prompt + self._as_tokenised(text)))
         # Neither [MASK]s nor the full stop that stands for nothing are of the caller's characters.
         spans = [] if empty else list(encoding.offsets)
         spans += [(0, 0)] * (len(pieces) - len(spans))
         kept = ((piece, span) for piece, span, keep in zip(pieces, spans, batch.kept[0], strict=True) if keep)
-        return list(located(text, kept, prompt=self.settings.prompt(task), lower_case=self.settings.lower_case))
+        return list(located(text, kept, prompt=prompt, lower_case=self.settings.lower_case))
 
     def _as_tokenised(self, text: str) -> str:
         return cleaned(text).lower() if self.settings.lower_case else cleaned(text)
@@ -117,17 +121,14 @@ class TextPreparation:
 
 def marker_counts(tokenizer_file: Path, settings: RuntimeSettings) -> dict[str, int]:
     """For each task, how many tokens an empty text has."""
-    tokenizer = _tokenizer(tokenizer_file, None)
+    tokenizer = _tokenizer(tokenizer_file)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
     return {task: len(tokenizer.encode(settings.prompt(task))) for task in get_args(Task)}
 
 
-def _tokenizer(file: Path, length: int | None) -> Tokenizer:
+def _tokenizer(file: Path) -> Tokenizer:
     try:
-        tokenizer = Tokenizer.from_file(str(file))
+        return Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises a bare Exception
         raise ModelError(f"{file} isn't a tokenizer ({error}): export the model again.") from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    if length is not None:
-        tokenizer.enable_truncation(length)
-    return tokenizer

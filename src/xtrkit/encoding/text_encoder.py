@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from xtrkit.encoding.base import EncodedChunk, Task, Token
+from xtrkit.encoding.base import EncodedChunk, Reading, Task, Token
+from xtrkit.encoding.users_text import UsersText, blank
 from xtrkit.errors import InputError, ModelError
 from xtrkit.values import Ragged
+
+
+BLOCK = 1 << 16
+"""Characters of a text that are counted at a time."""
 
 
 class Opening(NamedTuple):
@@ -50,9 +56,22 @@ class TextEncoder(ABC):
     def _encode(self, texts: Sequence[str], task: Task, batch_size: int, progress: bool) -> EncodedChunk:
         """Token embeddings of some texts, and how many of them were truncated."""
 
+    @property
     @abstractmethod
-    def _token_count(self, text: str, task: Task) -> int:
-        """How many tokens a text has, markers included, before anything is cut off."""
+    def _users_text(self) -> UsersText:
+        """How the tokenizer reads what users write."""
+
+    @abstractmethod
+    def _limit(self, task: Task) -> int:
+        """Most tokens of a text, markers included."""
+
+    @abstractmethod
+    def _counted(self, text: str, task: Task) -> int:
+        """How many tokens a text has, markers included, before anything is cut off; the text is read whole."""
+
+    @abstractmethod
+    def _pieces(self, text: str) -> tuple[list[str], list[int]]:
+        """The pieces of a text without markers, and their ids."""
 
     @abstractmethod
     def _tokens(self, text: str, task: Task) -> list[Token]:
@@ -80,6 +99,25 @@ class TextEncoder(ABC):
         """How many tokens a query has, markers included and [MASK]s not, before anything is cut off."""
         return self._token_count(text, "query")
 
+    def is_query_truncated(self, text: str) -> bool:
+        """Whether a query is longer than the window; of a long one no more is looked at than it takes to tell."""
+        return self._is_truncated(text, "query")
+
+    def is_document_truncated(self, text: str) -> bool:
+        """Whether a document is longer than the window; of a long one no more is looked at than it takes to tell."""
+        return self._is_truncated(text, "document")
+
+    def readability(self, texts: Sequence[str], task: Task = "document") -> Reading:
+        """How many pieces of some texts the model has none for; of long texts only the beginning is looked at."""
+        check_texts(texts)
+        pieces = unknown = 0
+        for text in texts:
+            found, ids = self._pieces(self._beginning(text, task))
+            missing = [number == self._users_text.unknown_id for number in ids]
+            pieces += sum(gone or not blank(piece) for piece, gone in zip(found, missing, strict=True))
+            unknown += sum(missing)
+        return Reading(pieces, unknown)
+
     def document_token_count(self, text: str) -> int:
         """How many tokens a document has, markers included, before anything is cut off."""
         return self._token_count(text, "document")
@@ -91,6 +129,36 @@ class TextEncoder(ABC):
     def document_tokens(self, text: str) -> list[Token]:
         """The tokens behind the rows of ``encode_documents([text])``, one for each row, in order."""
         return self._tokens(text, "document")
+
+    def _beginning(self, text: str, task: Task) -> str:
+        """As much of a text as certainly holds more tokens than the window, or all of it."""
+        if not isinstance(text, str):
+            raise InputError(f"A text must be a string, got {type(text).__name__}.")
+        return self._users_text.beginning(text, self._limit(task), lambda part: self._counted(part, task))
+
+    def _is_truncated(self, text: str, task: Task) -> bool:
+        # A token stands for an ASCII character at least, but for a space that some tokenizers put before a text.
+        if text.isascii() and len(text) < self._limit(task) - self._markers[task]:
+            return False
+        return self._counted(self._beginning(text, task), task) > self._limit(task)
+
+    def _token_count(self, text: str, task: Task) -> int:
+        """How many tokens a text has, markers included, before anything is cut off; block by block."""
+        count, start = 0, 0
+        while True:
+            stop = self._users_text.cut(text, start + BLOCK) if start + BLOCK < len(text) else len(text)
+            if start == 0:
+                count = self._counted(text[:stop], task)
+            else:
+                count += len(self._pieces(text[start:stop])[1])
+            if stop == len(text):
+                return count
+            start = stop
+
+    @cached_property
+    def _markers(self) -> dict[Task, int]:
+        """For each task, how many tokens an empty text has."""
+        return {task: self._counted("", task) for task in get_args(Task)}
 
 
 def _opened_again(

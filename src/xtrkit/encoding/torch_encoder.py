@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+from tokenizers import Tokenizer
 
 from xtrkit.encoding.base import EncodedChunk, Task, Token
 from xtrkit.encoding.batching import batches_of
@@ -20,6 +22,7 @@ from xtrkit.encoding.modules import build_model, quiet
 from xtrkit.encoding.new_directory import new_directory
 from xtrkit.encoding.spans import cleaned, located
 from xtrkit.encoding.text_encoder import Opening, TextEncoder, check_texts
+from xtrkit.encoding.users_text import UsersText
 from xtrkit.errors import InputError
 from xtrkit.progress import progress_bar
 from xtrkit.values import EncoderIdentity, FloatArray, Ragged
@@ -29,6 +32,7 @@ Features = dict[str, Any]
 # Tokenizers without a limit say so with an astronomic number; attention over that many tokens would not fit.
 _UNLIMITED = 100_000
 _LENGTH_WHERE_UNLIMITED = 512
+_AS_TEXT = {"split_special_tokens": True, "verbose": False}
 
 
 class TorchEncoder(TextEncoder):
@@ -56,6 +60,9 @@ class TorchEncoder(TextEncoder):
         self._directory, self._layout = directory, layout
         self.model = build_model(directory, layout, device)
         self._transformer: Transformer = self.model[0]
+        plain = Tokenizer.from_str(self._transformer.tokenizer.backend_tokenizer.to_str())
+        self._texts = UsersText(plain, {task: self.model.prompts.get(task) or "" for task in get_args(Task)})
+        self._plain = self._texts.apply(plain)
         self.query_length = self._set_query_length(query_length)
         self.document_length = self._set_document_length(document_length)
 
@@ -116,10 +123,20 @@ class TorchEncoder(TextEncoder):
             vectors = self.model(features, task=task)["token_embeddings"].cpu().numpy()
         return [rows[mask] for rows, mask in zip(vectors, kept.numpy(), strict=True)]
 
-    def _token_count(self, text: str, task: Task) -> int:
-        return int(self._prepare([text], task)[1][0])
+    @property
+    def _users_text(self) -> UsersText:
+        return self._texts
+
+    def _counted(self, text: str, task: Task) -> int:
+        return int(self._token_counts([self._as_tokenised(text)], task)[0])
+
+    def _pieces(self, text: str) -> tuple[list[str], list[int]]:
+        with self._reading_text() as tokenizer:
+            ids = tokenizer(self._as_tokenised(text), add_special_tokens=False, **_AS_TEXT)["input_ids"]
+            return tokenizer.convert_ids_to_tokens(ids), ids
 
     def _tokens(self, text: str, task: Task) -> list[Token]:
+        text = self._beginning(text, task)
         prepared, lengths = self._prepare([text], task)
         with quiet():
             features = self._preprocess(prepared, task, with_spans=True)
@@ -131,39 +148,59 @@ class TorchEncoder(TextEncoder):
         kept_tokens = ((piece, span) for piece, span, keep in zip(pieces, spans, kept, strict=True) if keep)
         return list(located(text, kept_tokens, prompt=self._prompt(task), lower_case=self._transformer.do_lower_case))
 
+    def _as_tokenised(self, text: str) -> str:
+        # The tokenizer lower-cases, too, but character by character, which misses the final sigma of Greek.
+        return cleaned(text).lower() if self._transformer.do_lower_case else cleaned(text)
+
     def _prepare(self, texts: Sequence[str], task: Task) -> tuple[list[str], npt.NDArray[np.int64]]:
-        """Texts as the tokenizer should get them, and (N,) how many tokens each has before anything is cut off."""
-        for text in texts:
-            if not isinstance(text, str):
-                raise InputError(f"A text must be a string, got {type(text).__name__}.")
-        prepared = [cleaned(text) for text in texts]
-        if self._transformer.do_lower_case:
-            # The tokenizer lower-cases, too, but character by character, which misses the final sigma of Greek.
-            prepared = [text.lower() for text in prepared]
+        """Texts as the tokenizer should get them, and (N,) how many tokens each has before anything is cut off.
+
+        Of long ones it is no more than certainly has more tokens than fit.
+        """
+        prepared = [self._as_tokenised(self._beginning(text, task)) for text in texts]
         lengths = self._token_counts(prepared, task)
         # A tokenizer without special tokens makes nothing of an empty text, which should have a vector all the same.
         return [text if length else "." for text, length in zip(prepared, lengths, strict=True)], lengths
 
     def _limit(self, task: Task) -> int:
-        return self.query_length if task == "query" else self.document_length
+        expansion = self._transformer.query_expansion
+        if task == "document" or expansion is None:
+            return self.query_length if task == "query" else self.document_length
+        # A query is not cut off before its [MASK]s end.
+        return int(
+            expansion["length"] if expansion["strategy"] == "fixed" else max(self.query_length, expansion["length"])
+        )
 
     def _prompt(self, task: Task) -> str:
-        return self.model.prompts.get(task) or ""
+        return self._texts.prompts[task]
+
+    @contextmanager
+    def _reading_text(self) -> Iterator[Any]:
+        """The tokenizer, to which all that users write is text; one thread at a time."""
+        tokenizer = self._transformer.tokenizer
+        with quiet():
+            before, tokenizer._tokenizer = tokenizer._tokenizer, self._plain
+            try:
+                yield tokenizer
+            finally:
+                tokenizer._tokenizer = before
 
     def _token_counts(self, prepared: list[str], task: Task) -> npt.NDArray[np.int64]:
         """(N,) how many tokens each text has, markers included, before anything is cut off."""
         if not prepared:
             return np.zeros(0, dtype=np.int64)
         prompt = self._prompt(task)
-        with quiet():
-            ids = self._transformer.tokenizer([prompt + text for text in prepared], verbose=False)["input_ids"]
+        with self._reading_text() as tokenizer:
+            ids = tokenizer([prompt + text for text in prepared], **_AS_TEXT)["input_ids"]
         return np.array([len(tokens) for tokens in ids], dtype=np.int64)
 
     def _preprocess(self, prepared: list[str], task: Task, *, with_spans: bool = False) -> Features:
-        options = {"text": {"return_offsets_mapping": True}} if with_spans else None
-        features: Features = self.model.preprocess(
-            prepared, prompt=self._prompt(task) or None, task=task, processing_kwargs=options
-        )
+        options = {"split_special_tokens": True, **({"return_offsets_mapping": True} if with_spans else {})}
+        with self._reading_text():
+            features: Features = self.model.preprocess(
+                prepared, prompt=self._prompt(task) or None, task=task, processing_kwargs={"text": options}
+            )
+        features["input_ids"] = torch.from_numpy(self._texts.ids(features["input_ids"].numpy()))
         return features
 
     def _kept(self, features: Features, task: Task) -> torch.Tensor:
@@ -204,7 +241,7 @@ class TorchEncoder(TextEncoder):
         return stated if stated < _UNLIMITED else _LENGTH_WHERE_UNLIMITED
 
     def _check_length(self, what: str, length: int, task: Task) -> None:
-        markers = int(self._token_counts([""], task)[0])
+        markers = self._counted("", task)
         most = getattr(self._transformer.config, "max_position_embeddings", None) or _UNLIMITED
         if not markers < length <= most:
             raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import numpy as np
 from xtrkit.errors import IndexFormatError, StorageError, XtrkitError
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.indexing.store import OpenedSegment, Properties, open_segment, opened_quantiser
+from xtrkit.machine import usable_cores
 from xtrkit.storage.files import check_content, check_size, damaged, storage_errors
 from xtrkit.storage.generations import Pin, existing
 from xtrkit.storage.manifest import LARGEST_MANIFEST, Manifest, SegmentFacts, decoded, manifest_name
@@ -131,7 +131,7 @@ def _damaged_files(path: Path, manifest: Manifest, advance: Callable[[int], None
         return None
 
     names = [file.name for file in sorted(manifest.files, key=lambda file: -file.size)]
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(4, usable_cores())) as pool:
         for name, problem in zip(names, pool.map(message, names), strict=True):
             if problem:
                 owner = owners.get(name)

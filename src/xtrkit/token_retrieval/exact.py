@@ -8,7 +8,6 @@ ColBERT). Both read the same products, so XTR with k' = all tokens equals MaxSim
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,13 +19,13 @@ from threadpoolctl import ThreadpoolController
 
 from xtrkit.errors import IndexFormatError
 from xtrkit.kernels.dense import cut_back, halves_to_floats, keep_best, sum_of_max
+from xtrkit.machine import usable_cores
 from xtrkit.token_retrieval.corpus import ExactCorpus
 from xtrkit.values import Mask, Ragged, TokenHits, TokenVectors
 
 BLOCK_TOKENS = 4096
 """Tokens multiplied at a time: 128 dimensions of them as float32 fill the second-level cache of a core twice."""
 
-CORES = os.cpu_count() or 1
 _BLAS = ThreadpoolController()
 
 BUFFER_ENTRIES = 1 << 24
@@ -150,7 +149,7 @@ def _products(corpus: ExactCorpus, queries: Ragged, wanted: Mask, threads: int |
     are computed side by side, each by one thread: BLAS's own threads wait for one another at the end of each
     small product, which costs ten times the product where the machine has other work.
     """
-    query_rows, threads = np.ascontiguousarray(queries.rows, dtype=np.float32), threads or CORES
+    query_rows, threads = np.ascontiguousarray(queries.rows, dtype=np.float32), threads or usable_cores()
     with _BLAS.limit(limits=1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         ahead: deque[Future[Block]] = deque()
         for first, segment in zip(corpus.first_documents.tolist(), corpus.segments, strict=True):
