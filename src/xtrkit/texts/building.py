@@ -36,6 +36,7 @@ class IndexingSummary:
         tokens: how many token vectors the index has.
         truncated: how many passages did not fit into the model and were cut off at the end of its window.
         unknown_share: the share of pieces in a sample of the texts that the model does not know.
+        unreadable: of how many passages it does not know most pieces.
         report: what was read, passed over, left out.
     """
 
@@ -44,6 +45,7 @@ class IndexingSummary:
     tokens: int
     truncated: int
     unknown_share: float = 0.0
+    unreadable: int = 0
     report: ReadingReport = field(default_factory=ReadingReport)
 
     def as_json(self) -> dict[str, Any]:
@@ -98,7 +100,9 @@ def index_texts(
     making = replace(making, n_documents=taken.n_passages, splitting=splitting, sources=sources_of(source, taken))
     write_store(path, embeddings, Incoming(taken), encoder=encoder.identity, making=making, reporter=reporter)
     with Index.open(path) as index:
-        return IndexingSummary(len(taken.ids), taken.n_passages, index.n_tokens, taken.truncated, unknown, taken.report)
+        return IndexingSummary(
+            len(taken.ids), taken.n_passages, index.n_tokens, taken.truncated, unknown, taken.unreadable, taken.report
+        )
 
 
 def existing_folder(path: Path) -> Path:

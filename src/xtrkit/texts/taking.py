@@ -49,6 +49,7 @@ class Taken:
         documents: ids of the documents: those, or where a given passage is part of one, that one's.
         n_passages: how many passages they became.
         truncated: how many of them the model will cut off at the end of its window.
+        unreadable: of how many of them the model knows less than half of the pieces.
         text_bytes: bytes of ids and texts.
         sample: some of the texts, by chance.
         files: {file: as it was when it was read}, where files were read.
@@ -58,7 +59,7 @@ class Taken:
         self.report = ReadingReport()
         self.ids: dict[str, None] = {}
         self.documents: dict[str, None] = {}
-        self.n_passages = self.truncated = self.text_bytes = 0
+        self.n_passages = self.truncated = self.unreadable = self.text_bytes = 0
         self.sample: list[str] = []
         self.files: dict[str, FileState] = {}
         self._random = Random(0)
@@ -197,5 +198,14 @@ def _taken(document: Document, taken: Taken, splitter: Splitter | None, encoder:
     for passage in passages:
         if splitter is None or passage.part is None or document.part is not None:
             taken.truncated += encoder.is_document_truncated(passage.text or "")
+        taken.unreadable += _unreadable(passage.text or "", encoder)
         taken.append(passage, document.where)
     return None
+
+
+def _unreadable(text: str, encoder: Encoder) -> bool:
+    """Whether a model knows less than half of the pieces of a text; every model knows the letters of ASCII."""
+    if text.isascii():
+        return False
+    found = encoder.readability([text])
+    return found.unknown > found.pieces / 2

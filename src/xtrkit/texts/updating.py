@@ -35,6 +35,7 @@ class AddingSummary(WriteSummary):
         passages: how many passages they became.
         truncated: how many passages did not fit into the model and were cut off at the end of its window.
         unknown_share: the share of pieces in a sample of the texts that the model does not know.
+        unreadable: of how many passages it does not know most pieces.
         report: what was read, passed over, left out.
     """
 
@@ -42,6 +43,7 @@ class AddingSummary(WriteSummary):
     passages: int = 0
     truncated: int = 0
     unknown_share: float = 0.0
+    unreadable: int = 0
     report: ReadingReport = field(default_factory=ReadingReport)
 
     def as_json(self) -> dict[str, Any]:
@@ -102,6 +104,7 @@ def write_taken(
         passages=taken.n_passages,
         truncated=taken.truncated,
         unknown_share=unknown,
+        unreadable=taken.unreadable,
         report=taken.report,
     )
 
