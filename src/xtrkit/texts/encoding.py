@@ -66,8 +66,8 @@ def warn_of(taken: Taken, encoder: Encoder) -> float:
     if share > UNREADABLE or taken.unreadable:
         warnings.warn(
             f"{name} does not know {share:.1%} of the pieces of these texts, and of {taken.unreadable:,} of "
-            f"{taken.n_passages:,} passages it does not know most: they can't be found by those. Choose a model that reads "
-            "their language: `xtrkit models` lists some.",
+            f"{taken.n_passages:,} passages it does not know most: they can't be found by those. Choose a model that "
+            "reads their language: `xtrkit models` lists some.",
             XtrkitWarning,
             stacklevel=3,
         )
