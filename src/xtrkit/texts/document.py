@@ -5,8 +5,10 @@ A document is a text as it was read, before it is cut into passages (:mod:`xtrki
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
 
 from xtrkit.passage import Metadata, Part
 
@@ -118,3 +120,48 @@ class ReadingReport:
             "empty": list(self.empty),
             "notes": list(self.notes),
         }
+
+
+class Source(Protocol):
+    """Where documents come from.
+
+    Attributes:
+        report: what was read, passed over and noted; a new one each time the source is gone through. What is done with
+            its documents (``documents``, ``bad`` and ``empty``) is written into it by whoever goes through it.
+    """
+
+    report: ReadingReport
+
+    def __iter__(self) -> Iterator[Document | Problem]:
+        """Documents in a stable order; problems stand where the document would, and the next one follows."""
+        ...
+
+
+class SourceFile(NamedTuple):
+    """A file that is read.
+
+    Attributes:
+        name: its path below the folder, with slashes; ids begin with it, or are it.
+        path: where it lies.
+        kind: what it is read as: "Markdown", "JSON lines".
+        problem: why it can't be read, where that shows without opening it.
+    """
+
+    name: str
+    path: Path
+    kind: str
+    problem: str = ""
+
+
+class Reading(NamedTuple):
+    """What those who read files are told.
+
+    Attributes:
+        fields: where records keep what.
+        report: what they write notes into.
+        alone: this is the one file that was asked for, not one of a folder's.
+    """
+
+    fields: Fields
+    report: ReadingReport
+    alone: bool = False
