@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -71,9 +71,14 @@ def _of_path(given: str, fields: Fields) -> Source:
     Raises:
         InputError: there is nothing at it; it may be a text.
     """
-    looks_so = given.startswith(IRDS) or (bool(WILD & set(given)) and not any(map(str.isspace, given)))
-    if given and (looks_so or is_there(Path(given))):
+    if given.startswith(IRDS) or (given and is_there(Path(given))):
         return open_source(given, fields)
+    if WILD & set(given) and "\0" not in given and "\n" not in given:
+        try:
+            return open_source(given, fields)
+        except CollectionError:
+            if not any(map(str.isspace, given)):  # a pattern rather than a text
+                raise
     raise InputError(
         f"Passages come as an iterable, got {given!r:.40} of type str, and no file or folder of that name is there: "
         "put texts in a list, or give the path of a collection."
@@ -121,20 +126,19 @@ class GivenDocuments:
 def _document(given: Any, number: str, where: str) -> Document:
     """One document of whatever it is, but a dict."""
     if isinstance(given, Passage):
-        document = Document(given.id, given.text or "", given.metadata, part=given.part, where=where)
-        if given.text is None:
-            raise RecordError(f"the passage {given.id!r} has no text: texts are what is encoded.")
+        document = Document(given.id, cast("str", given.text), given.metadata, part=given.part, where=where)
     elif isinstance(given, str):
         document = Document(number, str(given), where=where)
     elif isinstance(given, tuple | list) and len(given) in (2, 3):
-        document = Document(_id(given[0]), *given[1:], where=where)
-        if document.text is None:
-            raise RecordError(f"the passage {document.id!r} has no text: texts are what is encoded.")
+        document = Document(_id(given[0]), given[1], given[2] if len(given) == 3 else None, where=where)
     else:
         raise RecordError(f"expected {KINDS}, got {given!r:.40} of type {type(given).__name__}.")
-    if not isinstance(document.text, str):
-        told = type(document.text).__name__
-        raise RecordError(f"Texts must be strings, got {document.text!r:.40} of type {told} for {document.id!r}.")
+    text: Any = document.text
+    if text is None:
+        raise RecordError(f"the passage {document.id!r} has no text: texts are what is encoded.")
+    if not isinstance(text, str):
+        told = type(text).__name__
+        raise RecordError(f"Texts must be strings, got {text!r:.40} of type {told} for the id {document.id!r}.")
     return document
 
 

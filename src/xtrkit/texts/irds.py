@@ -36,7 +36,7 @@ class Collection:
             record = document._asdict()
             if said and hasattr(document, "default_text"):
                 text = document.default_text()
-                record = {ID: record.get(ID), "text": text, **_beside(record, text)}
+                record = {"_id": record.get(ID), "text": text, **_beside(record, text)}
             for name in [name for name, value in record.items() if plain(value, lenient=True) is LEFT_OUT]:
                 left_out[name] = left_out.get(name, 0) + 1
                 record[name] = None

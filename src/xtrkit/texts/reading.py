@@ -28,9 +28,25 @@ from xtrkit.errors import CollectionError, InputError, MissingExtraError
 from xtrkit.passage import Passage, checked_passage
 from xtrkit.texts.document import Document, Fields, Problem, Reading, ReadingReport, Skipped, Source, SourceFile
 from xtrkit.texts.files import columnar, delimited, json_lines, pages, plain, webpage, word
-from xtrkit.texts.files.kinds import ARROW, CSV, DOCX, HTML, JSON, JSON_LINES, NAMED, PARQUET, PDF, READERS, TSV
+from xtrkit.texts.files.kinds import (
+    ARROW,
+    CSV,
+    DOCX,
+    HTML,
+    JSON,
+    JSON_LINES,
+    MARKDOWN,
+    NAMED,
+    PARQUET,
+    PDF,
+    READERS,
+    RST,
+    SOURCE,
+    TEXT,
+    TSV,
+)
 from xtrkit.texts.files.layouts import corpus_of, refuse_foreign
-from xtrkit.texts.files.opening import check_encoding, sentence_of
+from xtrkit.texts.files.opening import check_encoding, may_be_utf8, sentence_of
 from xtrkit.texts.files.walking import EVERYTHING, UNREADABLE, Walk, look, walk
 from xtrkit.texts.records import until_hopeless
 
@@ -38,6 +54,9 @@ __all__ = ["Files", "Source", "SourceFile", "open_source"]
 
 IRDS = "irds:"
 WILD = frozenset("*?[")
+
+DECODED = frozenset({TEXT, MARKDOWN, RST, SOURCE, CSV, TSV, JSON, JSON_LINES})
+"""Kinds whose encoding can be named."""
 
 Reader = Callable[[SourceFile, Reading], Iterator[Document | Problem]]
 
@@ -144,6 +163,9 @@ class Files:
         passed_over = len(report.skipped)
         reader = _READERS.get(file.kind, plain.read)
         try:
+            encoding = self._fields.encoding
+            if file.kind in DECODED and encoding != "utf-8" and may_be_utf8(file.path, encoding):
+                report.notes.append(f"{file.name} was read as {encoding}, as was asked for; its bytes are UTF-8, too.")
             yield from until_hopeless(reader(file, Reading(self._fields, report, self._alone is not None)), file.name)
         except CollectionError:
             raise

@@ -10,7 +10,7 @@ import datetime
 import decimal
 import math
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -107,8 +107,8 @@ class Records:
             )
         for field, times in self._left_out.items():
             report.notes.append(
-                f"{at}the field {field!r} of {times:,} records holds objects, or bytes, and was left out: metadata are "
-                "texts, numbers, booleans and lists of them."
+                f"{at}the field {field!r} of {times:,} record{'s' * (times > 1)} holds objects, or bytes, and was left "
+                "out: metadata are texts, numbers, booleans and lists of them."
             )
         if self._records:
             for field in sorted(self._wanted - self._seen):
@@ -153,7 +153,8 @@ class Records:
             self._numbered += 1
             self._first_numbered = self._first_numbered or number
             return number
-        self._taken.setdefault(str(field), "the id") if self._fields.id is None else None
+        if self._fields.id is None:
+            self._taken.setdefault(str(field), "the id")
         if isinstance(identifier, int) and not isinstance(identifier, bool):
             return str(identifier)
         if not isinstance(identifier, str):
@@ -172,7 +173,7 @@ class Records:
         field = self._text
         text = None if field is None else rest.pop(field, None)
         if not isinstance(text, str):
-            if self._table and plain(text) is None:
+            if self._table and plain(text, lenient=True) is None:
                 return ""
             raise RecordError(
                 f'{self._what} has no "{field or "text"}" that is a text: its keys are {list(record)!r:.200}. '
@@ -255,26 +256,28 @@ def plain(value: Any, *, lenient: bool = False) -> Any:
         return value
     if isinstance(value, float):
         return None if lenient and math.isnan(value) else value
-    if type(value).__name__ in ("NAType", "NaTType"):
-        return None
-    if isinstance(value, np.datetime64):
-        return None if np.isnat(value) else str(value)
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    if isinstance(value, np.generic):
-        return plain(value.item(), lenient=lenient)
-    if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    if isinstance(value, datetime.timedelta):
-        return value.total_seconds()
-    if isinstance(value, decimal.Decimal):
-        return plain(float(value), lenient=lenient)
-    if isinstance(value, uuid.UUID):
-        return str(value)
     if isinstance(value, list | tuple):
         inner = [plain(one, lenient=lenient) for one in value]
         return LEFT_OUT if any(one is LEFT_OUT or isinstance(one, list) for one in inner) else inner
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    for kind, own in _OWN:
+        if isinstance(value, kind):
+            return plain(own(value), lenient=lenient)
     return LEFT_OUT if lenient or isinstance(value, Mapping | bytes | bytearray | memoryview) else value
+
+
+_OWN: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    (np.datetime64, lambda value: None if np.isnat(value) else str(value)),
+    (np.generic, lambda value: value.item()),
+    (datetime.date | datetime.time, lambda value: value.isoformat()),
+    (datetime.timedelta, lambda value: value.total_seconds()),
+    (decimal.Decimal, float),
+    (uuid.UUID, str),
+)
+"""Kinds of values that metadata have in another form, and what gives it."""
 
 
 def until_hopeless(items: Iterable[Document | Problem], name: str) -> Iterator[Document | Problem]:

@@ -52,6 +52,7 @@ class _Blocks(HTMLParser):
         self.parts: list[str] = []
         self.headings: list[Heading] = []
         self._length = self._unseen = self._pre = self._breaks = self._cells = 0
+        self._in_cell = False
         self._level = 0  # of the heading that is open
         self._opened: tuple[int, int] | None = None  # its first part, and where that begins
 
@@ -61,14 +62,12 @@ class _Blocks(HTMLParser):
         elif tag == "br":
             self._break(1)
         elif tag in CELLS:
-            self._cells += 1
+            self._cells, self._in_cell = self._cells + 1, True
             if self._cells > 1:
                 self._put(" | ")
         elif tag not in INLINE:
-            self._break(1 if tag in ("li", "tr", "dt", "dd") or self._cells else 2)
+            self._end_block(tag)
             self._pre += tag == "pre"
-            if tag == "tr":
-                self._cells = 0
             if tag == "li":
                 self._put("- ")
         if tag in HEADINGS and not self._level:
@@ -79,11 +78,11 @@ class _Blocks(HTMLParser):
             self._unseen = max(0, self._unseen - 1)
         elif tag in HEADINGS:
             self._end_heading()
-        if tag not in INLINE and tag not in CELLS and tag != "br":
+        if tag in CELLS:
+            self._in_cell = False
+        elif tag not in INLINE and tag != "br":
             self._pre = max(0, self._pre - (tag == "pre"))
-            if tag in ("tr", "table"):
-                self._cells = 0
-            self._break(1 if tag in ("li", "tr", "dt", "dd") or self._cells else 2)
+            self._end_block(tag)
 
     def handle_data(self, data: str) -> None:
         if self._unseen:
@@ -111,6 +110,15 @@ class _Blocks(HTMLParser):
             self._opened = len(self.parts), self._length
         self.parts.append(text)
         self._length += len(text)
+
+    def _end_block(self, tag: str) -> None:
+        """Begin a new line, or within a row of a table, a new word."""
+        if tag in ("tr", "table"):
+            self._cells, self._in_cell = 0, False
+        if not self._in_cell:
+            self._break(1 if tag in ("li", "tr", "dt", "dd") or self._cells else 2)
+        elif self.parts and not self.parts[-1].endswith((" ", "\n")):
+            self._put(" ")
 
     def _break(self, lines: int) -> None:
         self._breaks = max(self._breaks, lines) if self.parts else 0

@@ -31,24 +31,24 @@ def library() -> Any:
 
 def read(file: SourceFile, reading: Reading) -> Iterator[Document | Problem]:
     """A document for each row of a file."""
-    pyarrow = library()
+    arrow = library()
     packed = file.path.suffix.lower() == ".gz"
     data = io.BytesIO(read_bytes(file.path)) if packed else None
     if file.kind == PARQUET:
-        import pyarrow.parquet
+        from pyarrow import parquet as library_of_parquet
 
-        with pyarrow.parquet.ParquetFile(data or file.path) as parquet:
+        with library_of_parquet.ParquetFile(data or file.path) as parquet:
             batches = parquet.iter_batches(batch_size=ROWS)
             yield from rows_of(parquet.schema_arrow, batches, file.name, reading.fields, reading.report)
         return
     start = data.getvalue()[:6] if data else beginning(file.path)[:6]
-    with data or pyarrow.memory_map(str(file.path)) as opened:
+    with data or arrow.memory_map(str(file.path)) as opened:
         if start == b"ARROW1":
-            with pyarrow.ipc.open_file(opened) as whole:
+            with arrow.ipc.open_file(opened) as whole:
                 batches = (whole.get_batch(number) for number in range(whole.num_record_batches))
                 yield from rows_of(whole.schema, batches, file.name, reading.fields, reading.report)
         else:
-            with pyarrow.ipc.open_stream(opened) as stream:
+            with arrow.ipc.open_stream(opened) as stream:
                 yield from rows_of(stream.schema, stream, file.name, reading.fields, reading.report)
 
 

@@ -114,34 +114,48 @@ def _numbers(file: SourceFile, reading: Reading, layout: Layout, header: list[st
         fields.text if fields.text is not None else found(header, TEXT_NAMES),
         fields.title if fields.title is not None else found(header, TITLE_NAMES),
     }
-    could = {place: False for place, name in enumerate(header) if name and name not in kept}
-    alike: dict[int, str] = dict.fromkeys(could, "")  # such as 1.50 or 007: numbers to the eye
+    columns = {place: _Column() for place, name in enumerate(header) if name and name not in kept}
     for row in _body(file.path, fields.encoding, layout):
-        if row.problem or len(row.cells) != len(header):
-            continue
-        for place in list(alike):
-            cell = row.cells[place]
-            if not cell:
-                continue
-            canonical = _number(cell) is not None
-            if place in could and not canonical:
-                del could[place]
-            elif place in could:
-                could[place] = True
-            if not canonical and not _LIKE_NUMBER.fullmatch(cell[:50]):
-                del alike[place]
-            elif not canonical:
-                alike[place] = alike[place] or cell
-    numbers = [header[place] for place, any_value in could.items() if any_value]
+        if not row.problem and len(row.cells) == len(header):
+            for place, column in columns.items():
+                column.see(row.cells[place])
+    numbers = [header[place] for place, column in columns.items() if column.is_numbers]
     if numbers:
         reading.report.notes.append(f"{file.name}: columns of numbers became numbers: {listed(numbers)}.")
-    for place, example in alike.items():
-        if place not in could and example:
+    for place, column in columns.items():
+        if column.only_alike:
             reading.report.notes.append(
                 f'{file.name}: the column "{header[place]}" stayed text: not all of it is written as JSON writes '
-                f"numbers, such as {example!r}."
+                f"numbers, such as {column.example!r}."
             )
     return numbers
+
+
+class _Column:
+    """Whether the values of a column are numbers."""
+
+    def __init__(self) -> None:
+        self._any, self._all, self._alike = False, True, True
+        self.example = ""  # a number to the eye, such as 1.50 or 007
+
+    @property
+    def is_numbers(self) -> bool:
+        """Whether all values are numbers, as JSON writes them."""
+        return self._any and self._all
+
+    @property
+    def only_alike(self) -> bool:
+        """Whether all are numbers to the eye, some of them otherwise written."""
+        return self._alike and bool(self.example)
+
+    def see(self, cell: str) -> None:
+        """Take note of a value; empty ones say nothing."""
+        if not cell or not self._alike:
+            return
+        self._any = True
+        if _number(cell) is None:
+            self._all, self.example = False, self.example or cell[:40]
+            self._alike = _LIKE_NUMBER.fullmatch(cell[:50]) is not None
 
 
 def _number(cell: str) -> int | float | None:
@@ -175,33 +189,37 @@ def _headerless(file: SourceFile, reading: Reading, layout: Layout) -> Iterator[
 
 def _csv_layout(file: SourceFile, reading: Reading) -> Layout | None:
     """How a CSV file is written, by its first row."""
-    fields, first, skipped = reading.fields, None, 0
-    for row in _raw_rows(file.path, fields.encoding):
-        if re.fullmatch(r"sep=(.)", row.cells[0]):  # as Excel writes it
-            skipped = row.line
-        elif row.cells[0].strip():
-            first = row
-            break
+    fields, skipped = reading.fields, 0
+    rows = (row for row in _raw_rows(file.path, fields.encoding) if row.problem or row.cells[0].strip())
+    first = next(rows, None)
+    if first is not None and re.fullmatch(r"sep=.", first.cells[0]):  # as Excel writes it
+        skipped = first.line
+        first = next(rows, None)
     if first is None:
         return None
-    best: Layout | None = None
-    for delimiter in DELIMITERS:
-        layout = Layout(delimiter, True, None, skipped)
-        header = next((row for row in _body(file.path, fields.encoding, layout) if not row.problem and row.cells), None)
-        if header is None:
-            continue
-        names = [name.strip() for name in header.cells]
-        if (fields.text or found(names, TEXT_NAMES)) in names and (best is None or len(names) > len(best.header or [])):
-            # The header may take several lines: what follows begins behind it.
-            best = Layout(delimiter, True, names, header.line)
-    if best is None:
+    candidates = [
+        found for delimiter in DELIMITERS if (found := _with_header(file.path, fields, delimiter, skipped)) is not None
+    ]
+    if not candidates:
         cells = next(csv.reader([first.cells[0]], delimiter=_likely(first.cells[0])), [])
         if fields.text is not None:
             raise UnreadableError(f'there is no column "{fields.text}": the first line has {listed(cells)}.')
         raise UnreadableError(f"the first line must name the columns, and {no_text(cells)}")
+    best = max(candidates, key=lambda layout: len(layout.header or ()))  # the first of equals
     if best.delimiter != ",":
         reading.report.notes.append(f"{file.name}: its columns are parted by {DELIMITERS[best.delimiter]}.")
     return best
+
+
+def _with_header(path: Path, fields: Fields, delimiter: str, skipped: int) -> Layout | None:
+    """The layout with this delimiter, if the header names a text then; the header may take several lines."""
+    rows = _body(path, fields.encoding, Layout(delimiter, True, None, skipped))
+    header = next((row for row in rows if not row.problem), None)
+    if header is None:
+        return None
+    names = [name.strip() for name in header.cells]
+    known = fields.text in names if fields.text is not None else found(names, TEXT_NAMES) is not None
+    return Layout(delimiter, True, names, header.line) if known else None
 
 
 def _likely(line: str) -> str:

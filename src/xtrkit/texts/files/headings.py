@@ -61,36 +61,39 @@ def sections_of(text: str, headings: list[Heading]) -> tuple[Section, ...]:
 def markdown_headings(text: str) -> list[Heading]:
     """Headings of Markdown: ``# Title`` and underlined ones, not in code, comments, nor front matter."""
     headings: list[Heading] = []
-    fence, raw_end = "", ""
+    fence = raw_end = ""
     paragraph: int | None = None  # where the paragraph begins that an underline would make a heading
     other = False  # within a list, a quotation or a table, up to the next empty line
     lines = list(_lines(text))
     for first, line in lines[_front_matter([line for _, line in lines]) :]:
-        if fence:
-            closing = line.strip()
-            if len(closing) >= len(fence) and set(closing) == {fence[0]} and not line.startswith("    "):
-                fence = ""
-            continue
-        if raw_end:
-            raw_end = "" if raw_end in line.lower() else raw_end
-            continue
-        if (found := _FENCE.fullmatch(line)) and not (found[1][0] == "`" and "`" in found[2]):
-            fence, paragraph = found[1], None
-        elif end := _raw_end(line):
-            raw_end, paragraph = end, None
-        elif atx := _atx(line):
+        if fence or raw_end:
+            fence = "" if fence and _closes(line, fence) else fence
+            raw_end = "" if raw_end and raw_end in line.lower() else raw_end
+        elif (fence := _fence(line)) or (raw_end := _raw_end(line)) or not line.strip():
+            paragraph, other = None, False
+        elif (atx := _atx(line)) is not None:
             headings.append(Heading(first, first + len(line), *atx))
             paragraph, other = None, False
         elif paragraph is not None and (found := _UNDERLINE.fullmatch(line)):
             level = 1 if found[1][0] == "=" else 2
             headings.append(Heading(paragraph, first + len(line), level, _words(text[paragraph:first])))
             paragraph = None
-        elif not line.strip():
-            paragraph, other = None, False
         elif paragraph is None and not other:
             other = _NO_PARAGRAPH.match(line) is not None
             paragraph = None if other else first
     return headings
+
+
+def _fence(line: str) -> str:
+    """The marks that open a block of code, if a line does."""
+    found = _FENCE.fullmatch(line)
+    return found[1] if found and not (found[1][0] == "`" and "`" in found[2]) else ""
+
+
+def _closes(line: str, fence: str) -> bool:
+    """Whether a line closes a block of code."""
+    closing = line.strip()
+    return len(closing) >= len(fence) and set(closing) == {fence[0]} and not line.startswith("    ")
 
 
 def rst_headings(text: str) -> list[Heading]:

@@ -47,10 +47,12 @@ def _refuse_constant(name: str) -> Any:
 
 def read_lines(file: SourceFile, reading: Reading) -> Iterator[Document | Problem]:
     """A document for each line."""
-    records, any_line = Records(file.name, reading.fields), False
+    records, any_line, any_record = Records(file.name, reading.fields), False, False
     for line in decoded_lines(file.path, reading.fields.encoding):
         where = f"{file.name}, line {line.number}"
+        any_line = any_line or bool(line.text.strip())
         if line.problem:
+            any_line = True
             yield Problem(where, line.problem)
             continue
         if not line.text.strip():
@@ -58,11 +60,11 @@ def read_lines(file: SourceFile, reading: Reading) -> Iterator[Document | Proble
         try:
             record = parsed(line.text)
         except UnreadableError as error:
-            if not any_line and line.text.lstrip()[:1] == "[":
+            if not any_record and line.text.lstrip()[:1] == "[":
                 raise UnreadableError("begins with “[”, as JSON does, not JSON lines: name it .json.") from error
             yield Problem(where, str(error))
             continue
-        any_line = True
+        any_record = True
         if isinstance(record, dict):
             yield records.document(record, where, f"{file.name}:{line.number}")
         else:

@@ -165,6 +165,18 @@ def encoding_of(start: bytes, encoding: str) -> str:
     return encoding
 
 
+def may_be_utf8(path: Path, encoding: str) -> bool:
+    """Whether a file that is to be read in another encoding looks as if it were UTF-8: those who said so may err."""
+    with opened(path) as file:
+        start = file.read(1 << 20)
+    if line_by_line(encoding) and start.isascii():
+        return False
+    try:
+        return encoding_of(start, encoding) == encoding and bool(start[:-3].decode())
+    except UnicodeDecodeError as error:
+        return error.start > len(start) - 7  # cut within a character
+
+
 def line_by_line(encoding: str) -> bool:
     """Whether the lines of an encoding end where those of ASCII do, so that they can be split before decoding."""
     return "\n".encode(encoding) == b"\n"

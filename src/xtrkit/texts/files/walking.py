@@ -12,7 +12,7 @@ from typing import NamedTuple
 from xtrkit.texts.document import Skipped, SourceFile
 from xtrkit.texts.files.kinds import kind_of
 from xtrkit.texts.files.layouts import foreign
-from xtrkit.texts.files.opening import UnreadableError, sentence_of
+from xtrkit.texts.files.opening import sentence_of
 
 CACHES = ("__pycache__", "node_modules", "__MACOSX")
 UNREADABLE = "unreadable"
@@ -54,18 +54,15 @@ def walk(root: Path, pattern: tuple[str, ...] = EVERYTHING) -> Walk:
         for entry in listed:
             name = f"{below}/{entry.name}" if below else entry.name
             deeper = _step(pattern, places, entry.name)
-            taken = any(all(part == "**" for part in pattern[place:]) for place in deeper)
-            if _is_folder(entry):
-                if reason := _folder_reason(entry, pattern, places):
-                    if deeper or taken:
-                        found.skipped.append(Skipped(_printable(name), reason))
-                elif deeper:
-                    if any(place < len(pattern) for place in deeper):
-                        waiting.append((folder / entry.name, name, deeper))
-                    else:
-                        found.skipped.append(Skipped(_printable(name), "a folder: end the pattern with /** to read it"))
-            elif taken:
-                _take(entry, name, pattern, places, found)
+            if not deeper:
+                continue
+            if not _is_folder(entry):
+                if any(all(part == "**" for part in pattern[place:]) for place in deeper):
+                    _take(entry, name, pattern, places, found)
+            elif reason := _folder_reason(entry, pattern, places, deeper):
+                found.skipped.append(Skipped(_printable(name), reason))
+            else:
+                waiting.append((folder / entry.name, name, deeper))
     found.files.sort(key=lambda file: file.name)
     found.skipped.sort()
     return found
@@ -73,20 +70,14 @@ def walk(root: Path, pattern: tuple[str, ...] = EVERYTHING) -> Walk:
 
 def _take(entry: os.DirEntry[str], name: str, pattern: tuple[str, ...], places: Iterable[int], found: Walk) -> None:
     """Put a file among those to read, or among those passed over."""
-    printable = _printable(name)
     if entry.name.startswith(".") and not _asked(pattern, places):
-        found.skipped.append(Skipped(printable, "hidden"))
+        found.skipped.append(Skipped(_printable(name), "hidden"))
         return
-    path = Path(entry.path)
-    if printable != name:
-        told = "its name is not UTF-8, and so can't be an id: rename it."
-        found.files.append(SourceFile(printable, path, UNREADABLE, told))
-        return
-    file, reason = look(name, path)
+    file, reason = look(name, Path(entry.path))
     if file is not None:
         found.files.append(file)
     else:
-        found.skipped.append(Skipped(name, reason))
+        found.skipped.append(Skipped(_printable(name), reason))
 
 
 def look(name: str, path: Path) -> tuple[SourceFile | None, str]:
@@ -97,12 +88,13 @@ def look(name: str, path: Path) -> tuple[SourceFile | None, str]:
         if path.name.startswith("~$"):
             return None, "left by Word while a file is open"
         kind, reason = kind_of(name, path)
+        if kind and (printable := _printable(name)) != name:
+            told = "its name is not UTF-8, and so can't be an id: rename it."
+            return SourceFile(printable, path, UNREADABLE, told), ""
     except FileNotFoundError:
-        return SourceFile(name, path, UNREADABLE, "is a link to nothing: take it away, or mend it."), ""
-    except (OSError, EOFError, UnreadableError, ValueError) as error:
-        return SourceFile(name, path, UNREADABLE, sentence_of(error, "a text")), ""
-    except Exception as error:  # of unpacking: zlib.error is no OSError
-        return SourceFile(name, path, UNREADABLE, sentence_of(error, "a text")), ""
+        return SourceFile(_printable(name), path, UNREADABLE, "is a link to nothing: take it away, or mend it."), ""
+    except Exception as error:  # of opening, or of unpacking
+        return SourceFile(_printable(name), path, UNREADABLE, sentence_of(error, "a text")), ""
     return (SourceFile(name, path, kind), "") if kind else (None, reason)
 
 
@@ -113,12 +105,16 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _folder_reason(entry: os.DirEntry[str], pattern: tuple[str, ...], places: Iterable[int]) -> str:
+def _folder_reason(
+    entry: os.DirEntry[str], pattern: tuple[str, ...], places: Iterable[int], deeper: Iterable[int]
+) -> str:
     """Why a folder is not gone into; "" if it is."""
     if entry.name.startswith(".") and not _asked(pattern, places):
         return "hidden"
     if entry.name in CACHES:
         return "made by tools"
+    if all(place == len(pattern) for place in deeper):
+        return "a folder: end the pattern with /** to read it"
     return "a link to a folder" if entry.is_symlink() else ""
 
 
