@@ -5,12 +5,11 @@ A document is a text as it was read, before it is cut into passages (:mod:`xtrki
 
 from __future__ import annotations
 
-import codecs
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
 
-from xtrkit.errors import InputError
 from xtrkit.passage import Metadata, Part
 
 EXAMPLES, SHOWN = 3, 10
@@ -34,14 +33,6 @@ class Fields:
     title: str | None = None
     metadata: tuple[str, ...] | Literal["all"] = "all"
     encoding: str = "utf-8"
-
-    def __post_init__(self) -> None:
-        try:
-            codecs.lookup(self.encoding)
-        except (LookupError, ValueError, TypeError) as error:
-            raise InputError(
-                f"There is no text encoding {self.encoding!r}: use one such as utf-8 or cp1252."
-            ) from error
 
 
 PLAIN_FIELDS = Fields()
@@ -164,3 +155,48 @@ def _by_number(entry: tuple[str, int]) -> tuple[int, str]:
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:EXAMPLES])
     return f"{shown}, …" if len(names) > EXAMPLES else shown
+
+
+class Source(Protocol):
+    """Where documents come from.
+
+    Attributes:
+        report: what was read, passed over and noted; a new one each time the source is gone through. What is done with
+            its documents (``documents``, ``bad`` and ``empty``) is written into it by whoever goes through it.
+    """
+
+    report: ReadingReport
+
+    def __iter__(self) -> Iterator[Document | Problem]:
+        """Documents in a stable order; problems stand where the document would, and the next one follows."""
+        ...
+
+
+class SourceFile(NamedTuple):
+    """A file that is read.
+
+    Attributes:
+        name: its path below the folder, with slashes; ids begin with it, or are it.
+        path: where it lies.
+        kind: what it is read as: "Markdown", "JSON lines".
+        problem: why it can't be read, where that shows without opening it.
+    """
+
+    name: str
+    path: Path
+    kind: str
+    problem: str = ""
+
+
+class Reading(NamedTuple):
+    """What those who read files are told.
+
+    Attributes:
+        fields: where records keep what.
+        report: what they write notes into.
+        alone: this is the one file that was asked for, not one of a folder's.
+    """
+
+    fields: Fields
+    report: ReadingReport
+    alone: bool = False

@@ -1,88 +1,240 @@
-"""Collections of passages on disk: what can be indexed, read one passage at a time.
+"""Collections on disk, as documents: files, folders of files, patterns, and ir_datasets' collections by name.
 
-=====================  ==========================================================================================
-a BEIR folder          ``corpus.jsonl`` in it
-a ``.jsonl`` file      one object a line: ``_id`` (or ``id``), ``text``, and ``title`` where there is one
-a ``.tsv`` file        ``id<TAB>text`` or ColBERT's ``id<TAB>text<TAB>title``, without a header
-a folder of texts      every ``.txt`` and ``.md`` file below it; the path below the folder is the id
-=====================  ==========================================================================================
+==========================  ======================================================================================
+a folder                    every file below it that has a reader (:mod:`xtrkit.texts.files`); the path below the
+                            folder is the id, or the beginning of the ids of its records
+a test collection           of BEIR's folder ``corpus.jsonl`` (also packed, or in parts), of ColBERT's
+                            ``collection.tsv``; queries and judgements are passed over
+a saved dataset             the folder that ``Dataset.save_to_disk`` wrote
+a file                      the same for one; its name is the id
+a pattern                   such as ``docs/**/*.md``
+``irds:NAME``               a collection of ir_datasets
+==========================  ======================================================================================
 
-A title is put before its text, with a space between, as BEIR does. Texts of any length and script are data; what is
-refused is what can't be read for certain: bytes that are not UTF-8, lines that are not JSON, ids that come twice.
+Texts of any length and script are data. What can't be read for certain is no text: bytes that are not UTF-8, lines that
+are not JSON. Each such file or record gives a :class:`~xtrkit.texts.document.Problem`, and the next one follows.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xtrkit.errors import CollectionError, InputError
-from xtrkit.passage import Passage
+from xtrkit.errors import CollectionError, InputError, MissingExtraError
+from xtrkit.passage import Passage, checked_passage
+from xtrkit.texts.document import Document, Fields, Problem, Reading, ReadingReport, Skipped, Source, SourceFile
+from xtrkit.texts.files import columnar, delimited, json_lines, pages, plain, webpage, word
+from xtrkit.texts.files.kinds import (
+    ARROW,
+    CSV,
+    DOCX,
+    HTML,
+    JSON,
+    JSON_LINES,
+    MARKDOWN,
+    NAMED,
+    PARQUET,
+    PDF,
+    READERS,
+    RST,
+    SOURCE,
+    TEXT,
+    TSV,
+)
+from xtrkit.texts.files.layouts import corpus_of, refuse_foreign
+from xtrkit.texts.files.opening import check_encoding, may_be_utf8, sentence_of
+from xtrkit.texts.files.walking import EVERYTHING, UNREADABLE, Walk, look, walk
+from xtrkit.texts.records import until_hopeless
 
-TEXT_SUFFIXES = (".txt", ".md")
-FORMATS = "a BEIR folder (with corpus.jsonl), a .jsonl or .tsv file, or a folder of .txt and .md files"
+__all__ = ["Files", "Source", "SourceFile", "open_source"]
+
+IRDS = "irds:"
+WILD = frozenset("*?[")
+
+DECODED = frozenset({TEXT, MARKDOWN, RST, SOURCE, CSV, TSV, JSON, JSON_LINES})
+"""Kinds whose encoding can be named."""
+
+Reader = Callable[[SourceFile, Reading], Iterator[Document | Problem]]
+
+_READERS: dict[str, Reader] = {
+    CSV: delimited.read,
+    TSV: delimited.read,
+    JSON_LINES: json_lines.read_lines,
+    JSON: json_lines.read_json,
+    PARQUET: columnar.read,
+    ARROW: columnar.read,
+    HTML: webpage.read,
+    DOCX: word.read,
+    PDF: pages.read,
+}
+"""Whatever has no reader of its own is read as it is."""
+
+_LIBRARIES: dict[str, Callable[[], Any]] = {
+    PARQUET: columnar.library,
+    ARROW: columnar.library,
+    HTML: webpage.library,
+    DOCX: word.library,
+    PDF: pages.library,
+}
 
 
-@dataclass(frozen=True)
-class Collection:
-    """The passages below a path; iterating reads them from disk each time."""
+class Files:
+    """Files as documents: one file, those below a folder, or those that a pattern takes.
 
-    path: Path
-
-    def __iter__(self) -> Iterator[Passage]:
-        if self.path.is_dir():
-            corpus = self.path / "corpus.jsonl"
-            return _read_jsonl(corpus) if corpus.is_file() else _read_folder(self.path)
-        return _read_tsv(self.path) if self.path.suffix == ".tsv" else _read_jsonl(self.path)
-
-
-def check_passages(passages: Iterable[Passage]) -> int:
-    """Read everything once, so that a mistake in the last line shows before hours of encoding.
-
-    Returns:
-        how many passages there are.
-
-    Raises:
-        CollectionError: a passage can't be read, an id comes twice, or there is no passage at all.
+    Attributes:
+        root: the folder that names are below.
+        report: what was read, passed over and noted since the files were listed last.
     """
-    ids: set[str] = set()
-    for passage in passages:
-        if passage.id in ids:
-            raise CollectionError(f"The id {passage.id!r} comes twice in the collection: make ids unique.")
-        ids.add(passage.id)
-    if not ids:
-        raise CollectionError(f"The collection has no passages: expected {FORMATS} with at least one passage.")
-    return len(ids)
+
+    def __init__(self, root: Path, pattern: tuple[str, ...] | None, fields: Fields, *, whole: bool = False) -> None:
+        """Files below a folder.
+
+        Args:
+            root: the folder.
+            pattern: which files, one part for each level; the name of the one file if it is ``alone``.
+            fields: where records keep what.
+            whole: the folder was named itself: it may be a test collection.
+        """
+        self.root, self.report = Path(os.path.abspath(root)), ReadingReport()
+        self._pattern, self._fields, self._whole = pattern or EVERYTHING, fields, whole
+        self._alone: str | None = None
+
+    @classmethod
+    def one(cls, path: Path, fields: Fields) -> Files:
+        """One file.
+
+        Raises:
+            CollectionError: nothing reads files of its kind.
+            MissingExtraError: what reads them isn't installed.
+        """
+        files = cls(path.parent, None, fields)
+        files._alone = path.name
+        file, reason = look(path.name, path)
+        if file is None:
+            raise CollectionError(f"{path} can't be read ({reason}): expected {READERS}.")
+        if file.kind in _LIBRARIES:
+            _LIBRARIES[file.kind]()
+        return files
+
+    def __iter__(self) -> Iterator[Document | Problem]:
+        listed = self.listing()
+        report = self.report
+        missing: set[str] = set()
+        for file in listed:
+            error = _missing(file.kind)
+            if error is None:
+                yield from self._read(file, report)
+            elif file.kind not in missing:
+                missing.add(file.kind)
+                count = sum(other.kind == file.kind for other in listed)
+                yield Problem(f"{count:,} {file.kind} file{'s' * (count > 1)}, such as {file.name}", f"{error}")
+
+    def listing(self) -> list[SourceFile]:
+        """The files that are read, in order; the report begins anew, with those that are passed over."""
+        self.report = ReadingReport()
+        found = self._found()
+        self.report.skipped.extend(found.skipped)
+        return found.files
+
+    def read(self, file: SourceFile) -> Iterator[Document | Problem]:
+        """The documents of a file."""
+        return self._read(file, self.report)
+
+    def _found(self) -> Walk:
+        if self._alone is not None:
+            file, reason = look(self._alone, self.root / self._alone)
+            return Walk([file], []) if file else Walk([], [Skipped(self._alone, reason)])
+        found = walk(self.root, self._pattern)
+        corpus = corpus_of(self.root) if self._whole else None
+        if corpus is None:
+            return found
+        names = {file.name for file in corpus.files}
+        others = [Skipped(file.name, corpus.reason) for file in found.files if file.name not in names]
+        return Walk(corpus.files, sorted([*others, *(one for one in found.skipped if one.file not in names)]))
+
+    def _read(self, file: SourceFile, report: ReadingReport) -> Iterator[Document | Problem]:
+        if file.problem or file.kind == UNREADABLE:
+            yield Problem(file.name, file.problem)
+            return
+        passed_over = len(report.skipped)
+        reader = _READERS.get(file.kind, plain.read)
+        try:
+            encoding = self._fields.encoding
+            if file.kind in DECODED and encoding != "utf-8" and may_be_utf8(file.path, encoding):
+                report.notes.append(f"{file.name} was read as {encoding}, as was asked for; its bytes are UTF-8, too.")
+            yield from until_hopeless(reader(file, Reading(self._fields, report, self._alone is not None)), file.name)
+        except CollectionError:
+            raise
+        except Exception as error:  # whatever a hostile file makes of a library
+            yield Problem(file.name, sentence_of(error, file.kind))
+        else:
+            if len(report.skipped) == passed_over:
+                report.files[file.kind] = report.files.get(file.kind, 0) + 1
 
 
-def check_all_came(passages: int, checked: int) -> None:
-    """Refuse passages that were others the second time.
-
-    Raises:
-        InputError: there are fewer of them, or more, than were checked.
-    """
-    if passages != checked:
-        raise InputError(
-            f"There were {checked:,} passages when they were checked and {passages:,} when they were encoded: give "
-            "them as a list, or as an iterator, which is read once."
-        )
-
-
-def open_collection(path: str | Path) -> Collection:
+def open_source(path: str | Path, fields: Fields = Fields()) -> Source:  # noqa: B008 - it is frozen
     """Find a collection.
 
+    Args:
+        path: a file, a folder, a pattern such as ``docs/**/*.md``, or ``irds:`` and the name of a collection of
+            ir_datasets.
+        fields: where records keep what.
+
     Raises:
-        CollectionError: there is nothing at the path, or nothing of a known format.
+        CollectionError: there is nothing there, or something that is no texts: an index, a model.
+        MissingExtraError: a file was named whose reader isn't installed.
     """
+    check_encoding(fields.encoding)
+    if isinstance(path, str) and path.startswith(IRDS):
+        from xtrkit.texts.irds import collection
+
+        return collection(path.removeprefix(IRDS), fields)
     path = Path(path)
-    if not path.exists():
-        raise CollectionError(f"There is no collection at {path}: expected {FORMATS}.")
-    if path.is_file() and path.suffix not in (".jsonl", ".tsv"):
-        raise CollectionError(f"{path} is a {path.suffix or 'nameless'} file: expected {FORMATS}.")
-    return Collection(path)
+    if is_there(path):
+        if path.is_dir():
+            refuse_foreign(path)
+            corpus_of(path)
+            return Files(path, None, fields, whole=True)
+        return Files.one(path, fields)
+    if path.is_symlink():
+        raise CollectionError(f"{path} is a link to nothing: expected {READERS}.")
+    if not WILD & set(str(path)):
+        raise CollectionError(f"There is no collection at {path}: expected {READERS}.")
+    parts = path.parts
+    plain_parts = next(place for place, part in enumerate(parts) if WILD & set(part))
+    files = Files(Path(*parts[:plain_parts]), parts[plain_parts:], fields)
+    if not files.root.is_dir() or not (files.listing() or files.report.skipped):
+        raise CollectionError(f"No file matches {path}: expected {READERS}.")
+    return files
+
+
+def is_there(path: Path) -> bool:
+    """Whether something is at a path; long texts are none.
+
+    Raises:
+        CollectionError: it can't be looked for.
+    """
+    try:
+        return path.exists()
+    except PermissionError as error:
+        raise CollectionError(f"{path} can't be read: {error.strerror}.") from error
+    except (OSError, ValueError):
+        return False
+
+
+def _missing(kind: str) -> MissingExtraError | None:
+    """The error if what reads a kind of files isn't installed."""
+    if kind not in NAMED:
+        return None
+    try:
+        _LIBRARIES[kind]()
+    except MissingExtraError as error:
+        return error
+    return None
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -162,54 +314,58 @@ def storable(text: str, path: Path, number: int) -> str:
     return text
 
 
-def _read_jsonl(path: Path) -> Iterator[Passage]:
-    for number, record in read_json_objects(path):
-        yield Passage(*id_and_text(path, number, record), _metadata(path, number, record))
+@dataclass(frozen=True)
+class Collection:
+    """The documents of a source as passages, none cut; iterating reads them each time."""
+
+    source: Source
+
+    def __iter__(self) -> Iterator[Passage]:
+        for item in self.source:
+            if isinstance(item, Problem):
+                raise CollectionError(f"{item.where}: {item.problem}")
+            try:
+                yield checked_passage(Passage(item.id, item.text, item.metadata, item.part))
+            except InputError as error:
+                raise CollectionError(f"{item.where}: {error}") from error
 
 
-def _metadata(path: Path, number: int, record: dict[str, Any]) -> dict[str, Any] | None:
-    """The object "metadata" of a record, as BEIR writes it.
+def open_collection(path: str | Path) -> Collection:
+    """Find a collection whose documents are passages.
 
     Raises:
-        CollectionError: it is no object of texts, numbers, booleans and nulls.
+        CollectionError: there is nothing at the path, or nothing of a known format.
     """
-    metadata = record.get("metadata")
-    if metadata is None:
-        return None
-    if not isinstance(metadata, dict):
-        raise CollectionError(
-            f'{path}, line {number}: "metadata" must be a JSON object, got {type(metadata).__name__}.'
+    return Collection(open_source(path))
+
+
+def check_passages(passages: Iterable[Passage]) -> int:
+    """Read everything once, so that a mistake in the last line shows before hours of encoding.
+
+    Returns:
+        how many passages there are.
+
+    Raises:
+        CollectionError: a passage can't be read, an id comes twice, or there is no passage at all.
+    """
+    ids: set[str] = set()
+    for passage in passages:
+        if passage.id in ids:
+            raise CollectionError(f"The id {passage.id!r} comes twice in the collection: make ids unique.")
+        ids.add(passage.id)
+    if not ids:
+        raise CollectionError(f"The collection has no passages: expected {READERS} with at least one passage.")
+    return len(ids)
+
+
+def check_all_came(passages: int, checked: int) -> None:
+    """Refuse passages that were others the second time.
+
+    Raises:
+        InputError: there are fewer of them, or more, than were checked.
+    """
+    if passages != checked:
+        raise InputError(
+            f"There were {checked:,} passages when they were checked and {passages:,} when they were encoded: give "
+            "them as a list, or as an iterator, which is read once."
         )
-    for name, value in metadata.items():
-        if isinstance(value, list | dict):
-            raise CollectionError(
-                f"{path}, line {number}: the metadata field {name!r} must be a text, a number, a boolean or null."
-            )
-        storable(name, path, number)
-        if isinstance(value, str):
-            storable(value, path, number)
-    return metadata or None
-
-
-def _read_tsv(path: Path) -> Iterator[Passage]:
-    for number, line in read_lines(path):
-        fields = line.split("\t")
-        if len(fields) not in (2, 3) or not fields[0]:
-            raise CollectionError(
-                f"{path}, line {number}: expected id<TAB>text or id<TAB>text<TAB>title, got {len(fields)} field(s)."
-            )
-        title = fields[2] if len(fields) == 3 else ""
-        yield Passage(fields[0], f"{title} {fields[1]}" if title else fields[1])
-
-
-def _read_folder(folder: Path) -> Iterator[Passage]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in TEXT_SUFFIXES and path.is_file())
-    for path in files:
-        yield Passage(path.relative_to(folder).as_posix(), _read_text(path))
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CollectionError(f"{path}: byte {error.start + 1} is not UTF-8. Convert the file to UTF-8.") from error
