@@ -141,11 +141,11 @@ def import_index(
     from xtrkit.texts.reading import open_source
     from xtrkit.texts.whole import check_unique, whole_passages
 
-    source = None if collection is None else open_source(collection)
+    given = None if collection is None else open_source(collection)
     passages = None
-    if source is not None:
-        check_unique(whole_passages(source))
-        passages = whole_passages(source)
+    if given is not None:
+        check_unique(whole_passages(given))
+        passages = whole_passages(given)
     with Index.from_stanford(index, source, passages=passages, overwrite=overwrite, progress=not as_json) as made:
         facts = {"index": str(index), "passages": len(made), "tokens": made.n_tokens, "storage": made.storage}
     if as_json:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,18 +120,34 @@ class Files:
             _LIBRARIES[file.kind]()
         return files
 
+    @property
+    def name(self) -> str:
+        """What was asked for, as an absolute path or pattern."""
+        if self._alone is not None:
+            return str(self.root / self._alone)
+        return str(self.root if self._pattern == EVERYTHING else self.root.joinpath(*self._pattern))
+
+    @property
+    def fields(self) -> Fields:
+        """Where records keep what."""
+        return self._fields
+
     def __iter__(self) -> Iterator[Document | Problem]:
-        listed = self.listing()
-        report = self.report
-        missing: set[str] = set()
-        for file in listed:
+        for _, items in self.by_file(self.listing()):
+            yield from items
+
+    def by_file(self, files: Sequence[SourceFile]) -> Iterator[tuple[SourceFile, Iterator[Document | Problem]]]:
+        """Files with what is read of each; those whose reader isn't installed give one problem for each kind."""
+        report, missing = self.report, set[str]()
+        for file in files:
             error = _missing(file.kind)
             if error is None:
-                yield from self._read(file, report)
+                yield file, self._read(file, report)
             elif file.kind not in missing:
                 missing.add(file.kind)
-                count = sum(other.kind == file.kind for other in listed)
-                yield Problem(f"{count:,} {file.kind} file{'s' * (count > 1)}, such as {file.name}", f"{error}")
+                count = sum(other.kind == file.kind for other in files)
+                where = f"{count:,} {file.kind} file{'s' * (count > 1)}, such as {file.name}"
+                yield file, iter([Problem(where, f"{error}")])
 
     def listing(self) -> list[SourceFile]:
         """The files that are read, in order; the report begins anew, with those that are passed over."""

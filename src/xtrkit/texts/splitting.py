@@ -14,7 +14,7 @@ from semantic_text_splitter import TextSplitter
 
 from xtrkit.content import has_content
 from xtrkit.encoding.base import Encoder
-from xtrkit.passage import Part, Passage, piece_id
+from xtrkit.passage import Metadata, Part, Passage, piece_id
 from xtrkit.texts.document import Document, Section
 from xtrkit.values import Splitting
 
@@ -89,5 +89,5 @@ def _trimmed(text: str, first: int, last: int) -> tuple[int, int]:
     return first + len(inside) - len(inside.lstrip()), first + len(inside.rstrip())
 
 
-def _joined(document: Document, section: Section) -> dict[str, object] | None:  # type: ignore[type-arg]
+def _joined(document: Document, section: Section) -> Metadata | None:
     return {**(document.metadata or {}), **section.metadata} or None

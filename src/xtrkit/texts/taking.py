@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
-from typing import IO
+from typing import IO, Any
 
 from xtrkit.content import has_content
 from xtrkit.encoding.base import Encoder
@@ -86,7 +86,7 @@ class Taken:
         elif (place := self._random.randrange(self.n_passages)) < SURVEYED:
             self.sample[place] = text
 
-    def _rows(self) -> Iterator[list[object]]:
+    def _rows(self) -> Iterator[list[Any]]:
         """The lines of the file; several may go through it at a time."""
         self._file.flush()
         place, rest = 0, b""
@@ -159,9 +159,9 @@ def _noted(
             advance(1)
             yield item
         return
-    for file in source.listing() if files is None else files:
-        before, documents, spoilt = state_of(file.path), [], False
-        for item in source.read(file):
+    for file, items in source.by_file(source.listing() if files is None else list(files)):
+        before, documents, spoilt = state_of(file.path), list[str](), False
+        for item in items:
             advance(1)
             spoilt = spoilt or isinstance(item, Problem)
             if isinstance(item, Document):
