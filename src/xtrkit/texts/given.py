@@ -52,7 +52,7 @@ def source_of(given: Given, fields: Fields = PLAIN, numbers: Numbers = count) ->
         return _of_path(given, fields)
     if (table := table_of(given, fields, numbers)) is not None:
         return table
-    if hasattr(given, "docs_iter") and hasattr(given, "has_docs"):
+    if hasattr(given, "has_docs"):
         return irds.collection_of(given, fields)
     if isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
         is_dict = isinstance(given, Mapping)
