@@ -212,9 +212,34 @@ def test_test_collections_as_they_are_published(tmp_path, layout):
     write(tmp_path / "qrels/test.tsv", "q\t1\t1")
     texts, problems, skipped, _ = read(tmp_path)
     assert (texts, problems) == ({"1": "t1", "2": "t2"}, {})
-    assert skipped == dict.fromkeys(
-        ["README.md", "queries.jsonl.gz", "qrels/test.tsv"], "not the corpus of this BEIR folder"
-    )
+    assert skipped == dict.fromkeys(["README.md", "queries.jsonl.gz", "qrels"], "not the corpus of this BEIR folder")
+
+
+def test_a_test_collection_within_a_folder(tmp_path):
+    write(tmp_path / "a.txt", "a")
+    write(tmp_path / "scifact/corpus.jsonl", RECORD.format("1"))
+    write(tmp_path / "scifact/queries.jsonl", RECORD.format("q"))
+    write(tmp_path / "scifact/qrels/test.tsv", "q\t1\t1")
+    texts, problems, skipped, _ = read(tmp_path)
+    assert (texts, problems) == ({"a.txt": "a", "1": "t1"}, {})
+    reason = "queries or judgements of a test collection"
+    assert skipped == {"scifact/queries.jsonl": reason, "scifact/qrels": reason}
+
+
+def test_ordinary_folders_are_not_taken_for_something_else(tmp_path):
+    for name in ("data.properties", "_versions/one.md", "metadata.json", "config.yaml", "queries.md", "corpus/a.md"):
+        write(tmp_path / name, "words")
+    texts, problems, skipped, _ = read(tmp_path)
+    assert {"data.properties", "_versions/one.md", "config.yaml", "corpus/a.md"} <= set(texts)
+    assert set(texts) | set(skipped) | set(problems) == {
+        *("data.properties", "_versions/one.md", "metadata.json", "config.yaml", "queries.md", "corpus/a.md"),
+    }
+
+
+def test_numbers_of_rows_without_an_id_are_the_callers():
+    rows = pyarrow.table({"text": ["x", "y"]})
+    for given in (rows, rows.to_pandas(), polars.from_arrow(rows), rows.to_pylist(), ["x", "y"]):
+        assert [document.id for document in source_of(given, numbers=lambda: iter([7, 9, 11]))] == ["7", "9"]
 
 
 def test_a_missing_part_of_a_corpus_is_a_problem(tmp_path):
