@@ -105,7 +105,7 @@ def test_a_path_is_a_collection_on_disk(tmp_path):
 
 
 WRONG = {
-    "a text": ("one text", "got 'one text' of type str, and no file or folder of that name is there: put texts in a list"),
+    "a text": ("one text", "got 'one text' of type str, and no file or folder of that name is there: put texts"),
     "a dict": ({"a": "x"}, "of type dict: give its items"),
     "a table": (
         type("Frame", (list,), {"columns": ["id", "text"]})(["id", "text"]),

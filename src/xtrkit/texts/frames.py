@@ -50,8 +50,8 @@ class ArrowRows:
         report: what was noted the last time.
     """
 
-    def __init__(self, table: Any, fields: Fields) -> None:
-        self._table, self._fields, self.report = table, fields, ReadingReport()
+    def __init__(self, table: Any, fields: Fields, numbers: Numbers) -> None:
+        self._table, self._fields, self._numbers, self.report = table, fields, numbers, ReadingReport()
 
     def __iter__(self) -> Iterator[Document | Problem]:
         from xtrkit.texts.files.columnar import rows_of
@@ -59,7 +59,7 @@ class ArrowRows:
         self.report = ReadingReport()
         batches = self._table.to_batches() if hasattr(self._table, "to_batches") else [self._table]
         try:
-            yield from rows_of(self._table.schema, batches, "", self._fields, self.report)
+            yield from rows_of(self._table.schema, batches, "", self._fields, self.report, self._numbers())
         except UnreadableError as error:
             raise CollectionError(f"In the table {error}") from error
 
@@ -80,8 +80,8 @@ def table_of(given: Any, fields: Fields, numbers: Numbers) -> Rows | ArrowRows |
         return _pandas(given, fields, numbers)
     if ("polars", "DataFrame") in kinds:
         return Rows(list(given.columns), lambda: given.iter_rows(named=True), fields, numbers)
-    if kinds & {("pyarrow", "Table"), ("pyarrow", "RecordBatch")}:
-        return ArrowRows(given, fields)
+    if kinds & {("pyarrow", "Table"), ("pyarrow", "RecordBatch"), ("pyarrow", "Dataset")}:
+        return ArrowRows(given, fields, numbers)
     if kinds & {("datasets", "Dataset"), ("datasets", "IterableDataset")}:
         columns = given.column_names
         if columns is None:  # of a stream, they are known once it is read

@@ -16,7 +16,7 @@ from xtrkit.errors import CollectionError, InputError
 from xtrkit.passage import Part, Passage, checked_passage
 from xtrkit.texts import irds
 from xtrkit.texts.document import Document, Fields, Problem, ReadingReport, Source
-from xtrkit.texts.frames import table_of
+from xtrkit.texts.frames import ArrowRows, Rows, table_of
 from xtrkit.texts.reading import IRDS, WILD, Files, is_there, open_source
 from xtrkit.texts.records import RecordError, Records
 
@@ -44,7 +44,9 @@ def source_of(given: Given, fields: Fields = PLAIN, numbers: Numbers = count) ->
         InputError: this is nothing to take texts from.
         CollectionError: it is the path of nothing that can be read.
     """
-    if isinstance(given, Files | GivenDocuments | irds.Collection):
+    if isinstance(given, Files | GivenDocuments | irds.Collection | Rows | ArrowRows):
+        if fields != PLAIN:
+            raise InputError("This source was made with fields already: give them to open_source, or here with a path.")
         return given
     if isinstance(given, Path):
         return open_source(given, fields)
@@ -52,7 +54,7 @@ def source_of(given: Given, fields: Fields = PLAIN, numbers: Numbers = count) ->
         return _of_path(given, fields)
     if (table := table_of(given, fields, numbers)) is not None:
         return table
-    if hasattr(given, "docs_iter") and hasattr(given, "has_docs"):
+    if hasattr(given, "has_docs"):
         return irds.collection_of(given, fields)
     if isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
         is_dict = isinstance(given, Mapping)

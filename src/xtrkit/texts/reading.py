@@ -47,7 +47,7 @@ from xtrkit.texts.files.kinds import (
 )
 from xtrkit.texts.files.layouts import corpus_of, refuse_foreign
 from xtrkit.texts.files.opening import check_encoding, may_be_utf8, sentence_of
-from xtrkit.texts.files.walking import EVERYTHING, UNREADABLE, Walk, look, walk
+from xtrkit.texts.files.walking import ASKING, EVERYTHING, UNREADABLE, Walk, look, walk
 from xtrkit.texts.records import until_hopeless
 
 __all__ = ["Files", "Source", "SourceFile", "open_source"]
@@ -169,8 +169,9 @@ class Files:
         if corpus is None:
             return found
         names = {file.name for file in corpus.files}
-        others = [Skipped(file.name, corpus.reason) for file in found.files if file.name not in names]
-        return Walk(corpus.files, sorted([*others, *(one for one in found.skipped if one.file not in names)]))
+        others = [file.name for file in found.files] + [file for file, reason in found.skipped if reason == ASKING]
+        skipped = [Skipped(file, corpus.reason) for file in others if file not in names]
+        return Walk(corpus.files, sorted([*skipped, *(one for one in found.skipped if one.reason != ASKING)]))
 
     def _read(self, file: SourceFile, report: ReadingReport) -> Iterator[Document | Problem]:
         if file.problem or file.kind == UNREADABLE:

@@ -111,7 +111,8 @@ class Records:
                 "out: metadata are texts, numbers, booleans and lists of them."
             )
         if self._records:
-            for field in sorted(self._wanted - self._seen):
+            already = {self._fields.id, self._fields.text}  # each record that lacks them was told of
+            for field in sorted(self._wanted - self._seen - already):
                 yield Problem(self._name or "The records", f'no record has a field "{field}", which was named.')
 
     def _check_columns(self, columns: list[str]) -> None:

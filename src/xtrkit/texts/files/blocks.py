@@ -64,7 +64,7 @@ class _Blocks(HTMLParser):
         elif tag in CELLS:
             self._cells, self._in_cell = self._cells + 1, True
             if self._cells > 1:
-                self._put(" | ")
+                self._put("| " if self.parts and self.parts[-1].endswith(" ") else " | ")
         elif tag not in INLINE:
             self._end_block(tag)
             self._pre += tag == "pre"
@@ -117,7 +117,7 @@ class _Blocks(HTMLParser):
             self._cells, self._in_cell = 0, False
         if not self._in_cell:
             self._break(1 if tag in ("li", "tr", "dt", "dd") or self._cells else 2)
-        elif self.parts and not self.parts[-1].endswith((" ", "\n")):
+        elif self.parts and not self._breaks and not self.parts[-1].endswith((" ", "\n")):
             self._put(" ")
 
     def _break(self, lines: int) -> None:

@@ -53,7 +53,12 @@ def read(file: SourceFile, reading: Reading) -> Iterator[Document | Problem]:
 
 
 def rows_of(
-    schema: Any, batches: Iterable[Any], name: str, fields: Fields, report: ReadingReport
+    schema: Any,
+    batches: Iterable[Any],
+    name: str,
+    fields: Fields,
+    report: ReadingReport,
+    numbers: Iterator[int] | None = None,
 ) -> Iterator[Document | Problem]:
     """A document for each row of some batches.
 
@@ -63,6 +68,7 @@ def rows_of(
         name: of the file; "" for a table in memory.
         fields: which columns hold what.
         report: where notes go.
+        numbers: ids for rows without one of a table in memory.
 
     Raises:
         UnreadableError: no column is a text, or one that was named is missing.
@@ -76,7 +82,7 @@ def rows_of(
         for row in _rows(batch):
             number += 1
             where = f"{name}, row {number}" if name else f"Passage {number - 1}"
-            yield records.document(row, where, f"{name}:{number}" if name else str(number - 1))
+            yield records.document(row, where, f"{name}:{number}" if numbers is None else str(next(numbers)))
     if not number:
         report.notes.append(f"{name or 'The table'} holds no rows.")
     yield from records.end(report)

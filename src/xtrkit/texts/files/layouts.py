@@ -63,14 +63,26 @@ FOREIGN: tuple[tuple[str, Callable[[Names], bool], str], ...] = (
     ),
     ("a model of TensorFlow", _any(r"saved_model\.pb"), "Give texts."),
     ("an index of Lucene", _any(r"segments_[0-9a-z]+"), "Give the texts that it was made of."),
-    ("a dataset of Lance", _any(r"_versions"), "Give its rows: its to_table() gives what xtrkit reads."),
+    (
+        "a dataset of Lance",
+        _all(r"_versions", r"data|_transactions|_indices|.+\.lance"),
+        "Give its rows: its to_table() gives what xtrkit reads.",
+    ),
     ("a database of LanceDB", _any(r".+\.lance"), "Give the rows of a table: its to_arrow() gives what xtrkit reads."),
     ("a table of Delta Lake", _any(r"_delta_log"), "Its files hold rows that are deleted: give the rows."),
-    ("an index of FAISS", _any(r".+\.faiss|faiss\.index"), "Give the texts that it was made of."),
+    (
+        "an index of FAISS",
+        _all(r"index\.faiss", r"index\.pkl|docstore.*|config\.json"),
+        "Give the texts that it was made of.",
+    ),
     ("a database of Chroma", _any(r"chroma\.sqlite3"), "Give the texts in it."),
     ("an index of bm25s", _all(r"params\.index\.json", r".+\.index\.npy"), "Give the texts that it was made of."),
     ("an index of Tantivy", _all(r"meta\.json", r"[0-9a-f]{32}\.(store|idx|term)"), "Give the texts in it."),
-    ("an index of Terrier", _all(r"data\.properties"), "Give the texts that it was made of."),
+    (
+        "an index of Terrier",
+        _all(r"data\.properties", r"data\.(lexicon|inverted|meta|direct).*"),
+        "Give the texts that it was made of.",
+    ),
     ("a virtual environment of Python", _any(r"pyvenv\.cfg"), "Give texts."),
 )
 """What is no texts: what it is called, how its files tell, and what to do."""
@@ -79,6 +91,16 @@ FOREIGN: tuple[tuple[str, Callable[[Names], bool], str], ...] = (
 def foreign(names: Names) -> tuple[str, str] | None:
     """What a folder with these names in it is, if it is no texts, and what to do."""
     return next(((what, remedy) for what, tells, remedy in FOREIGN if tells(names)), None)
+
+
+def besides(names: Names) -> frozenset[str]:
+    """Queries and judgements among these names of a folder, if they belong to a test collection: they are no texts."""
+    asking = frozenset(name for name in names if _JUDGEMENTS.match(name))
+    is_test = any(name.lower().startswith("qrels") for name in asking) or any(
+        name in CORPUS_FILES or name == "corpus" or (name.startswith("corpus-") and _SHARD.fullmatch(name))
+        for name in names
+    )
+    return asking if is_test else frozenset()
 
 
 def refuse_foreign(folder: Path) -> None:

@@ -19,6 +19,9 @@ from xtrkit.errors import CollectionError, MissingExtraError
 BEGINNING = 8192
 """Bytes by which files are told apart."""
 
+LOOKED_AT = 1 << 20
+"""Bytes by which it is told whether a file may be UTF-8 after all."""
+
 LARGEST_TEXT = 1 << 30
 """Bytes that are read in one piece: a whole text, or a line."""
 
@@ -168,13 +171,13 @@ def encoding_of(start: bytes, encoding: str) -> str:
 def may_be_utf8(path: Path, encoding: str) -> bool:
     """Whether a file that is to be read in another encoding looks as if it were UTF-8: those who said so may err."""
     with opened(path) as file:
-        start = file.read(1 << 20)
+        start = file.read(LOOKED_AT)
     if line_by_line(encoding) and start.isascii():
         return False
     try:
-        return encoding_of(start, encoding) == encoding and bool(start[:-3].decode())
+        return encoding_of(start, encoding) == encoding and bool(start.decode())
     except UnicodeDecodeError as error:
-        return error.start > len(start) - 7  # cut within a character
+        return len(start) == LOOKED_AT and error.start > LOOKED_AT - 4  # cut within a character
 
 
 def line_by_line(encoding: str) -> bool:

@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 from xtrkit.texts.document import Skipped, SourceFile
 from xtrkit.texts.files.kinds import kind_of
-from xtrkit.texts.files.layouts import foreign
+from xtrkit.texts.files.layouts import besides, foreign
 from xtrkit.texts.files.opening import sentence_of
 
 CACHES = ("__pycache__", "node_modules", "__MACOSX")
 UNREADABLE = "unreadable"
+ASKING = "queries or judgements of a test collection"
 EVERYTHING = ("**",)
 
 
@@ -48,15 +49,19 @@ def walk(root: Path, pattern: tuple[str, ...] = EVERYTHING) -> Walk:
         except OSError as error:
             found.files.append(SourceFile(_printable(below), folder, UNREADABLE, sentence_of(error, "a folder")))
             continue
-        if below and (known := foreign(frozenset(entry.name for entry in listed))) is not None:
+        names = frozenset(entry.name for entry in listed)
+        if below and (known := foreign(names)) is not None:
             found.skipped.append(Skipped(_printable(below), known[0]))
             continue
+        asking = besides(names)
         for entry in listed:
             name = f"{below}/{entry.name}" if below else entry.name
             deeper = _step(pattern, places, entry.name)
             if not deeper:
                 continue
-            if not _is_folder(entry):
+            if entry.name in asking:
+                found.skipped.append(Skipped(_printable(name), ASKING))
+            elif not _is_folder(entry):
                 if any(all(part == "**" for part in pattern[place:]) for place in deeper):
                     _take(entry, name, pattern, places, found)
             elif reason := _folder_reason(entry, pattern, places, deeper):
