@@ -13,7 +13,6 @@ from xtrkit.encoding.users_text import UsersText, blank
 from xtrkit.errors import InputError, ModelError
 from xtrkit.values import Ragged
 
-
 BLOCK = 1 << 16
 """Characters of a text that are counted at a time."""
 
