@@ -19,7 +19,6 @@ from xtrkit.reranking.base import DEPTH, check_depth
 from xtrkit.subsets import Subset
 from xtrkit.texts.given import Given, passages_of
 
-
 SHOWN = 40
 """Characters of a query that an error shows."""
 

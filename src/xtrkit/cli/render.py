@@ -35,8 +35,8 @@ def print_hits(console: Console, query: str, hits: Hits, explained: int | None =
     if hits.unknown:
         console.print(
             Text(
-                f"     {hits.unknown} of {hits.pieces} pieces of the query are unknown to the model: they look alike to "
-                "it, whatever they are.",
+                f"     {hits.unknown} of {hits.pieces} pieces of the query are unknown to the model: they look alike "
+                "to it, whatever they are.",
                 style="yellow",
             )
         )
