@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 from typing import Protocol
 from weakref import WeakSet
@@ -57,6 +58,7 @@ class ForkLock:
             self._lock = threading.RLock()
 
 
+_WAITING_AT_THE_END = frozenset({"onnxruntime", "openvino"})
 _LOCKS: WeakSet[ForkLock] = WeakSet()
 _HELD: list[ForkLock] = []
 _TOLD: WeakSet[Forked] = WeakSet()
@@ -77,6 +79,18 @@ def begun_here(process: int) -> bool:
     return os.getpid() == process
 
 
+def _end_without_destructors() -> None:
+    """Have this process, when it ends, flush its streams and be gone.
+
+    Libraries in C++ destroy their global objects then, and ONNX Runtime's wait for a thread. Python's own end (what
+    ``atexit`` and ``finally`` are told to do) comes before and is as always.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "on_exit"):  # glibc's, which tells a function the status: the last one told is called first
+        libc.on_exit(libc._exit, None)
+        libc.on_exit(libc.fcloseall, None)
+
+
 def _before() -> None:
     _HELD[:] = list(_LOCKS)
     for lock in _HELD:
@@ -95,6 +109,8 @@ def _in_child() -> None:
     _HELD.clear()
     for one in list(_TOLD):
         one.after_fork()
+    if not _WAITING_AT_THE_END.isdisjoint(sys.modules):
+        _end_without_destructors()
 
 
 if hasattr(os, "register_at_fork"):

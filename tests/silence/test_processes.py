@@ -86,8 +86,9 @@ SEARCHING = """
 
 
 @pytest.mark.parametrize(
-    ("ending", "code"), [("sys.exit(0)", 0), ("os._exit(0)", 0), ("raise SystemExit(7)", 7), ("retriever.close(); sys.exit(0)", 0)]
-)  # fmt: skip
+    ("ending", "code"),
+    [("sys.exit(0)", 0), ("os._exit(0)", 0), ("raise SystemExit(7)", 7), ("retriever.close(); sys.exit(0)", 0)],
+)
 def test_a_child_searches_and_ends(index, ending, code):
     assert script(SEARCHING.format(ending=ending, code=code), index) == ["1"]
 
@@ -207,7 +208,7 @@ def test_forks_amid_searches_of_other_threads_all_end(index):
 @pytest.mark.parametrize("ending", ["sys.exit(0)", "pass", "raise ValueError", "os._exit(0)"])
 def test_a_child_leaves_its_parents_writer_alone(tmp_path, ending):
     path = tmp_path / "idx"
-    Index.create(path, ["a"], [np.eye(2, 4, dtype=np.float32)]).close()
+    Index.create(path, [[np.eye(2, 4, dtype=np.float32)]], ids=["a"]).close()
     body = f"""
         import os, sys
         import numpy as np
@@ -238,7 +239,7 @@ def test_a_child_leaves_its_parents_writer_alone(tmp_path, ending):
 
 def test_a_child_has_not_its_parents_right_to_write(tmp_path):
     path = tmp_path / "idx"
-    Index.create(path, ["a"], [np.eye(2, 4, dtype=np.float32)]).close()
+    Index.create(path, [[np.eye(2, 4, dtype=np.float32)]], ids=["a"]).close()
     index = Index.open(path)
     writer = index.writer()
 
@@ -270,6 +271,7 @@ def test_a_child_forked_amid_a_build_does_not_take_the_build_along(tmp_path, end
         import os, sys
         from xtrkit import Retriever
         def passages():
+            global child
             yield "the first passage"
             child = os.fork()
             if not child:
@@ -278,7 +280,9 @@ def test_a_child_forked_amid_a_build_does_not_take_the_build_along(tmp_path, end
             yield "the second passage"
         try:
             Retriever.create(sys.argv[1], passages())
-        except ValueError:
+        except ValueError as error:
+            if child:
+                raise
             sys.exit(0)
         print(len(Retriever.open(sys.argv[1])))
     """
