@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xtrkit.content import has_content
 from xtrkit.encoding.base import Encoder
 from xtrkit.errors import InputError
 from xtrkit.hits import Hits, hit_of
@@ -18,6 +19,9 @@ from xtrkit.reranking.base import DEPTH, check_depth
 from xtrkit.subsets import Subset
 from xtrkit.texts.given import Given, source_of
 from xtrkit.texts.whole import whole_passages
+
+SHOWN = 40
+"""Characters of a query that an error shows."""
 
 
 @dataclass(frozen=True)
@@ -52,26 +56,36 @@ def maxsim_order(encoder: Encoder, query: str, passages: Given, k: int | None = 
     scores = np.array([(embedding @ of_one.T).max(axis=1).sum(dtype=np.float64) for of_one in rows])
     order = np.argsort(-scores, kind="stable")[:k]
     hits = tuple(hit_of(given[place], float(scores[place]), rank) for rank, place in enumerate(order, 1))
-    return Hits(hits, query, truncated=is_truncated(encoder, query))
+    return Hits(hits, query, **heard(encoder, query))
+
+
+def heard(encoder: Encoder, query: str) -> dict[str, Any]:
+    """What :class:`~xtrkit.hits.Hits` tell of how much of a query the encoder could read."""
+    pieces, unknown = encoder.readability([query], "query")
+    return {"truncated": is_truncated(encoder, query), "pieces": pieces, "unknown": unknown}
 
 
 def is_truncated(encoder: Encoder, query: str) -> bool:
     """Whether a query is longer than the encoder's window, so that its end counts for nothing."""
-    return encoder.query_token_count(query) > encoder.identity.query_length
+    return encoder.is_query_truncated(query)
 
 
 def check_query(query: str) -> None:
     """Refuse a query that asks nothing.
 
     Raises:
-        InputError: it isn't a text, or has nothing in it.
+        InputError: it isn't a text, or has nothing in it that could be looked for.
     """
-    if not isinstance(query, str) or not query.strip():
+    if not isinstance(query, str):
         raise InputError(f"A query must be a text with something in it, got {query!r}.")
     try:
         query.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError("The query is not UTF-8: write it in UTF-8.") from error
+    if not has_content(query):
+        shown = ascii(query if len(query) <= SHOWN else query[:SHOWN] + "…")
+        why = " with neither letters nor digits nor signs in it" if query.strip() else ""
+        raise InputError(f"A query must be a text with something in it, got {shown}{why}: write what to look for.")
 
 
 def texts_of(passages: Sequence[Passage]) -> list[str]:

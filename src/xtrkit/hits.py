@@ -47,6 +47,8 @@ class Hits(Sequence[Hit]):
         query: what was asked.
         k_prime: how many tokens were retrieved for each query token to get here; None where that is not how it was.
         truncated: whether the query was longer than the model's window, so that its end was not searched for.
+        unknown: how many pieces of the query the model has none for; all of these look alike to it.
+        pieces: how many pieces the query has.
         seconds: what each stage took: "encode", the stages of the search (:mod:`xtrkit.stopwatch`), "rerank_texts"
             where there is a reranker, and "passages" for texts and explanations; of a batch, an even share.
     """
@@ -55,6 +57,8 @@ class Hits(Sequence[Hit]):
     query: str
     k_prime: int | None = None
     truncated: bool = False
+    unknown: int = 0
+    pieces: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @overload

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from xtrkit.asking import Request, check_query, is_truncated, maxsim_order, texts_of
+from xtrkit.asking import Request, check_query, heard, maxsim_order, texts_of
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.load import load_encoder, load_encoder_of
 from xtrkit.errors import InputError, ModelError
@@ -396,7 +396,7 @@ class Retriever:
             for rank, ((place, score), reason) in enumerate(zip(best, reasons, strict=True), 1)
         )
         watch.lap("passages")
-        return Hits(hits, query, found.k_prime, is_truncated(self.encoder, query), watch.seconds)
+        return Hits(hits, query, found.k_prime, seconds=watch.seconds, **heard(self.encoder, query))
 
     def _hit(self, query: str, passage: Passage, score: float, rank: int, reason: Contribution | None) -> Hit:
         if reason is None:

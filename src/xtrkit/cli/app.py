@@ -194,7 +194,12 @@ def search(
     )
     if shown.as_json:
         asked = {"query": query, "index": str(index), "recipe": vars(recipe), "reranker": reranking.rerank}
-        found = {"k_prime": hits.k_prime, "truncated": hits.truncated, "hits": render.hits_as_json(hits)}
+        found = {
+            "k_prime": hits.k_prime,
+            "truncated": hits.truncated,
+            "unknown": hits.unknown,
+            "hits": render.hits_as_json(hits),
+        }
         _print_json({**asked, **found, **({"seconds": dict(hits.seconds)} if shown.timings else {})})
         return
     render.print_hits(out, query, hits)

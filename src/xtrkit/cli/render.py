@@ -33,6 +33,14 @@ def print_hits(console: Console, query: str, hits: Hits, explained: int | None =
         console.print(
             Text("     The query is longer than the model's window: its end was not searched for.", style="yellow")
         )
+    if hits.unknown:
+        console.print(
+            Text(
+                f"     {hits.unknown} of {hits.pieces} pieces of the query are unknown to the model: they look alike "
+                "to it, whatever they are.",
+                style="yellow",
+            )
+        )
     for hit in hits:
         console.print(
             Text.assemble((f"{hit.rank:>3}. ", "bold"), (on_one_line(hit.id), "bold green"), f"  {hit.score:.4f}")

@@ -7,13 +7,14 @@ where google/xtr-base-en has its own); transformers does the same with missing w
 from __future__ import annotations
 
 import logging
+import os
 import pickle
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Normalize, Transformer
@@ -36,6 +37,7 @@ from xtrkit.encoding.checkpoints import (
 from xtrkit.encoding.t5 import FULL_PRECISION, LOCAL, build_t5
 from xtrkit.encoding.tensors import read_projection, refused, stated_width
 from xtrkit.errors import ModelError, XtrkitError
+from xtrkit.forks import ForkLock, begun_here
 
 # Of three libraries, and of corrupt files.
 _LOADING_ERRORS = (
@@ -80,7 +82,7 @@ def said_in_a_sentence(directory: Path, layout: Layout) -> Iterator[None]:
         ) from error
 
 
-_ONE_AT_A_TIME = threading.RLock()
+_ONE_AT_A_TIME = ForkLock()
 
 
 @contextmanager
@@ -92,6 +94,28 @@ def quiet() -> Iterator[None]:
     """
     with _ONE_AT_A_TIME:
         yield from _silenced()
+
+
+def _one_thread() -> None:
+    """OpenMP waits in a forked child for threads that only the parent has, unless it is content with one."""
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_one_thread)
+
+
+def check_device_survived(name: str, device: torch.device, process: int) -> None:
+    """Refuse a model on another device than the CPU in a child of the process that put it there.
+
+    Raises:
+        ModelError: it is.
+    """
+    if device.type != "cpu" and not begun_here(process):
+        raise ModelError(
+            f"The model {name!r} is on {device}, which a forked process can't use: load it in the child, or start "
+            "processes with spawn."
+        )
 
 
 def _silenced() -> Iterator[None]:

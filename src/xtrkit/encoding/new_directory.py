@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from xtrkit.errors import InputError
+from xtrkit.forks import begun_here
 
 
 @contextmanager
@@ -21,7 +22,7 @@ def new_directory(path: Path) -> Iterator[Path]:
     """
     path = path.absolute()
     check_new(path)
-    building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    process, building = os.getpid(), Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         yield building
         umask = os.umask(0)  # a temporary directory is private, unlike one that was asked for
@@ -30,7 +31,7 @@ def new_directory(path: Path) -> Iterator[Path]:
         check_new(path)
         building.rename(path)
     finally:
-        if building.exists():
+        if begun_here(process) and building.exists():
             shutil.rmtree(building)
 
 

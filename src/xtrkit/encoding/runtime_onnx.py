@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import InputError, MissingExtraError, ModelError
+from xtrkit.forks import ForkLock, keep_for_ever, tell_of_forks
 from xtrkit.machine import usable_cores
 from xtrkit.values import FloatArray
 
 
 class OnnxGraph:
-    """A graph in an ``.onnx`` file, on the CPU; several threads may call it.
+    """A graph in an ``.onnx`` file, on the CPU; several threads may call it, and forked children open it again.
 
     Attributes:
         threads: how many threads it computes on itself.
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
+        self.threads, self._path, self._lock = thread_count(threads), path, ForkLock()
+        self._session = self._opened()
+        self._inputs = [entry.name for entry in self._session.get_inputs()]
+        tell_of_forks(self)
+
+    def after_fork(self) -> None:
+        """Do without the parent's session, which would wait for its threads when it is destroyed."""
+        keep_for_ever(self._session)
+        self._session = None
+
+    def _opened(self) -> Any:
         try:
             import onnxruntime
         except ModuleNotFoundError as error:
             raise MissingExtraError("Encoding text needs onnxruntime: run pip install onnxruntime.") from error
-        self.threads = thread_count(threads)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
@@ -34,17 +46,18 @@ class OnnxGraph:
         options.enable_mem_pattern = False
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(self._path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's own errors have no base that it exports
             reason = str(error).strip().split("\n", maxsplit=1)[0]
-            raise ModelError(f"{path} can't be run by onnxruntime ({reason}): export the model again.") from error
-        self._inputs = [entry.name for entry in self._session.get_inputs()]
+            raise ModelError(f"{self._path} can't be run by onnxruntime ({reason}): export the model again.") from error
 
     def run(self, ids: npt.NDArray[np.int64], attended: npt.NDArray[np.int64]) -> FloatArray:
         """(texts, tokens) ids and attention mask -> (texts, tokens, d) float32 vectors."""
+        with self._lock:
+            session = self._session = self._session or self._opened()
         # Graphs exported elsewhere may want to be told that all tokens are of one segment.
         given = {"input_ids": ids, "attention_mask": attended, "token_type_ids": np.zeros_like(ids)}
-        (vectors,) = self._session.run(None, {name: given[name] for name in self._inputs})
+        (vectors,) = session.run(None, {name: given[name] for name in self._inputs})
         return vectors  # type: ignore[no-any-return]
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from threading import local
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from xtrkit.encoding.runtime_onnx import thread_count
 from xtrkit.errors import MissingExtraError, ModelError
+from xtrkit.forks import ForkLock, keep_for_ever, tell_of_forks
 from xtrkit.values import FloatArray
 
 
@@ -21,30 +23,46 @@ class OpenVinoGraph:
     """
 
     def __init__(self, path: Path, threads: int | None = None, precision: str = "fp32") -> None:
+        self.threads, self._path, self._precision = thread_count(threads), path, precision
+        self._lock = ForkLock()
+        self._open()
+        tell_of_forks(self)
+
+    def after_fork(self) -> None:
+        """Do without the parent's model, which would wait for its threads when it is destroyed."""
+        keep_for_ever(self._compiled)
+        keep_for_ever(self._requests)
+        self._compiled, self._requests, self._request = None, [], local()
+
+    def _open(self) -> None:
         try:
             import openvino
         except ModuleNotFoundError as error:
             raise MissingExtraError(
                 'This model was exported for OpenVINO: run pip install "xtrkit[openvino]".'
             ) from error
-        self.threads = thread_count(threads)
         # Left alone, OpenVINO computes in bfloat16 wherever the CPU can, and vectors differ from machine to machine.
         options = {
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if self._precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": self.threads,
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
-            self._compiled = openvino.Core().compile_model(path, "CPU", options)
+            self._compiled = openvino.Core().compile_model(self._path, "CPU", options)
         except RuntimeError as error:
             reason = str(error).strip().split("\n", maxsplit=1)[0]
-            raise ModelError(f"{path} can't be run by OpenVINO ({reason}): export the model again.") from error
+            raise ModelError(f"{self._path} can't be run by OpenVINO ({reason}): export the model again.") from error
         self._request = local()  # one request serves one thread at a time
+        self._requests: list[Any] = []
 
     def run(self, ids: npt.NDArray[np.int64], attended: npt.NDArray[np.int64]) -> FloatArray:
         """(texts, tokens) ids and attention mask -> (texts, tokens, d) float32 vectors."""
-        if not hasattr(self._request, "own"):
-            self._request.own = self._compiled.create_infer_request()
+        with self._lock:
+            if self._compiled is None:
+                self._open()
+            if not hasattr(self._request, "own"):
+                self._request.own = self._compiled.create_infer_request()
+                self._requests.append(self._request.own)
         result = self._request.own.infer({"input_ids": ids, "attention_mask": attended})
         return np.array(result[0])  # the request reuses its memory
 

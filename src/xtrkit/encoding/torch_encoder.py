@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -18,7 +19,7 @@ from tokenizers import Tokenizer
 from xtrkit.encoding.base import EncodedChunk, Task, Token
 from xtrkit.encoding.batching import batches_of
 from xtrkit.encoding.checkpoints import Layout, content_hash, identified
-from xtrkit.encoding.modules import build_model, quiet
+from xtrkit.encoding.modules import build_model, check_device_survived, quiet
 from xtrkit.encoding.new_directory import new_directory
 from xtrkit.encoding.spans import cleaned, located
 from xtrkit.encoding.text_encoder import Opening, TextEncoder, check_texts
@@ -63,6 +64,7 @@ class TorchEncoder(TextEncoder):
         plain = Tokenizer.from_str(self._transformer.tokenizer.backend_tokenizer.to_str())
         self._texts = UsersText(plain, {task: self.model.prompts.get(task) or "" for task in get_args(Task)})
         self._plain = self._texts.apply(plain)
+        self._process = os.getpid()
         self.query_length = self._set_query_length(query_length)
         self.document_length = self._set_document_length(document_length)
 
@@ -95,6 +97,7 @@ class TorchEncoder(TextEncoder):
 
     def _encode(self, texts: Sequence[str], task: Task, batch_size: int, progress: bool) -> EncodedChunk:
         check_texts(texts, batch_size)
+        check_device_survived(self.opening.name, self.model.device, self._process)
         prepared, lengths = self._prepare(texts, task)
         found: list[FloatArray] = [np.empty(0)] * len(prepared)
         bar = progress_bar(f"Encoding {'queries' if task == 'query' else 'documents'}", len(prepared), shown=progress)

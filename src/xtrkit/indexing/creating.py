@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from xtrkit.errors import IndexExistsError, InputError, MissingExtraError, StorageError
+from xtrkit.forks import begun_here
 from xtrkit.indexing.centroids import Assign, CentroidTree
 from xtrkit.indexing.codec import BITS, Codec, check_bits, codec_named, name_of
 from xtrkit.indexing.compressed_format import write_quantiser
@@ -111,6 +112,7 @@ def write_store(
         path.parent.mkdir(parents=True, exist_ok=True)
     resumable, workplace = callable(batches), workplace_of(path)
     identity = json.dumps(None if encoder is None else asdict(encoder), sort_keys=True)
+    process = os.getpid()
     with claim(workplace):
         spool = Spool(workplace, identity, durable=resumable)
         try:
@@ -129,7 +131,7 @@ def write_store(
                 manifest = replace(manifest, properties=properties, sources=sources)
             put_in_place(workplace / BUILDING, manifest, path, overwrite=making.overwrite)
         except BaseException:
-            if not (resumable and spool.committed):
+            if begun_here(process) and not (resumable and spool.committed):
                 clear(workplace)
             raise
         clear(workplace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from xtrkit.errors import InputError
+from xtrkit.forks import begun_here
 from xtrkit.indexing import centroids as clustering
 from xtrkit.indexing.codec import renormalised
 from xtrkit.indexing.compressed_format import write_quantiser
@@ -54,13 +56,15 @@ def write_stanford(
     check_free(path, overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     workplace = workplace_of(path)
+    process = os.getpid()
     with claim(workplace):
         try:
             building = make_empty(workplace / BUILDING)
             manifest = _write_chunks(source, building, passages, reporter)
             put_in_place(building, manifest, path, overwrite=overwrite)
         finally:
-            clear(workplace)
+            if begun_here(process):
+                clear(workplace)
 
 
 def _write_chunks(

@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import IndexLockedError, InputError, StorageError
+from xtrkit.forks import keep_for_ever, tell_of_forks
 from xtrkit.passage import Part, Passage
 from xtrkit.storage.arrays import append_array
 from xtrkit.storage.files import let_go, storage_errors
@@ -64,11 +65,29 @@ def claim(workplace: Path) -> Iterator[None]:
         IndexLockedError: another process works there.
     """
     with _refusals(workplace):
-        descriptor = _lock(workplace)
+        claimed = _Claim(_lock(workplace))
     try:
         yield
     finally:
-        let_go(descriptor)
+        claimed.close()
+
+
+class _Claim:
+    """The lock's descriptor, which a forked child closes, or it would hold the lock beyond its parent's end."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+        tell_of_forks(self)
+
+    def close(self) -> None:
+        """Let the lock go."""
+        if self._descriptor is not None:
+            let_go(self._descriptor)
+            self._descriptor = None
+
+    def after_fork(self) -> None:
+        """Leave it to the parent."""
+        self.close()
 
 
 def _lock(workplace: Path) -> int:
@@ -130,9 +149,15 @@ class Spool:
             origin: who makes the vectors. A durable spool of the same origin is continued, any other is thrown away.
             durable: make documents survive a kill.
         """
-        self._workplace, self._durable = workplace, durable
+        self._workplace, self._durable, self._own = workplace, durable, True
         with _refusals(workplace):
             self._open(workplace, f"{VERSION} {origin}", durable=durable)
+        tell_of_forks(self)
+
+    def after_fork(self) -> None:
+        """Leave the files to the parent: a connection that is closed would undo what the parent has not committed."""
+        keep_for_ever(self._connection)
+        self._own = False
 
     def _open(self, workplace: Path, origin: str, *, durable: bool) -> None:
         if not durable or not _of_origin(workplace / DOCUMENTS, origin):
@@ -171,8 +196,9 @@ class Spool:
 
     def close(self) -> None:
         """Close the files; documents that were not flushed are forgotten."""
-        self._rows.close()
-        self._connection.close()
+        if self._own:
+            self._rows.close()
+            self._connection.close()
 
     def keep(self, count: int) -> None:
         """Forget all but the first ``count`` documents."""
@@ -193,6 +219,7 @@ class Spool:
         Raises:
             InputError: an id was there before.
         """
+        self._check_own()
         with _refusals(self._workplace):
             self._append(documents, passages)
 
@@ -218,8 +245,13 @@ class Spool:
 
     def flush(self) -> None:
         """Have everything so far on disk: the vectors first, then the documents that they belong to."""
+        self._check_own()
         with _refusals(self._workplace):
             self._flush()
+
+    def _check_own(self) -> None:
+        if not self._own:
+            raise InputError("This index is built by the process that this one was forked from: leave it to that one.")
 
     def _flush(self) -> None:
         if self._durable:

@@ -6,6 +6,7 @@ fails, is killed, or leaves its ``with`` by an exception, changes nothing.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import IndexLockedError, InputError, StorageError
+from xtrkit.forks import begun_here
 from xtrkit.indexing.codec import codec_named
 from xtrkit.indexing.compressed_format import Quantiser, write_quantiser
 from xtrkit.indexing.creating import creator
@@ -135,13 +137,13 @@ class IndexWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        if kind is None and self._lock:
+        if kind is None and self._lock and self._lock.held:
             self.commit()
         self.close()
 
     def close(self) -> None:
-        """Give up what was not committed."""
-        if self._lock:
+        """Give up what was not committed; in a forked child that is still the parent's, and nothing happens."""
+        if self._lock and self._lock.held:
             collect(self._path)
             self._store.close()
             self._lock.close()
@@ -377,6 +379,11 @@ class IndexWriter:
     def _check_open(self) -> None:
         if not self._lock:
             raise InputError("This writer has committed or given up: open another with index.writer().")
+        if not self._lock.held:
+            raise InputError(
+                "This writer belongs to the process that this one was forked from: change the index there, or open "
+                "another writer here when that one is closed."
+            )
 
 
 def _passages(given: Iterable[str | Passage]) -> Iterator[Passage]:
@@ -445,11 +452,13 @@ def compact(path: Path, *, retrain: bool | None = None, reporter: Reporter = SIL
         StorageError: the disk refused.
     """
     pin(path).close()
+    process = os.getpid()
     with WriterLock(path):
         try:
             return _compact(path, retrain, reporter)
         finally:
-            collect(path, keep=1)
+            if begun_here(process):
+                collect(path, keep=1)
 
 
 def collect_compacted(path: Path, generation: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,13 @@ import torch
 from sentence_transformers import CrossEncoder
 
 from xtrkit.encoding.checkpoints import Layout, check_not_pickled
-from xtrkit.encoding.modules import check_all_weights_read, check_tokenizer, quiet, said_in_a_sentence
+from xtrkit.encoding.modules import (
+    check_all_weights_read,
+    check_device_survived,
+    check_tokenizer,
+    quiet,
+    said_in_a_sentence,
+)
 from xtrkit.encoding.spans import cleaned
 from xtrkit.encoding.t5 import FULL_PRECISION, LOCAL
 from xtrkit.errors import InputError, ModelError
@@ -31,7 +38,7 @@ class CrossEncoderReranker:
     """
 
     def __init__(self, name: str, directory: Path, layout: Layout, *, device: str | None = None) -> None:
-        self.name, self._device = name, device
+        self.name, self._device, self._process = name, device, os.getpid()
         with said_in_a_sentence(directory, layout):
             check_not_pickled(directory)
             self.model = CrossEncoder(str(directory), device=device, model_kwargs=dict(FULL_PRECISION), **LOCAL)
@@ -53,6 +60,7 @@ class CrossEncoderReranker:
         """(N,) logits of the texts for the query."""
         if isinstance(texts, str):
             raise InputError("Expected several texts, got one string: pass a list, such as [text].")
+        check_device_survived(self.name, self.model.device, self._process)
         if not texts:
             return np.zeros(0, dtype=np.float32)
         pairs = [(cleaned(query), cleaned(text)) for text in texts]

@@ -5,6 +5,7 @@ Nogueira, Jiang, Pradeep & Lin 2020, "Document Ranking with a Pretrained Sequenc
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from sentence_transformers.util import get_device_name
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from xtrkit.encoding.checkpoints import Layout, check_not_pickled
-from xtrkit.encoding.modules import check_complete, check_tokenizer, quiet, said_in_a_sentence
+from xtrkit.encoding.modules import check_complete, check_device_survived, check_tokenizer, quiet, said_in_a_sentence
 from xtrkit.encoding.spans import cleaned
 from xtrkit.encoding.t5 import FULL_PRECISION, LOCAL
 from xtrkit.errors import InputError
@@ -53,6 +54,7 @@ class MonoT5:
         device: str | None = None,
     ) -> None:
         self.name, self.model, self.max_length = name, model, max_length
+        self._process = os.getpid()
         self._tokenizer, self._device = tokenizer, device
         self.pair = pair_for(name, model.config.model_type, tokenizer.get_vocab(), tokens)
         self._answers = tokenizer.convert_tokens_to_ids(list(self.pair))
@@ -103,6 +105,7 @@ class MonoT5:
         """
         if isinstance(texts, str):
             raise InputError("Expected several texts, got one string: pass a list, such as [text].")
+        check_device_survived(self.name, self.model.device, self._process)
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}.")
         with quiet():

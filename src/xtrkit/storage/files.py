@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xtrkit.errors import IndexDamagedError, StorageError
+from xtrkit.forks import begun_here
 
 BLOCK = 1 << 20
 
@@ -53,7 +54,7 @@ class NewFile:
     """
 
     def __init__(self, directory: Path, name: str) -> None:
-        self._path = directory / name
+        self._path, self._process = directory / name, os.getpid()
         self._hash, self._size, self._finished = hashlib.sha256(), 0, False
         with storage_errors(self._path, "creating it"):
             self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -65,7 +66,8 @@ class NewFile:
         if not self._finished:
             with suppress(OSError):
                 os.close(self._descriptor)
-            discard(self._path)
+            if begun_here(self._process):
+                discard(self._path)
 
     def write(self, data: bytes | memoryview) -> None:
         """Append bytes, all of them.
@@ -100,12 +102,13 @@ def scratch(directory: Path) -> Iterator[Path]:
     Raises:
         StorageError: something could not be written there.
     """
-    path = directory / f"tmp-{secrets.token_hex(4)}"
+    path, process = directory / f"tmp-{secrets.token_hex(4)}", os.getpid()
     try:
         with storage_errors(path, "writing"):
             yield path
     finally:
-        discard(path)
+        if begun_here(process):
+            discard(path)
 
 
 def let_go(descriptor: int) -> None:

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from xtrkit.errors import IndexDamagedError, IndexFormatError, IndexLockedError, InputError, StorageError
+from xtrkit.forks import tell_of_forks
 from xtrkit.storage.files import NewFile, check_size, damaged, discard, flush, let_go, storage_errors
 from xtrkit.storage.manifest import LARGEST_MANIFEST, Manifest, decoded, encoded, manifest_name
 
@@ -207,6 +208,16 @@ class WriterLock:
                 let_go(descriptor)
                 raise
         self._finalizer = weakref.finalize(self, let_go, descriptor)
+        tell_of_forks(self)
+
+    def after_fork(self) -> None:
+        """Leave the right to the parent: a child that kept the descriptor would hold it beyond the parent's end."""
+        self._finalizer()
+
+    @property
+    def held(self) -> bool:
+        """Whether this process has the right; a child of the one that took it has not."""
+        return self._finalizer.alive
 
     def __enter__(self) -> WriterLock:
         return self

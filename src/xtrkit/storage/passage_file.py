@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import threading
 import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import IndexDamagedError, InputError, StorageError
+from xtrkit.forks import ForkLock, begun_here, keep_for_ever, tell_of_forks
 from xtrkit.passage import Part, Passage
 from xtrkit.storage.files import FileFacts, damaged, discard, facts_of, flush, storage_errors
 
@@ -75,7 +75,7 @@ def write_passages(directory: Path, name: str, passages: Iterable[Passage]) -> F
         InputError: an id comes twice.
         StorageError: the file could not be written.
     """
-    path = directory / name
+    path, process = directory / name, os.getpid()
     with storage_errors(path, "creating it"):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
     try:
@@ -89,12 +89,13 @@ def write_passages(directory: Path, name: str, passages: Iterable[Passage]) -> F
         flush(path)
         return facts_of(path)
     except BaseException:
-        discard(path)
+        if begun_here(process):
+            discard(path)
         raise
 
 
 def _fill(path: Path, passages: Iterable[Passage]) -> None:
-    connection = sqlite3.connect(path, isolation_level=None)
+    connection, process = sqlite3.connect(path, isolation_level=None), os.getpid()
     try:
         for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "temp_store = MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
@@ -106,7 +107,10 @@ def _fill(path: Path, passages: Iterable[Passage]) -> None:
             _insert(connection, number, passage)
         connection.execute("COMMIT")
     finally:
-        connection.close()
+        if begun_here(process):
+            connection.close()
+        else:
+            keep_for_ever(connection)
 
 
 def _insert(connection: sqlite3.Connection, number: int, passage: Passage) -> None:
@@ -154,22 +158,12 @@ class PassageFile:
             IndexDamagedError: it isn't a file of passages, or holds another number of them.
         """
         self.path, self.count = path, count
-        self._lock, self._steps = threading.Lock(), _Steps()
+        self._lock, self._closed = ForkLock(), False
         self._matching: dict[tuple[object, ...], npt.NDArray[np.bool_]] = {}
         with storage_errors(path, "reading"):
             path.open("rb").close()  # SQLite would call a file that may not be read a damaged one
-        # immutable: the file never changes, so SQLite needs no locks and no journal.
-        try:
-            self._connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
-            )
-        except sqlite3.Error as error:
-            raise StorageError(f"{path}: opening it failed ({error}).") from error
-        self._finalizer = weakref.finalize(self, self._connection.close)
-        self._connection.text_factory = bytes
-        self._connection.set_progress_handler(self._steps, STEPS_BETWEEN_CHECKS)
-        for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "query_only = ON", "mmap_size = 0"):
-            self._all(f"PRAGMA {pragma}")
+        self._open()
+        tell_of_forks(self)
         found = self._all("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY rowid")
         if [tuple(_text(value) for value in row) for row in found] != SCHEMA:
             raise damaged(path, "its tables are not those of passages")
@@ -177,8 +171,32 @@ class PassageFile:
         if (first, last) != ((0, count - 1) if count else (None, None)):
             raise damaged(path, f"it does not hold the passages 0 to {count - 1}")
 
+    def _open(self) -> None:
+        # immutable: the file never changes, so SQLite needs no locks and no journal.
+        try:
+            connection = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+            )
+        except sqlite3.Error as error:
+            raise StorageError(f"{self.path}: opening it failed ({error}).") from error
+        self._connection: sqlite3.Connection | None = connection
+        self._finalizer = weakref.finalize(self, connection.close)
+        self._steps = _Steps()
+        connection.text_factory = bytes
+        connection.set_progress_handler(self._steps, STEPS_BETWEEN_CHECKS)
+        for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "query_only = ON", "mmap_size = 0"):
+            self._all(f"PRAGMA {pragma}")
+
+    def after_fork(self) -> None:
+        """Do without the parent's connection, which SQLite lets no child use: the file is opened again when need be."""
+        if self._connection is not None:
+            keep_for_ever(self._connection)
+            self._finalizer.detach()
+            self._connection = None
+
     def close(self) -> None:
         """Close the file; it closes by itself when nobody holds these passages any more."""
+        self._closed = True
         self._finalizer()
 
     def passages(self, numbers: Sequence[int]) -> list[Passage]:
@@ -342,10 +360,12 @@ class PassageFile:
             raise damaged(self.path, f"passage {number} is not what was written") from error
 
     def _all(self, statement: str, values: Sequence[object] = (), steps: int = 1) -> list[tuple[Any, ...]]:
-        if not self._finalizer.alive:
+        if self._closed:
             raise InputError("The index is closed: open it again.")
         try:
             with self._lock:
+                if self._connection is None:
+                    self._open()
                 self._steps.allow(steps * (10 * STEPS_BETWEEN_CHECKS + STEPS_PER_PASSAGE * self.count))
                 return self._connection.execute(statement, values).fetchall()
         except (sqlite3.Error, OverflowError, MemoryError, UnicodeDecodeError) as error:

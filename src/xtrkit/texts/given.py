@@ -13,6 +13,7 @@ from typing import IO, Any, cast
 import numpy as np
 
 from xtrkit.errors import CollectionError, InputError
+from xtrkit.forks import keep_for_ever, tell_of_forks
 from xtrkit.passage import Part, Passage, checked_passage
 from xtrkit.texts import irds
 from xtrkit.texts.document import Document, Fields, Problem, ReadingReport, Source
@@ -179,10 +180,16 @@ class Kept:
 
     def __init__(self, passages: Iterator[Passage]) -> None:
         self._file: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - lives as long as this does
-        weakref.finalize(self, self._file.close)
+        self._finalizer = weakref.finalize(self, self._file.close)
+        tell_of_forks(self)
         for passage in passages:
             self._file.write(json.dumps(passage, ensure_ascii=False) + "\n")
         self._file.flush()
+
+    def after_fork(self) -> None:
+        """Leave the file to the parent: closed here, it would be given once more what the parent has yet to write."""
+        keep_for_ever(self._file)
+        self._finalizer.detach()
 
     def __iter__(self) -> Iterator[Passage]:
         place = 0
