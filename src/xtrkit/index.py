@@ -251,8 +251,9 @@ class Index(OpenedIndex):
             query: (n, d) token embeddings of the query, floating point.
             k: how many documents; fewer come back only where the index, or the subset, has fewer.
             subset: which documents may be found: their ids, an (N,) boolean array that marks them, or an array of
-                their numbers. It is a filter: scores are those that the documents have without it, and documents that
-                the query would not have reached come after those that it would.
+                their numbers. The id of a document that was cut into passages stands for all of them. It is a filter:
+                scores are those that the documents have without it, and documents that the query would not have
+                reached come after those that it would.
             where: a condition on the documents' metadata, such as ``{"year": {"$gte": 2020}, "lang": "en"}``
                 (:mod:`xtrkit.indexing.filters`); a filter like ``subset``, and both hold where both are given.
             recipe: how to score.
@@ -263,7 +264,7 @@ class Index(OpenedIndex):
         Raises:
             InputError: the query has no tokens, another dimension than the index or numbers that are not finite, k
                 is not a positive whole number, a choice is unknown, the subset names what isn't there, or ``where`` is
-                no condition.
+                no condition, or names a field that no document has.
         """
         (ranking,) = self.search_batch(
             [query], k, subset=subset, where=where, recipe=recipe, threads=threads, **choices
@@ -325,9 +326,10 @@ class Index(OpenedIndex):
         recipe = recipe.but(**choices)
         checked = [self._checked_query(query) for query in queries]
         index = self.snapshot()
-        mask = None if subset is None else mask_of(subset, len(index.document_offsets) - 1, index.number)
+        passages = index._store.passages
+        mask = None if subset is None else mask_of(subset, len(index.document_offsets) - 1, passages.numbers_named)
         if where is not None:
-            matching = index._store.passages.matching(where)
+            matching = passages.matching(where)
             mask = matching if mask is None else mask & matching
         return index._searched(checked, k, recipe, mask, threads, advance)
 
