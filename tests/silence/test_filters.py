@@ -247,7 +247,7 @@ def test_no_metadata_at_all(tmp_path):
 
 def test_many_fields_are_not_all_named(tmp_path):
     index = made(tmp_path / "idx", [{f"field{i:02}": i for i in range(50)}])
-    with pytest.raises(InputError, match="'field00', .* and 30 more"):
+    with pytest.raises(InputError, match=r"'field00', .* and 30 more"):
         index.search(QUERY, where={"other": 3})
 
 

@@ -244,6 +244,8 @@ class IndexWriter:
         self, given: Iterable[str | Passage], embeddings: Iterable[FloatArray] | Ragged, *, must_exist: bool
     ) -> None:
         self._check_open()
+        if not isinstance(embeddings, Iterable):
+            raise InputError(f"Embeddings come as a list of (m, d) arrays, got {type(embeddings).__name__}.")
         incoming, documents = Incoming(_passages(given)), list(embeddings)
         passages = incoming.take(len(documents))
         incoming.check_spent()
