@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,8 @@ class Request:
     group_by_document: bool | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.subset, Iterator):  # it is gone through at each widening of a search
+            object.__setattr__(self, "subset", list(self.subset))
         if self.rerank_depth != 0:
             check_depth(self.rerank_depth)
 

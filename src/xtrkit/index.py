@@ -25,7 +25,7 @@ from xtrkit.recipes import XTR, Recipe, check_k, check_threads
 from xtrkit.search.engine import Contribution, Evidence, Found, Ranking, contributions
 from xtrkit.storage.generations import back_up
 from xtrkit.subsets import Subset, mask_of
-from xtrkit.values import EncoderIdentity, FloatArray, Mask, Ragged
+from xtrkit.values import EncoderIdentity, FloatArray, Mask, Ragged, as_floats
 
 QUERIES_AT_A_TIME = 64
 Where = Mapping[str, Any]
@@ -33,6 +33,9 @@ Where = Mapping[str, Any]
 
 LARGEST = float(np.finfo(np.float16).max)
 """The largest number that documents may have, and so queries."""
+
+SMALLEST = 1e-34
+"""The smallest that the largest number of a query's token vector may be: float32 ends at 1e-38."""
 
 
 class Index(OpenedIndex):
@@ -251,8 +254,9 @@ class Index(OpenedIndex):
             query: (n, d) token embeddings of the query, floating point.
             k: how many documents; fewer come back only where the index, or the subset, has fewer.
             subset: which documents may be found: their ids, an (N,) boolean array that marks them, or an array of
-                their numbers. It is a filter: scores are those that the documents have without it, and documents that
-                the query would not have reached come after those that it would.
+                their numbers. The id of a document that was cut into passages stands for all of them. It is a filter:
+                scores are those that the documents have without it, and documents that the query would not have
+                reached come after those that it would.
             where: a condition on the documents' metadata, such as ``{"year": {"$gte": 2020}, "lang": "en"}``
                 (:mod:`xtrkit.indexing.filters`); a filter like ``subset``, and both hold where both are given.
             recipe: how to score.
@@ -263,7 +267,7 @@ class Index(OpenedIndex):
         Raises:
             InputError: the query has no tokens, another dimension than the index or numbers that are not finite, k
                 is not a positive whole number, a choice is unknown, the subset names what isn't there, or ``where`` is
-                no condition.
+                no condition, or names a field that no document has.
         """
         (ranking,) = self.search_batch(
             [query], k, subset=subset, where=where, recipe=recipe, threads=threads, **choices
@@ -325,9 +329,10 @@ class Index(OpenedIndex):
         recipe = recipe.but(**choices)
         checked = [self._checked_query(query) for query in queries]
         index = self.snapshot()
-        mask = None if subset is None else mask_of(subset, len(index.document_offsets) - 1, index.number)
+        passages = index._store.passages
+        mask = None if subset is None else mask_of(subset, len(index.document_offsets) - 1, passages.numbers_named)
         if where is not None:
-            matching = index._store.passages.matching(where)
+            matching = passages.matching(where)
             mask = matching if mask is None else mask & matching
         return index._searched(checked, k, recipe, mask, threads, advance)
 
@@ -345,12 +350,13 @@ class Index(OpenedIndex):
             yield from self._engine.search(part, k, recipe, subset, threads)
             advance(len(part))
 
-    def _checked_query(self, query: FloatArray) -> FloatArray:
-        query = np.asarray(query)
-        if query.ndim != 2 or not np.issubdtype(query.dtype, np.floating):
+    def _checked_query(self, query: Any) -> FloatArray:
+        if isinstance(query, list | tuple):
+            query = _array_of(query)
+        query = as_floats(query, "The query")
+        if query.ndim != 2:
             raise InputError(
-                "A query must be token embeddings of shape (tokens, dimensions) and floating point, "
-                f"got shape {query.shape} of {query.dtype}."
+                f"A query must be token embeddings of shape (tokens, dimensions), got shape {query.shape}."
             )
         if query.shape[1] != self.dim:
             raise InputError(
@@ -364,4 +370,24 @@ class Index(OpenedIndex):
                 "The query has NaN, infinity or a number beyond ±65504 among its embeddings: "
                 "check the encoder that made it."
             )
-        return query.astype(np.float32, copy=False)
+        lengths = np.abs(query).max(axis=1)
+        if not lengths.all():
+            raise InputError(
+                f"The query has a token vector of zeros (token {int(lengths.argmin())}): leave padding out, it would "
+                "count as a token."
+            )
+        if lengths.min() < SMALLEST:
+            raise InputError(
+                f"The query has a token vector whose largest number is {lengths.min():.2g} (token "
+                f"{int(lengths.argmin())}), too small to reckon with: multiply the query by one number, so that its "
+                "token vectors are about 1 long; scores scale with it, the ranking stays."
+            )
+        return np.asarray(query, dtype=np.float32)
+
+
+def _array_of(query: list[Any] | tuple[Any, ...]) -> npt.NDArray[Any]:
+    """A query that was given as lists of numbers."""
+    try:
+        return np.asarray(query)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"The query is a {type(query).__name__} that makes no array ({error}).") from error

@@ -176,7 +176,7 @@ class OpenedIndex:
         found = passages.numbers(names)
         for name in names:
             if name not in found:
-                raise InputError(f"No document of this index has the id {name!r}.")
+                raise passages.no_such_id(name)
         numbers = [found[name] for name in names]
         for document in checked_ids(documents):
             of_document = passages.of_document(document)

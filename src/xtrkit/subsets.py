@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -10,20 +10,25 @@ from xtrkit.errors import InputError
 from xtrkit.values import IntArray, Mask
 
 Subset = Iterable[str] | Mask | IntArray
-"""Some documents: their ids, an (N,) array that marks them, or an array of their numbers."""
+"""Some documents: their ids, an (N,) array that marks them, or an array of their numbers.
+
+An id that no passage has may be that of a document that was cut into passages: it stands for all of them.
+"""
 
 
-def mask_of(subset: Subset, n: int, number: Callable[[str], int]) -> Mask:
+def mask_of(subset: Subset, n: int, named: Callable[[Sequence[str]], list[int]]) -> Mask:
     """(N,) which documents a subset names.
 
     Args:
         subset: the subset.
         n: N, dead documents included.
-        number: the number of the document with an id.
+        named: the numbers of the documents that ids stand for.
 
     Raises:
         InputError: it is none, or names what isn't there.
     """
+    if isinstance(subset, np.ndarray) and subset.dtype.kind in "UO" and subset.ndim == 1:
+        subset = subset.tolist()
     if isinstance(subset, np.ndarray) and subset.dtype == np.bool_:
         if subset.shape != (n,):
             raise InputError(
@@ -38,7 +43,7 @@ def mask_of(subset: Subset, n: int, number: Callable[[str], int]) -> Mask:
             )
         numbers: Iterable[int] = subset.tolist()
     elif isinstance(subset, Iterable) and not isinstance(subset, str | bytes | np.ndarray):
-        numbers = [number(_checked(identifier)) for identifier in subset]
+        numbers = named([_checked(identifier) for identifier in subset])
     else:
         raise InputError(
             "A subset must be ids, a boolean array with one entry for each document, or an array of document "
@@ -55,4 +60,6 @@ def _checked(identifier: object) -> str:
             f"A subset's ids must be strings, got {identifier!r} of type {type(identifier).__name__}: "
             "give numbers of documents as a NumPy array."
         )
+    if "\0" in identifier:
+        raise InputError(f"A subset's ids have no NUL, got {identifier!r}.")
     return identifier

@@ -32,6 +32,47 @@ EVERYONE: Mask = np.zeros(0, dtype=np.bool_)
 """The mask that leaves nobody out, without an entry for each: how kernels are told so."""
 
 
+SMALL_FLOATS = ("bfloat16", "float8", "float6", "float4")
+
+
+def as_floats(given: Any, what: str) -> FloatArray:
+    """Token vectors of a text as NumPy's, whatever library they are of: NumPy, torch, JAX, TensorFlow, ml_dtypes.
+
+    Tensors are taken from any device, with or without gradients, and no library is imported for them.
+
+    Args:
+        given: an array or a tensor of floating-point numbers.
+        what: whose they are, for messages: "Document 'a'".
+
+    Raises:
+        InputError: it is none, or of other numbers, or some of it is masked.
+    """
+    array = given
+    try:
+        if hasattr(given, "detach") and hasattr(given, "is_floating_point"):
+            array = _of_torch(given)
+        elif not isinstance(given, np.ndarray) and hasattr(given, "__array__"):
+            array = np.asarray(given)
+        if isinstance(array, np.ndarray) and array.dtype.name.startswith(SMALL_FLOATS):  # of ml_dtypes
+            array = array.astype(np.float32)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise InputError(f"{what}: a {type(given).__name__} can't be read as an array ({error}).") from error
+    if not isinstance(array, np.ndarray) or not np.issubdtype(array.dtype, np.floating):
+        got = getattr(array, "dtype", type(array).__name__)
+        raise InputError(f"{what}: expected an array of floating-point numbers, got {got}.")
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise InputError(f"{what}: some of the array is masked: give the token vectors that count, without a mask.")
+    return np.asarray(array)
+
+
+def _of_torch(tensor: Any) -> Any:
+    """A tensor's numbers in at least float32; what is no floating-point tensor as it is."""
+    if not tensor.is_floating_point():
+        return tensor
+    tensor = tensor.detach()
+    return (tensor if tensor.element_size() > 4 else tensor.float()).cpu().numpy()
+
+
 def offsets_of(lengths: IntArray) -> npt.NDArray[np.int64]:
     """Where each run begins and ends: (N,) lengths -> (N + 1,) offsets, the first 0, the last their sum."""
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)

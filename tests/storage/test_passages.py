@@ -13,9 +13,10 @@ from xtrkit.storage.files import facts_of
 from xtrkit.storage.passage_file import PassageFile, write_passages
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
-values = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+scalars = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | texts
+values = st.none() | scalars | st.lists(scalars, min_size=1, max_size=3)
 names = texts.filter(lambda name: name and name.isprintable() and not set(name) & set('"\\'))
-fields = st.dictionaries(names, values | texts, min_size=1, max_size=3)
+fields = st.dictionaries(names, values, min_size=1, max_size=3)
 parts = st.builds(Part, texts.filter(bool), st.integers(0, 9), st.integers(10, 99))
 passages = st.lists(
     st.builds(Passage, texts.filter(bool), st.none() | texts, st.none() | fields, st.none() | parts),
@@ -71,7 +72,10 @@ def test_an_id_that_comes_twice_leaves_no_file(tmp_path):
         (Passage("a", None, [1]), "metadata of 'a' must be a dict, got list"),
         (Passage("a", None, {1: 1}), "name that is a string"),
         (Passage("a", None, {'"': 1}), "name that is a string"),
-        (Passage("a", None, {"x": [1]}), "must be a string, a number, a boolean or None, got list"),
+        (Passage("a", None, {"x": {"y": 1}}), "must be a string, a number, a boolean or None, or a list of such, got dict"),
+        (Passage("a", None, {"x": [1, None]}), "has None in its list"),
+        (Passage("a", None, {"x": "a\0b"}), "holds the character NUL"),
+        (Passage("a", None, {"$id": 1}), "needs another name"),
         (Passage("a", None, {"x": float("nan")}), "finite number, got nan"),
         (Passage("a", None, {"x": 2**63}), "fit into 64 bits"),
         (Passage("a", None, {"x": "\ud800"}), "surrogate"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, count, islice
 from typing import Any
@@ -13,7 +14,14 @@ from xtrkit.errors import InputError
 from xtrkit.indexing.spool import Spool
 from xtrkit.passage import Metadata, Part, Passage, checked_passage
 from xtrkit.progress import Reporter
-from xtrkit.values import FloatArray, Ragged
+from xtrkit.values import FloatArray, Ragged, as_floats
+
+MOST_LOST = 0.01
+"""How much rounding to float16 may change a token vector, ‖x − x′‖ / ‖x‖."""
+
+HALF_STEP, SMALLEST_NORMAL = 2.0**-25, 2.0**-14
+SAFE_PEAK = 4e-6
+"""Where the largest of d numbers is above SAFE_PEAK · √d, rounding changes a vector by less than ``MOST_LOST``."""
 
 Batches = Iterable[Iterable[FloatArray]] | Callable[[int], Iterable[Iterable[FloatArray]]]
 """Token vectors of documents, some documents at a time; or what gives them from a document's number on."""
@@ -142,8 +150,12 @@ def spool_documents(
             check_dim(spool.dim)
             reporter.note(f"{spool.count:,} passages of an interrupted run are there already: going on from there.")
         batches = batches(spool.count)
+    if not isinstance(batches, Iterable):
+        raise InputError(f"Documents come as batches, lists of (m, d) arrays, got {type(batches).__name__}.")
     with reporter.phase("Encoding", n_documents, "passages", spool.count) as advance:
         for batch in batches:
+            if not isinstance(batch, Iterable):
+                raise InputError(f"A batch of documents is a list of (m, d) arrays, got {type(batch).__name__}.")
             documents = list(batch)
             if not documents:
                 continue
@@ -172,11 +184,10 @@ def checked(
         check_dim: refuses dimensions that the index can't have.
 
     Raises:
-        InputError: it has no tokens, other dimensions, or vectors that are not finite or zero.
+        InputError: it has no tokens, other dimensions, or vectors that are not finite, zero, or too small for float16.
     """
-    if not isinstance(document, np.ndarray) or not np.issubdtype(document.dtype, np.floating):
-        got = document.dtype if isinstance(document, np.ndarray) else type(document).__name__
-        raise InputError(f"Document {name!r}: expected an array of floating-point numbers, got {got}.")
+    rounded_before = getattr(document, "dtype", None) == np.float16
+    document = as_floats(document, f"Document {name!r}")
     if document.ndim != 2 or 0 in document.shape:
         raise InputError(
             f"Document {name!r}: expected token vectors of shape (tokens, dimensions) with at least one token, "
@@ -193,10 +204,29 @@ def checked(
             f"Document {name!r} has NaN, infinity or a number beyond ±65504 among its token vectors: "
             "check the encoder that made them."
         )
-    zeros = ~halves.any(axis=1)
-    if zeros.any():
+    peaks = np.abs(document).max(axis=1)
+    if not peaks.all():
         raise InputError(
-            f"Document {name!r} has a token vector of zeros (token {int(zeros.argmax())}): leave padding out, "
+            f"Document {name!r} has a token vector of zeros (token {int(peaks.argmin())}): leave padding out, "
             "it would count as a token."
         )
+    if peaks.min() < SAFE_PEAK * math.sqrt(document.shape[1]):
+        _check_rounding(name, document.astype(np.float64), halves, rounded_before=rounded_before)
     return halves
+
+
+def _check_rounding(name: str, document: FloatArray, halves: npt.NDArray[np.float16], *, rounded_before: bool) -> None:
+    """Refuse token vectors of which float16 keeps too little; its numbers are 6e-8 apart where they are smallest."""
+    peaks = np.abs(document).max(axis=1)  # of numbers as small as 1e-300 there are no squares
+    lengths = peaks * np.linalg.norm(document / peaks[:, np.newaxis], axis=1)
+    lost = peaks * np.linalg.norm((document - halves) / peaks[:, np.newaxis], axis=1)
+    if rounded_before:  # what was lost then can be estimated: a third of half a step in each small number, squared
+        small = np.count_nonzero((document != 0) & (np.abs(document) < SMALLEST_NORMAL), axis=1)
+        lost = HALF_STEP * np.sqrt(small / 3)
+    worst = int((lost / lengths).argmax())
+    if lost[worst] > MOST_LOST * lengths[worst]:
+        raise InputError(
+            f"Document {name!r} has a token vector of length {lengths[worst]:.2g} (token {worst}), too small for "
+            f"float16: rounding changes it by {lost[worst] / lengths[worst]:.0%}. Multiply the vectors of all "
+            "documents by one number, so that they are about 1 long: scores scale with them, rankings stay."
+        )

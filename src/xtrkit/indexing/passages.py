@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import InputError
-from xtrkit.indexing.filters import compiled
+from xtrkit.indexing.filters import LISTS, STORED, Condition, Demand, compiled, no_such_field, no_such_kind, there
 from xtrkit.passage import Passage
 from xtrkit.storage.passage_file import PassageFile
 from xtrkit.values import Mask
@@ -27,6 +27,7 @@ class Passages:
         """
         self._files, self._live = list(files), list(live)
         self._firsts = np.cumsum([0, *(file.count for file in files)])
+        self._met: set[tuple[str, tuple[str, ...]]] = set()
 
     def __len__(self) -> int:
         """Living documents."""
@@ -68,8 +69,32 @@ class Passages:
         """
         found = self.numbers([identifier])
         if identifier not in found:
-            raise InputError(f"No document of this index has the id {identifier!r}.")
+            raise self.no_such_id(identifier)
         return found[identifier]
+
+    def no_such_id(self, identifier: str) -> InputError:
+        """What is said of an id that no living passage has, which may be that of a document."""
+        parts = len(self.of_document(identifier))
+        if parts:
+            return InputError(
+                f"{identifier!r} is the id of a document that was cut into {parts} passages, not of a passage: "
+                f"get(documents=[{identifier!r}]) gives all of them."
+            )
+        return InputError(f"No document of this index has the id {identifier!r}.")
+
+    def numbers_named(self, names: Sequence[str]) -> list[int]:
+        """The numbers of living passages that names stand for: a passage's id, or that of a document cut into some.
+
+        Raises:
+            InputError: a name is neither.
+        """
+        found, numbers = self.numbers(names), []
+        for name in names:
+            of_name = [found[name]] if name in found else self.of_document(name)
+            if not of_name:
+                raise self.no_such_id(name)
+            numbers += of_name
+        return numbers
 
     def numbers(self, identifiers: Sequence[str]) -> dict[str, int]:
         """The numbers of the living documents with some ids; ids that are not there are left out."""
@@ -81,11 +106,12 @@ class Passages:
         return found
 
     def of_document(self, document: str) -> list[int]:
-        """The numbers of the living passages of a document, in order: cut out of it, or with its id."""
-        found = list(self.numbers([document]).values())
+        """The numbers of a document's living passages, in order: cut out of it, or with its id and of no document."""
+        found = []
         for start, file, live in zip(self._firsts.tolist(), self._files, self._live, strict=False):
-            found += [start + number for number in file.of_documents([document]) if not len(live) or live[number]]
-        return sorted(set(found))
+            inside = [*file.of_documents([document]), *file.wholes([document]).values()]
+            found += [start + number for number in inside if not len(live) or live[number]]
+        return sorted(found)
 
     def all_ids(self) -> Iterator[str]:
         """The id of every living document, in order of number."""
@@ -102,10 +128,39 @@ class Passages:
         """(N,) which documents meet a condition on their metadata, the dead ones among them.
 
         Raises:
-            InputError: this is no condition.
+            InputError: this is no condition, or it names a field that no living passage has, or compares one with a
+                kind of value that it never holds.
         """
         condition = compiled(where)
+        for demand in condition.demands:
+            self._check_met(demand)
         return np.concatenate([file.matching(condition.sql, condition.values) for file in self._files])
+
+    def fields(self) -> list[str]:
+        """The names of the metadata fields that living passages have."""
+        found: set[str] = set()
+        for file, live in zip(self._files, self._live, strict=True):
+            if not len(live):
+                found |= file.fields()
+                continue
+            for number, passage in enumerate(file.all_passages()):
+                found |= (passage.metadata or {}).keys() if live[number] else set()
+        return sorted(found)
+
+    def _check_met(self, demand: Demand) -> None:
+        key = (demand.field, demand.kinds)
+        if key in self._met or self._any(there(*key)) or not len(self):
+            self._met.add(key)
+        elif not self._any(there(demand.field)):
+            raise no_such_field(demand.field, self.fields())
+        else:
+            held = [kind for kind in (*STORED, LISTS) if self._any(there(demand.field, (kind,)))]
+            raise no_such_kind(demand, held)
+
+    def _any(self, condition: Condition) -> bool:
+        """Whether a living passage meets a condition."""
+        files = zip(self._files, self._live, strict=True)
+        return any(file.any_matching(condition.sql, condition.values, live) for file, live in files)
 
     def _place(self, number: int) -> tuple[PassageFile, int]:
         if not 0 <= number < self._firsts[-1]:

@@ -174,9 +174,10 @@ class IndexWriter:
         """Delete passages.
 
         Args:
-            ids: ids of passages.
+            ids: ids of passages; one that no passage has may be that of a document that was cut into passages: it
+                stands for all of them.
             documents: ids of documents: the passages that were cut out of them, however many, and the passages with
-                these ids.
+                these ids that were cut out of none.
             missing_ok: pass over ids that are not there.
 
         Raises:
@@ -184,10 +185,10 @@ class IndexWriter:
         """
         self._check_open()
         names, wholes = list(dict.fromkeys(checked_ids(ids))), list(dict.fromkeys(checked_ids(documents)))
-        found = self.ids_of_documents(wholes)
         _, there = self._places(names)
+        found = self.ids_of_documents([*wholes, *(name for name in names if name not in there)])
         if not missing_ok:
-            self._check_there(names, there)
+            self._check_there(names, there | found.keys())
             for document in wholes:
                 if document not in found:
                     raise InputError(f"No passage of this index belongs to a document {document!r}.")
@@ -197,7 +198,7 @@ class IndexWriter:
         self._kill(names, places)
 
     def ids_of_documents(self, documents: Sequence[str]) -> dict[str, list[str]]:
-        """The ids of living passages of some documents: cut out of them, or with their ids. Others are left out."""
+        """The ids of living passages of some documents, by document: cut out of it, or with its id and of none."""
         wanted = set(documents)
         found: dict[str, list[str]] = {}
         for passage, _ in self._staged.values():
@@ -207,10 +208,9 @@ class IndexWriter:
             for number, passage in segment.passages.of_documents(documents).items():
                 if number not in dead:
                     found.setdefault(passage.document, []).append(passage.id)
-        _, whole = self._places(documents)
-        for document in documents:
-            if document in whole and document not in found.get(document, ()):
-                found.setdefault(document, []).append(document)
+            for document, number in segment.passages.wholes(documents).items():
+                if number not in dead:
+                    found.setdefault(document, []).append(document)
         return found
 
     def set_sources(self, sources: Sources) -> None:
@@ -271,6 +271,8 @@ class IndexWriter:
         self, given: Iterable[str | Passage], embeddings: Iterable[FloatArray] | Ragged, *, must_exist: bool
     ) -> None:
         self._check_open()
+        if not isinstance(embeddings, Iterable):
+            raise InputError(f"Embeddings come as a list of (m, d) arrays, got {type(embeddings).__name__}.")
         incoming, documents = Incoming(_passages(given)), list(embeddings)
         passages = incoming.take(len(documents))
         incoming.check_spent()

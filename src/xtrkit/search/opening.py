@@ -7,6 +7,7 @@ from xtrkit.indexing.store import Store
 from xtrkit.search.compressed import CompressedEngine
 from xtrkit.search.engine import Engine
 from xtrkit.search.exact import ExactEngine
+from xtrkit.search.scaling import AnyScale
 
 
 def engine_of(store: Store, device: str | None = None) -> Engine:
@@ -22,13 +23,13 @@ def engine_of(store: Store, device: str | None = None) -> Engine:
                 f"Only a compressed index is searched on a device, got {device!r} and one of float16 vectors: build it "
                 "with nbits=4 (--nbits 4), or leave the device out."
             )
-        return ExactEngine(store.corpus())
+        return AnyScale(ExactEngine(store.corpus()))
     if device is None:
-        return CompressedEngine(store.corpus())
+        return AnyScale(CompressedEngine(store.corpus()))
     try:
         from xtrkit.search.device import DeviceEngine
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         raise MissingExtraError('Searching on a device needs torch: run pip install "xtrkit[torch]".') from error
-    return DeviceEngine(store.corpus(), device)
+    return AnyScale(DeviceEngine(store.corpus(), device))

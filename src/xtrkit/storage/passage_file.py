@@ -43,6 +43,9 @@ SCHEMA = [
 ROW = "number, id, fields, document, first, last, text_crc, crc"
 STEPS_BETWEEN_CHECKS = 10_000
 STEPS_PER_PASSAGE = 400
+STEPS_PER_BYTE = 10
+"""Steps over the values of lists, of which a passage may have any number: they take a byte or more each."""
+
 LOOKED_UP = 500
 """Rows that are looked up at a time: SQLite takes so many variables in any version."""
 
@@ -250,6 +253,16 @@ class PassageFile:
             raise damaged(self.path, "looking for ids leads to others")
         return found
 
+    def wholes(self, identifiers: Sequence[str]) -> dict[str, int]:
+        """The numbers of the passages with some ids that were not cut out of a document; others are left out."""
+        found: dict[str, int] = {}
+        for part, marks in _parts_of(identifiers):
+            rows = self._all(f"SELECT {ROW} FROM meta WHERE id IN ({marks})", part, steps=len(part))
+            found |= {passage.id: int(row[0]) for row in rows if (passage := self._passage(row)).part is None}
+        if not found.keys() <= set(identifiers):
+            raise damaged(self.path, "looking for ids leads to others")
+        return found
+
     def of_documents(self, documents: Sequence[str]) -> dict[int, Passage]:
         """The passages that were cut out of some documents, by number, without texts: looked up, not sought."""
         found: dict[int, Passage] = {}
@@ -270,7 +283,8 @@ class PassageFile:
         key = (condition, *((type(value), value) for value in values))
         mask = self._matching.pop(key, None)
         if mask is None:
-            rows = self._all(f"SELECT {ROW} FROM meta WHERE {condition}", values, steps=1 + len(values))
+            steps = self._steps_over_values(1 + len(values))
+            rows = self._all(f"SELECT {ROW} FROM meta WHERE {condition}", values, steps)
             for row in rows:
                 self._checked(row)
             mask = np.zeros(self.count, dtype=np.bool_)
@@ -279,6 +293,30 @@ class PassageFile:
         while len(self._matching) > CONDITIONS_KEPT:
             self._matching.pop(next(iter(self._matching)), None)
         return mask
+
+    def any_matching(self, condition: str, values: Sequence[str | int | float], live: npt.NDArray[np.bool_]) -> bool:
+        """Whether a living passage meets an SQL condition; quick where one of the first does.
+
+        Args:
+            condition: as in :meth:`matching`.
+            values: as in :meth:`matching`.
+            live: (N,) which passages are alive; empty where all are.
+        """
+        statement = f"SELECT {ROW} FROM meta WHERE {condition} LIMIT 1"
+        for row in self._all(statement, values, self._steps_over_values(1 + len(values))):
+            self._checked(row)
+            return not len(live) or bool(live[row[0]]) or bool((self.matching(condition, values) & live).any())
+        return False
+
+    def fields(self) -> set[str]:
+        """The names of all metadata fields, those of dead passages among them."""
+        statement = "SELECT DISTINCT one.key FROM meta, json_each(meta.fields) AS one"
+        return {self._text(0, name) for (name,) in self._all(statement, (), self._steps_over_values(2))}
+
+    def _steps_over_values(self, values: int) -> int:
+        """How many times the steps of all passages a statement over the values in lists may take."""
+        of_passages = 10 * STEPS_BETWEEN_CHECKS + STEPS_PER_PASSAGE * self.count
+        return values * (1 + STEPS_PER_BYTE * self.path.stat().st_size // of_passages)
 
     def all_passages(self, *, texts: bool = False) -> Iterator[Passage]:
         """Every passage, in order of number; some hundred texts are in memory at a time."""
