@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from xtrkit.errors import InputError, MissingExtraError
-from xtrkit.evaluation.beir import Qrels
+from xtrkit.errors import InputError, missing_extra
+from xtrkit.evaluation.qrels import Qrels
 from xtrkit.evaluation.runs import Run
 
 DEFAULT_MEASURES = ("nDCG@10", "R@100")
@@ -17,7 +17,7 @@ def parse_measures(text: str) -> list[str]:
 
     Raises:
         InputError: there is none, or one that ir-measures doesn't know or can't compute here.
-        MissingExtraError: ir-measures isn't installed.
+        missing_extra: ir-measures isn't installed.
     """
     names = list(dict.fromkeys(text.replace(",", " ").split()))
     if not names:
@@ -68,5 +68,5 @@ def _ir_measures() -> Any:
     try:
         import ir_measures
     except ImportError as error:
-        raise MissingExtraError('Evaluation needs ir-measures: pip install "xtrkit[eval]".') from error
+        raise missing_extra('Evaluation needs ir-measures: pip install "xtrkit[eval]".') from error
     return ir_measures
