@@ -1,4 +1,4 @@
-"""Test collections in BEIR's layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/SPLIT.tsv``; also gzipped (``.gz``)."""
+"""Test collections in BEIR's layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/SPLIT.tsv``; or with ``.gz`` behind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from xtrkit.errors import CollectionError
 from xtrkit.evaluation.ids import Trimming
 from xtrkit.evaluation.notes import Note, counted, examples_of, listed, quoted
-from xtrkit.evaluation.qrels import Qrels, read_judgements, without_relevant
+from xtrkit.evaluation.qrels import Qrels, note_without_relevant, read_judgements
 from xtrkit.passage import Passage
 from xtrkit.texts.reading import id_and_text, open_collection, read_json_objects
 
@@ -26,7 +26,7 @@ class TestCollection:
         queries: {id: text} of the judged queries, in the order of ``queries.jsonl``.
         qrels: their judgements.
         notes: what must be known of them to read a figure: ids that were trimmed, what came twice, queries without
-            judgements or without a relevant document.
+            judgements or without a relevant document, negative grades.
     """
 
     __test__ = False  # the name is the field's term, not a test for pytest
@@ -65,7 +65,12 @@ def read_test_collection(path: str | Path, split: str = "test") -> TestCollectio
             "text, or no judgements."
         )
     queries = {query: text for query, text in texts.items() if query in qrels}
-    notes += [*_unread((queries_path, qrels_path)), *notes_on_queries, *_not_judged(texts, queries, qrels_path), *_nothing_relevant(qrels)]
+    notes += [
+        *_unread((queries_path, qrels_path)),
+        *notes_on_queries,
+        *_not_judged(texts, queries, qrels_path),
+        *note_without_relevant(qrels),
+    ]
     return TestCollection(path, queries, qrels, tuple(notes))
 
 
@@ -85,7 +90,10 @@ def open_corpus(path: Path) -> Iterable[Passage]:
         CollectionError: it has no corpus.
     """
     if not any(path.glob("corpus*")):
-        raise CollectionError(f"There is no corpus.jsonl in {path}: BM25 searches it; --baseline none does without.")
+        raise CollectionError(
+            f"There is no {path / 'corpus.jsonl'}, the corpus of a BEIR folder. Without BM25 (--baseline none), "
+            "xtrkit evaluate needs none."
+        )
     return open_collection(path)
 
 
@@ -140,18 +148,6 @@ def _not_judged(texts: Collection[str], judged: Collection[str], path: Path) -> 
     unasked = [query for query in texts if query not in judged]
     sentence = f"{n:,} of {counted(len(texts), 'query')} have no judgements in {path.name}, and were not asked."
     return [Note("unjudged_queries", {"queries": n, "of": len(texts), "examples": examples_of(unasked)}, sentence)]
-
-
-def _nothing_relevant(qrels: Qrels) -> list[Note]:
-    without = without_relevant(qrels)
-    if not without:
-        return []
-    sentence = (
-        f"{len(without):,} of {counted(len(qrels), 'judged query')} have no relevant document {quoted(without)}: "
-        "they count as 0 in every mean."
-    )
-    facts = {"queries": len(without), "of": len(qrels), "examples": examples_of(without)}
-    return [Note("queries_without_relevant", facts, sentence)]
 
 
 def _the_queries(names: list[str], which: str = "") -> str:

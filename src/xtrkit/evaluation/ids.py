@@ -43,7 +43,9 @@ class Trimming:
             return []
         times = Counter(self.changed.values())
         same = [bare for bare, n in times.items() if n > 1 or bare in others]
-        sentence = f"White space around {counted(len(self.changed), 'id')} {place} was passed over {quoted(self.changed)}"
+        sentence = (
+            f"White space around {counted(len(self.changed), 'id')} {place} was passed over {quoted(self.changed)}"
+        )
         if same:
             sentence += f"; without it {counted(len(same), 'id')} came twice {quoted(same)}, taken for one and the same"
         facts = {

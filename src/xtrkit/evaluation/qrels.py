@@ -112,6 +112,19 @@ def without_relevant(qrels: Mapping[str, Mapping[str, int]], least: int = 1) -> 
     return [query for query, judged in qrels.items() if not any(grade >= least for grade in judged.values())]
 
 
+def note_without_relevant(qrels: Mapping[str, Mapping[str, int]]) -> list[Note]:
+    """Says which queries have no relevant document, where there are any."""
+    without = without_relevant(qrels)
+    if not without:
+        return []
+    sentence = (
+        f"{len(without):,} of {counted(len(qrels), 'judged query')} {'has' if len(without) == 1 else 'have'} no "
+        f"relevant document {quoted(without)}: each counts as 0 in every mean."
+    )
+    facts = {"queries": len(without), "of": len(qrels), "examples": examples_of(without)}
+    return [Note("queries_without_relevant", facts, sentence)]
+
+
 def _lines(path: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
     """The number of each judgement's line, and its query, document and grade."""
     columns = None
@@ -187,5 +200,7 @@ def _negative(qrels: Qrels) -> list[Note]:
     found = [(query, document) for query, judged in qrels.items() for document, grade in judged.items() if grade < 0]
     if not found:
         return []
-    sentence = f"{counted(len(found), 'judgement')} below 0 {quoted([d for _, d in found])}: they count as not relevant."
+    sentence = (
+        f"{counted(len(found), 'judgement')} below 0 {quoted([d for _, d in found])}: they count as not relevant."
+    )
     return [Note("negative_grades", {"judgements": len(found), "examples": examples_of(found)}, sentence)]

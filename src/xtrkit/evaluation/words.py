@@ -33,7 +33,9 @@ UNSPACED = (
 """Ranges of characters that are written without spaces between words, or, as Korean, are best cut alike."""
 JOINERS = "\u200c\u200d"
 """Inside a word, they say how its letters join."""
-ENGLISH = frozenset("the of and to is that with for was this it by from are be which".split())
+ENGLISH = frozenset(
+    ["the", "of", "and", "to", "is", "that", "with", "for", "was", "this", "it", "by", "from", "are", "be", "which"]
+)
 """Words without which no English text goes on for long, and which are rare in other languages."""
 ENOUGH_WORDS = 30
 """Fewer words say nothing about their language."""

@@ -90,7 +90,8 @@ def open_collection(path: str | Path) -> Collection:
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines of a UTF-8 file with their numbers, without line ends; lines of white space alone are passed over.
 
-    A file whose name ends in ``.gz`` is unpacked. Only newlines end a line: the other separators that Unicode knows are text.
+    A file whose name ends in ``.gz`` is unpacked. Only newlines end a line: the other separators that Unicode knows are
+    text.
 
     Raises:
         CollectionError: the file can't be opened, or holds bytes that are not UTF-8.
