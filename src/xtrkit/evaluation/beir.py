@@ -1,4 +1,4 @@
-"""Test collections in BEIR's layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/SPLIT.tsv``; or with ``.gz`` behind."""
+"""Test collections in BEIR's layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/SPLIT.tsv``, gzipped or not."""
 
 from __future__ import annotations
 
@@ -81,6 +81,15 @@ def read_queries(path: Path) -> dict[str, str]:
         CollectionError: they can't be read.
     """
     return _read_queries(_found(path / "queries.jsonl"))[0]
+
+
+def read_qrels(path: Path) -> Qrels:
+    """Judgements, as :func:`xtrkit.evaluation.qrels.read_judgements` reads them, without the notes on them.
+
+    Raises:
+        CollectionError: a line is no judgement, or there is none at all.
+    """
+    return read_judgements(path).qrels
 
 
 def open_corpus(path: Path) -> Iterable[Passage]:

@@ -60,11 +60,6 @@ class Judgements:
     notes: tuple[Note, ...] = ()
 
 
-def read_qrels(path: Path) -> Qrels:
-    """Read judgements, as :func:`read_judgements`, without the notes on them."""
-    return read_judgements(path).qrels
-
-
 def read_judgements(path: Path) -> Judgements:
     """Read judgements.
 

@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from xtrkit.errors import CollectionError, InputError, MissingExtraError
+from xtrkit.evaluation.beir import read_qrels
 from xtrkit.evaluation.ids import trimmed
-from xtrkit.evaluation.qrels import Qrels, read_qrels
+from xtrkit.evaluation.qrels import Qrels
 from xtrkit.texts.reading import id_and_text, read_json_objects, read_lines
 from xtrkit.training.data import Gatherer, TrainingData, joined
 
