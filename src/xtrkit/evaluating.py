@@ -70,15 +70,13 @@ class IndexedDocuments:
     @classmethod
     def of(cls, index: Index) -> IndexedDocuments:
         """Go through an index's passages."""
-        trim, document_of, given = Trimming(), dict[str, str](), set[str]()
+        trim, document_of = Trimming(), dict[str, str]()
         for passage in index.passages():
-            given.add(passage.document)
             document = trim(passage.document)
             if document != passage.id:
                 document_of[passage.id] = document
-        plain = given - set(trim.changed)
-        notes = trim.notes("index", "of documents in the index", plain)
-        return cls(document_of, frozenset(plain.union(trim.changed.values())), tuple(notes))
+        notes = trim.notes("index", "of documents in the index")
+        return cls(document_of, frozenset(trim.plain.union(trim.changed.values())), tuple(notes))
 
 
 def measure(

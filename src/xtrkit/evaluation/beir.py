@@ -118,15 +118,14 @@ def _judged(path: Path) -> tuple[Qrels, list[Note]]:
 
 
 def _read_queries(path: Path) -> tuple[dict[str, str], list[Note]]:
-    trim, texts, plain = Trimming(), dict[str, list[str]](), set[str]()
+    trim, texts = Trimming(), dict[str, list[str]]()
     for number, record in read_json_objects(path):
         identifier, text = id_and_text(path, number, record)
         query = trim(identifier)
         if not query:
             raise CollectionError(f"{path}, line {number}: the query's id is white space alone.")
-        plain |= {query} & {identifier}
         texts.setdefault(query, []).append(text)
-    notes = [*trim.notes("queries", f"of queries in {path.name}", plain), *_twice(texts, path)]
+    notes = [*trim.notes("queries", f"of queries in {path.name}"), *_twice(texts, path)]
     return {query: given[0] for query, given in texts.items()}, notes
 
 

@@ -41,10 +41,9 @@ class BM25:
         if not any(tokens.vocab):
             raise InputError("BM25 finds no words in the corpus: leave it out with --baseline none.")
         self._index.index(tokens, show_progress=False)
-        plain = {passage.id for passage in collected} - set(trim.changed)
         self.notes = (
             _of_words(facts_of(texts[:: max(1, len(texts) // LOOKED_AT)])),
-            *trim.notes("corpus", "of documents in the corpus", plain),
+            *trim.notes("corpus", "of documents in the corpus"),
             *_came_twice(passage.id for passage in collected),
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Container
 
 from xtrkit.evaluation.notes import Note, counted, examples_of, quoted
 
@@ -19,30 +18,33 @@ def trimmed(identifier: str) -> str:
 
 
 class Trimming:
-    """Trims ids, and remembers which ones that changed."""
+    """Trims ids, and remembers which ones that changed, and which not."""
 
     def __init__(self) -> None:
         self.changed: dict[str, str] = {}
+        self.plain: set[str] = set()
 
     def __call__(self, identifier: str) -> str:
         """The id without white space around it."""
         bare = trimmed(identifier)
-        if bare != identifier:
+        if bare == identifier:
+            self.plain.add(bare)
+        else:
             self.changed[identifier] = bare
         return bare
 
-    def notes(self, kind: str, place: str, others: Container[str]) -> list[Note]:
+    def notes(self, kind: str, place: str, *, alone: bool = True) -> list[Note]:
         """What trimming changed, and which ids it made the same.
 
         Args:
             kind: what the ids are of, for the note's kind: "index".
             place: where they are, for its sentence: "in the index".
-            others: the ids there that needed no trimming.
+            alone: all ids are of one place; of two, it is as it should be that some become the same.
         """
         if not self.changed:
             return []
         times = Counter(self.changed.values())
-        same = [bare for bare, n in times.items() if n > 1 or bare in others]
+        same = [bare for bare, n in times.items() if alone and (n > 1 or bare in self.plain)]
         sentence = (
             f"White space around {counted(len(self.changed), 'id')} {place} was passed over {quoted(self.changed)}"
         )

@@ -125,7 +125,7 @@ def notes_on_run(run: Run, qrels: Qrels, measures: Sequence[str]) -> list[Note]:
     longest = max(map(len, places.values()), default=0)
     short = {name: cutoff for name in measures if (cutoff := cutoff_of(name)) and cutoff > longest > 0}
     notes = [
-        trim.notes("run_and_judgements", "of the run and the judgements", ()),
+        trim.notes("run_and_judgements", "of the run and the judgements", alone=False),
         _of_queries("unanswered_queries", [q for q in judged if not answers.get(q)],
                     "Without an answer in the run, and counted as 0: {} {}."),
         _of_queries("unjudged_queries_in_run", [query for query in answers if query not in judged],

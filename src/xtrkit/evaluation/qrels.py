@@ -81,8 +81,8 @@ def read_judgements(path: Path) -> Judgements:
     for (query, document), given in grades.items():
         qrels.setdefault(query, {})[document] = max(given)
     notes = [
-        *queries.notes("judged_queries", f"of queries in {path.name}", qrels),
-        *documents.notes("judged_documents", f"of documents in {path.name}", {document for _, document in grades}),
+        *queries.notes("judged_queries", f"of queries in {path.name}"),
+        *documents.notes("judged_documents", f"of documents in {path.name}"),
         *_judged_twice(grades, path),
         *_negative(qrels),
     ]
