@@ -233,7 +233,7 @@ def _truncated(retriever: Retriever, queries: Mapping[str, str]) -> list[Note]:
 
 
 def _unanswered(rows: Sequence[Row]) -> list[Note]:
-    without = [query for row in rows for query, ranking in row.run.items() if not ranking]
+    without = [query for row in rows for query, ranking in row.run.items() if not ranking and query not in row.dropped]
     if not without:
         return []
     sentence = f"BM25 found nothing for {counted(len(without), 'query')} {quoted(without)}: counted as 0."

@@ -55,8 +55,12 @@ def print_rows(
     notes: Sequence[Note],
 ) -> None:
     """Print how each system did, and below it what must be known to read that."""
+    from xtrkit.evaluation.notes import counted
+
     depth = max(row.depth for row in rows)
-    table = Table(title=f"{test.path.resolve().name}: {len(test.queries):,} queries, {depth:,} documents deep")
+    table = Table(
+        title=f"{test.path.resolve().name}: {counted(len(test.queries), 'query')}, {counted(depth, 'document')} deep"
+    )
     table.add_column("system")
     for name in [*measures, "search, ms a query"]:
         table.add_column(name, justify="right")

@@ -36,9 +36,11 @@ def missing_documents(qrels: Qrels, there: Set[str], *, kind: str, place: str) -
     are = "is" if len(missing) == 1 else "are"
     sentence = f"{len(missing):,} of {counted(len(judged), 'judged document')} {are} not in {place}"
     if of_relevant:
-        sentence += f", {len(of_relevant):,} of them relevant to a query {quoted(of_relevant)}: it can't be found there"
+        sentence += (
+            f", {len(of_relevant):,} of them relevant to a query {quoted(of_relevant)}, which no search finds there"
+        )
         none = f"{counted(len(hopeless), 'query')} {'has' if len(hopeless) == 1 else 'have'}"
-        sentence += f", and {none} no relevant document there at all" if hopeless else ""
+        sentence += f"; {none} no relevant document there at all" if hopeless else ""
     else:
         sentence += f", none of them relevant {quoted(missing)}"
     return [Note(kind, facts, f"{sentence}.")]

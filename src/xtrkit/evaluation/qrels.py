@@ -196,6 +196,7 @@ def _negative(qrels: Qrels) -> list[Note]:
     if not found:
         return []
     sentence = (
-        f"{counted(len(found), 'judgement')} below 0 {quoted([d for _, d in found])}: they count as not relevant."
+        f"Below 0, and counted as not relevant (by Bpref and infAP as not judged): {counted(len(found), 'judgement')} "
+        f"{quoted([document for _, document in found])}."
     )
     return [Note("negative_grades", {"judgements": len(found), "examples": examples_of(found)}, sentence)]
