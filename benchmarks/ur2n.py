@@ -87,7 +87,7 @@ def measure(rerank_depth, retriever, passages, test, queries):
         seconds = (time.process_time() - begin) / len(queries)
         run = {query: list(ranking) for query, ranking in zip(queries, rankings, strict=True)}
         names = ["nDCG@10", "R@100"] if depth == 0 else ["nDCG@10"]
-        measures = evaluate(without_identical_ids(run, 100), qrels, names)
+        measures = evaluate(without_identical_ids(run, qrels, 100), qrels, names)
         shown = ", ".join(f"{name} {value:.4f}" for name, value in measures.items())
         print(f"{len(queries)} queries, reranked {depth}: {shown}; {seconds:.2f} CPU-s a query")
 

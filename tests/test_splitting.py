@@ -8,8 +8,9 @@ from itertools import pairwise
 import pytest
 
 from xtrkit.encoding import load_encoder
-from xtrkit.evaluating import DEPTH, check_same_documents, measure
+from xtrkit.evaluating import IndexedDocuments, check_same_documents, measure
 from xtrkit.evaluation.beir import read_test_collection
+from xtrkit.evaluation.measures import LEAST_DEPTH
 from xtrkit.index import Index
 from xtrkit.passage import Passage
 from xtrkit.recipes import COLBERT, XTR
@@ -135,8 +136,8 @@ def test_documents_are_evaluated_by_their_best_passage(tmp_path):
     (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\tstory\t1\n")
     Retriever.create(tmp_path / "idx", [Passage(*item) for item in texts.items()], model=encoder)
     retriever, test = Retriever.open(tmp_path / "idx"), read_test_collection(tmp_path, "test")
-    assert sum(identifier.startswith("trains¶") for identifier in retriever.index.ids()) > 2 * DEPTH
-    check_same_documents(retriever, test)
+    assert sum(identifier.startswith("trains¶") for identifier in retriever.index.ids()) > 2 * LEAST_DEPTH
+    check_same_documents(retriever, test, IndexedDocuments.of(retriever.index))
     embeddings = retriever.encode_queries(list(test.queries.values()))
     for row in measure(
         retriever, test, [("XTR", XTR), ("MaxSim", COLBERT)], ["RR@10"], embeddings=embeddings, advance=lambda _: None

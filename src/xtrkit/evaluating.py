@@ -1,4 +1,8 @@
-"""Measuring an index on a test collection: a row for each way of scoring, and one for BM25."""
+"""Measuring an index on a test collection: a row for each way of scoring, and one for BM25.
+
+What a figure's name does not say (documents that the index lacks, ids that come twice, how BM25 makes words) is told in
+notes (:func:`notes_of`).
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from xtrkit.errors import InputError
-from xtrkit.evaluation.beir import TestCollection
+from xtrkit.asking import is_truncated
+from xtrkit.errors import CollectionError, InputError
+from xtrkit.evaluation.beir import TestCollection, open_corpus
 from xtrkit.evaluation.bm25 import BM25
-from xtrkit.evaluation.measures import evaluate
-from xtrkit.evaluation.runs import Run, without_identical_ids
+from xtrkit.evaluation.coverage import differing_collections, dropped_identical, fewer_than_depth, missing_documents
+from xtrkit.evaluation.ids import Trimming
+from xtrkit.evaluation.measures import depth_of, evaluate, notes_on_judgements
+from xtrkit.evaluation.notes import Note, counted, examples_of, quoted
+from xtrkit.evaluation.qrels import Qrels
+from xtrkit.evaluation.runs import Run, identical_ids, without_identical_ids
+from xtrkit.index import Index
 from xtrkit.recipes import Recipe
 from xtrkit.retriever import Retriever
-from xtrkit.texts.reading import open_collection
 from xtrkit.values import Ragged
 
-DEPTH = 100
-"""How many documents a query gets; measures beyond this rank see nothing."""
+BASELINE = "BM25"
+"""The baseline's row."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +38,45 @@ class Row:
         measures: {measure: mean over judged queries}.
         seconds_per_query: of searching alone, all queries in one batch; encoding is told apart.
         run: the rankings.
+        depth: how many documents of each query were looked for.
+        dropped: queries from whose ranking a document with their own id was dropped.
+        kept: queries whose ranking kept it, since it is judged relevant.
     """
 
     system: str
     measures: dict[str, float]
     seconds_per_query: float
     run: Run
+    depth: int
+    dropped: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class IndexedDocuments:
+    """Which documents an index has, by the ids that judgements name.
+
+    Attributes:
+        document_of: {passage: document} where the two are not the same: of passages that were cut out of documents, and
+            of ids with white space around them.
+        ids: of the documents.
+        notes: what must be known of them.
+    """
+
+    document_of: Mapping[str, str]
+    ids: frozenset[str]
+    notes: tuple[Note, ...]
+
+    @classmethod
+    def of(cls, index: Index) -> IndexedDocuments:
+        """Go through an index's passages."""
+        trim, document_of = Trimming(), dict[str, str]()
+        for passage in index.passages():
+            document = trim(passage.document)
+            if document != passage.id:
+                document_of[passage.id] = document
+        notes = trim.notes("index", "of documents in the index")
+        return cls(document_of, frozenset(trim.plain.union(trim.changed.values())), tuple(notes))
 
 
 def measure(
@@ -46,8 +88,9 @@ def measure(
     embeddings: Ragged,
     threads: int | None = None,
     advance: Callable[[int], None],
+    documents: IndexedDocuments | None = None,
 ) -> Iterator[Row]:
-    """Search all queries in each way and measure the rankings.
+    """Search all queries in each way and measure the rankings, as deep as the measures ask.
 
     Passages that were cut out of one document count as that document, at the place of the best of them, since it is
     documents that are judged.
@@ -60,27 +103,99 @@ def measure(
         embeddings: of the queries, in their order.
         threads: as in :meth:`xtrkit.Index.search_batch`.
         advance: called with the number of queries that have been answered.
+        documents: those of the index, if they are known already.
     """
-    index, document_of = retriever.index, _documents_of_parts(retriever)
+    index, documents = retriever.index, documents or IndexedDocuments.of(retriever.index)
+    depth = depth_of(measures)
     for name, recipe in systems:
         index.search(embeddings[0], recipe=recipe)  # loads kernels, which is no part of a query's time
         begin = time.perf_counter()
-        # One more than needed: the document that bears the query's own id is dropped.
-        rankings = index.search_batch(embeddings, DEPTH + 1, recipe=recipe, threads=threads, advance=advance)
-        run: dict[str, list[tuple[str, float]]] = {}
-        for query, embedding, ranking in zip(test.queries, embeddings, rankings, strict=True):
-            run[query] = _by_document(ranking, document_of)
-            depth = DEPTH + 1
-            while document_of and len(run[query]) <= DEPTH and depth < len(index):
-                depth *= 2
-                again = index.search(embedding, min(depth, len(index)), recipe=recipe, threads=threads)
-                run[query] = _by_document(again, document_of)
-        yield _row(name, run, test, measures, time.perf_counter() - begin)
+        rankings = _rankings(index, embeddings, depth + 1, recipe, threads, documents, advance)
+        seconds = time.perf_counter() - begin
+        yield _row(name, dict(zip(test.queries, rankings, strict=True)), test, measures, seconds)
 
 
-def _documents_of_parts(retriever: Retriever) -> dict[str, str]:
-    """{passage: document} of the passages that were cut out of documents; the others are documents themselves."""
-    return {passage.id: passage.part.document for passage in retriever.index.passages() if passage.part is not None}
+def build_bm25(test: TestCollection) -> BM25:
+    """BM25 over the corpus of a test collection.
+
+    Raises:
+        CollectionError: the folder has no corpus, or one without a single judged document.
+    """
+    bm25 = BM25(open_corpus(test.path))
+    if _judged(test.qrels).isdisjoint(bm25.ids):
+        raise CollectionError(
+            f"The corpus in {test.path} has no document that its judgements name: BM25 can find nothing there. "
+            "Mend the ids, or leave BM25 out with --baseline none."
+        )
+    return bm25
+
+
+def measure_bm25(bm25: BM25, test: TestCollection, measures: Sequence[str]) -> Row:
+    """Measure BM25 on a test collection, as deep as the measures ask."""
+    begin = time.perf_counter()
+    run = bm25.search(test.queries, depth_of(measures) + 1)
+    seconds = time.perf_counter() - begin
+    return _row(BASELINE, {query: _by_document(ranking, {}) for query, ranking in run.items()}, test, measures, seconds)
+
+
+def check_same_documents(retriever: Retriever, test: TestCollection, documents: IndexedDocuments) -> None:
+    """Refuse an index in which not one judged document can be found: it is of another collection.
+
+    Raises:
+        InputError: the index has no document that the judgements name.
+    """
+    if _judged(test.qrels).isdisjoint(documents.ids):
+        raise InputError(
+            f"The index at {retriever.index.path} has no document that the judgements of {test.path} name: "
+            "evaluate the collection that was indexed."
+        )
+
+
+def notes_of(
+    retriever: Retriever,
+    test: TestCollection,
+    measures: Sequence[str],
+    documents: IndexedDocuments,
+    rows: Sequence[Row],
+    bm25: BM25 | None = None,
+) -> list[Note]:
+    """What must be known to read the figures, one note of each kind."""
+    notes = [
+        *missing_documents(test.qrels, documents.ids, kind="missing_documents", place="the index"),
+        *notes_on_judgements(test.qrels, measures),
+        *test.notes,
+        *documents.notes,
+        *_truncated(retriever, test.queries),
+        *fewer_than_depth(len(documents.ids), measures),
+        *_identical(rows),
+    ]
+    if bm25:
+        corpus = frozenset(bm25.ids)
+        notes += missing_documents(test.qrels, corpus, kind="missing_in_corpus", place="the corpus that BM25 searches")
+        notes += differing_collections(documents.ids, corpus)
+        notes += [*bm25.notes, *_unanswered([row for row in rows if row.system == BASELINE])]
+    return list({note.kind: note for note in notes}.values())
+
+
+def _rankings(
+    index: Index,
+    embeddings: Ragged,
+    wanted: int,
+    recipe: Recipe,
+    threads: int | None,
+    documents: IndexedDocuments,
+    advance: Callable[[int], None],
+) -> list[list[tuple[str, float]]]:
+    """Some documents for each query; where many passages are of one document, more passages are looked for."""
+    asked, enough = wanted, min(wanted, len(documents.ids))
+    rankings = index.search_batch(embeddings, asked, recipe=recipe, threads=threads, advance=advance)
+    found = [_by_document(ranking, documents.document_of) for ranking in rankings]
+    while asked < len(index) and (short := [n for n, ranking in enumerate(found) if len(ranking) < enough]):
+        asked = min(2 * asked, len(index))
+        again = index.search_batch([embeddings[n] for n in short], asked, recipe=recipe, threads=threads)
+        for n, ranking in zip(short, again, strict=True):
+            found[n] = _by_document(ranking, documents.document_of)
+    return found
 
 
 def _by_document(ranking: Iterable[tuple[str, float]], document_of: Mapping[str, str]) -> list[tuple[str, float]]:
@@ -91,36 +206,35 @@ def _by_document(ranking: Iterable[tuple[str, float]], document_of: Mapping[str,
     return list(best.items())
 
 
-def build_bm25(test: TestCollection) -> BM25:
-    """BM25 over the corpus of a test collection.
-
-    Raises:
-        CollectionError: the folder has no ``corpus.jsonl``.
-    """
-    return BM25(open_collection(test.path / "corpus.jsonl"))
-
-
-def measure_bm25(bm25: BM25, test: TestCollection, measures: Sequence[str]) -> Row:
-    """Measure BM25 on a test collection."""
-    begin = time.perf_counter()
-    run = bm25.search(test.queries, DEPTH + 1)
-    return _row("BM25", run, test, measures, time.perf_counter() - begin)
-
-
-def check_same_documents(retriever: Retriever, test: TestCollection) -> None:
-    """Refuse an index in which not one judged document can be found: it is of another collection.
-
-    Raises:
-        InputError: the index has no document that the judgements name.
-    """
-    judged = {document for judgements in test.qrels.values() for document in judgements}
-    if judged.isdisjoint(retriever.index.ids()) and judged.isdisjoint(_documents_of_parts(retriever).values()):
-        raise InputError(
-            f"The index at {retriever.index.path} has no document that the judgements of {test.path} name: "
-            "evaluate the collection that was indexed."
-        )
-
-
 def _row(name: str, run: Run, test: TestCollection, measures: Sequence[str], seconds: float) -> Row:
-    kept = without_identical_ids(run, DEPTH)
-    return Row(name, evaluate(kept, test.qrels, measures), seconds / max(1, len(test.queries)), kept)
+    depth = depth_of(measures)
+    kept = without_identical_ids(run, test.qrels, depth)
+    figures = dict(evaluate(kept, test.qrels, measures))
+    dropped, stayed = identical_ids(run, test.qrels)
+    return Row(name, figures, seconds / max(1, len(test.queries)), kept, depth, tuple(dropped), tuple(stayed))
+
+
+def _judged(qrels: Qrels) -> set[str]:
+    return {document for judgements in qrels.values() for document in judgements}
+
+
+def _identical(rows: Sequence[Row]) -> list[Note]:
+    dropped = dict.fromkeys(query for row in rows for query in row.dropped)
+    return dropped_identical(dropped, dict.fromkeys(query for row in rows for query in row.kept))
+
+
+def _truncated(retriever: Retriever, queries: Mapping[str, str]) -> list[Note]:
+    long = [query for query, text in queries.items() if is_truncated(retriever.encoder, text)]
+    if not long:
+        return []
+    are = "is" if len(long) == 1 else "are"
+    sentence = f"{counted(len(long), 'query')} {are} longer than the model's window and cut off there {quoted(long)}."
+    return [Note("truncated_queries", {"queries": len(long), "examples": examples_of(long)}, sentence)]
+
+
+def _unanswered(rows: Sequence[Row]) -> list[Note]:
+    without = [query for row in rows for query, ranking in row.run.items() if not ranking and query not in row.dropped]
+    if not without:
+        return []
+    sentence = f"BM25 found nothing for {counted(len(without), 'query')} {quoted(without)}: counted as 0."
+    return [Note("unanswered_by_bm25", {"queries": len(without), "examples": examples_of(without)}, sentence)]

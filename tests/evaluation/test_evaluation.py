@@ -58,7 +58,7 @@ def test_bad_qrels_are_told_with_their_line(tmp_path, line):
 
 def test_documents_with_the_id_of_the_query_are_dropped_before_the_cut():
     run = {"q": [("q", 0.9), ("a", 0.8), ("b", 0.7)], "r": [("a", 0.5), ("b", 0.4), ("c", 0.3)]}
-    assert without_identical_ids(run, 2) == {"q": [("a", 0.8), ("b", 0.7)], "r": [("a", 0.5), ("b", 0.4)]}
+    assert without_identical_ids(run, {}, 2) == {"q": [("a", 0.8), ("b", 0.7)], "r": [("a", 0.5), ("b", 0.4)]}
 
 
 def test_queries_without_answers_count_as_zero():

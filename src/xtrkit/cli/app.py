@@ -221,19 +221,25 @@ def evaluate(
     written: Written,
     split: Annotated[str, typer.Option(help="Which judgements: qrels/SPLIT.tsv.")] = "test",
     measures: Annotated[
-        str, typer.Option(help="As ir-measures names them; cut-offs beyond 100 see 100 documents.")
+        str,
+        typer.Option(
+            help="As ir-measures names them. The largest cut-off is how deep is searched, at least 100; 1,000 for "
+            "measures without one, such as AP."
+        ),
     ] = "nDCG@10 R@100",
 ) -> None:
     """Measure an index on a test collection: XTR at several k', ColBERT scoring, and BM25 beside them.
 
-    Of passages that --split cut out of one document the best one counts, since judgements name documents.
+    Of passages that --split cut out of one document the best one counts, since judgements name documents. What a figure
+    does not say (judged documents that the index lacks, ids that come twice, how BM25 makes words) stands below the
+    table. Needs the extra "eval".
 
     Example: [bold]xtrkit evaluate idx scifact/ --measures "nDCG@10 R@100 RR@10"[/]
     """
     if systems.baseline not in ("bm25", "none"):
         raise InputError(f"Unknown baseline {systems.baseline!r}: use bm25 or none.")
     recipes, run, shown = systems.recipes(effort), written.run, not written.as_json
-    from xtrkit.evaluating import build_bm25, check_same_documents, measure, measure_bm25
+    from xtrkit.evaluating import IndexedDocuments, build_bm25, check_same_documents, measure, measure_bm25, notes_of
     from xtrkit.evaluation.beir import read_test_collection
     from xtrkit.evaluation.measures import parse_measures
     from xtrkit.evaluation.runs import check_run_ids
@@ -245,24 +251,34 @@ def evaluate(
     names, test = parse_measures(measures), read_test_collection(dataset, split)
     bm25 = build_bm25(test) if systems.baseline == "bm25" else None
     retriever = Retriever.open(index, model=opening.model, device=opening.device)
-    check_same_documents(retriever, test)
+    documents = IndexedDocuments.of(retriever.index)
+    check_same_documents(retriever, test, documents)
     if run:
         render.check_run_path(run)
-        check_run_ids([*test.queries, *retriever.index.ids()])
+        check_run_ids([*test.queries, *documents.ids])
     begin = time.perf_counter()
     embeddings = retriever.encode_queries(list(test.queries.values()), progress=shown)
     encoding = (time.perf_counter() - begin) / len(test.queries)
     total = len(recipes) * len(test.queries)
     with progress_bar("Searching", total, shown=shown, unit="queries") as advance:
-        rows = list(
-            measure(retriever, test, recipes, names, embeddings=embeddings, threads=opening.threads, advance=advance)
+        found = measure(
+            retriever,
+            test,
+            recipes,
+            names,
+            embeddings=embeddings,
+            threads=opening.threads,
+            advance=advance,
+            documents=documents,
         )
+        rows = list(found)
     if bm25:
         rows.append(measure_bm25(bm25, test, names))
+    notes = notes_of(retriever, test, names, documents, rows, bm25)
     if written.as_json:
-        _print_json(render.rows_as_json(rows, test, encoding))
+        _print_json(render.rows_as_json(rows, test, encoding, notes))
     else:
-        render.print_rows(out, rows, names, test, encoding)
+        render.print_rows(out, rows, names, test, encoding, notes)
     for path in render.write_runs(rows, run) if run else []:
         if shown:
             out.print(f"Wrote {path}")

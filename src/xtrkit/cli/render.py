@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the commands import what they run when they run it, so that
     from xtrkit.encoding.base import Token
     from xtrkit.evaluating import Row
     from xtrkit.evaluation.beir import TestCollection
+    from xtrkit.evaluation.notes import Note
     from xtrkit.explain import Match
     from xtrkit.hits import Hit, Hits
     from xtrkit.texts.document import ReadingReport
@@ -61,10 +62,20 @@ def print_report(console: Console, report: ReadingReport) -> None:
 
 
 def print_rows(
-    console: Console, rows: Sequence[Row], measures: Sequence[str], test: TestCollection, encoding: float
+    console: Console,
+    rows: Sequence[Row],
+    measures: Sequence[str],
+    test: TestCollection,
+    encoding: float,
+    notes: Sequence[Note],
 ) -> None:
-    """Print how each system did."""
-    table = Table(title=f"{test.path.resolve().name}: {len(test.queries)} queries")
+    """Print how each system did, and below it what must be known to read that."""
+    from xtrkit.evaluation.notes import counted
+
+    depth = max(row.depth for row in rows)
+    table = Table(
+        title=f"{test.path.resolve().name}: {counted(len(test.queries), 'query')}, {counted(depth, 'document')} deep"
+    )
     table.add_column("system")
     for name in [*measures, "search, ms a query"]:
         table.add_column(name, justify="right")
@@ -77,6 +88,8 @@ def print_rows(
         style="dim",
         highlight=False,
     )
+    for note in notes:
+        console.print(on_one_line(note.sentence), highlight=False)
 
 
 def print_facts(console: Console, facts: dict[str, Any]) -> None:
@@ -116,16 +129,25 @@ def hits_as_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
     ]
 
 
-def rows_as_json(rows: Sequence[Row], test: TestCollection, encoding: float) -> dict[str, Any]:
-    """Rows of an evaluation as JSON holds them."""
+def rows_as_json(rows: Sequence[Row], test: TestCollection, encoding: float, notes: Sequence[Note]) -> dict[str, Any]:
+    """Rows of an evaluation as JSON holds them, with the notes on them."""
+    from xtrkit.evaluation.notes import notes_as_json
+
     return {
         "dataset": test.path.resolve().name,
         "queries": len(test.queries),
+        "depth": max(row.depth for row in rows),
         "encoding_seconds_per_query": encoding,
         "systems": [
-            {"system": row.system, "measures": row.measures, "search_seconds_per_query": row.seconds_per_query}
+            {
+                "system": row.system,
+                "measures": row.measures,
+                "search_seconds_per_query": row.seconds_per_query,
+                "dropped_identical": len(row.dropped),
+            }
             for row in rows
         ],
+        "notes": notes_as_json(notes),
     }
 
 

@@ -1,16 +1,21 @@
-"""Test collections in BEIR's layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/SPLIT.tsv``."""
+"""Test collections in BEIR's layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/SPLIT.tsv``, gzipped or not."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from xtrkit.errors import CollectionError
-from xtrkit.texts.reading import id_and_text, read_json_objects, read_lines
+from xtrkit.evaluation.ids import Trimming
+from xtrkit.evaluation.notes import Note, counted, examples_of, listed, quoted
+from xtrkit.evaluation.qrels import Qrels, note_without_relevant, read_judgements
+from xtrkit.passage import Passage
+from xtrkit.texts.reading import id_and_text, open_source, read_json_objects
+from xtrkit.texts.whole import whole_passages
 
-BEIR_HEADER = ["query-id", "corpus-id", "score"]
-Qrels = dict[str, dict[str, int]]
-"""{query id: {document id: relevance}}"""
+NAMED = 10
+"""How many ids an error names."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,8 @@ class TestCollection:
         path: the folder.
         queries: {id: text} of the judged queries, in the order of ``queries.jsonl``.
         qrels: their judgements.
+        notes: what must be known of them to read a figure: ids that were trimmed, what came twice, queries without
+            judgements or without a relevant document, negative grades.
     """
 
     __test__ = False  # the name is the field's term, not a test for pytest
@@ -28,6 +35,7 @@ class TestCollection:
     path: Path
     queries: dict[str, str]
     qrels: Qrels
+    notes: tuple[Note, ...] = ()
 
 
 def read_test_collection(path: str | Path, split: str = "test") -> TestCollection:
@@ -37,57 +45,129 @@ def read_test_collection(path: str | Path, split: str = "test") -> TestCollectio
         CollectionError: a file is missing or can't be read, or a judged query has no text.
     """
     path = Path(path)
-    qrels_path = path / "qrels" / f"{split}.tsv"
-    for needed in (path / "queries.jsonl", qrels_path):
+    queries_path, qrels_path = _found(path / "queries.jsonl"), _found(path / "qrels" / f"{split}.tsv")
+    for needed in (queries_path, qrels_path):
         if not needed.is_file():
-            there = ", ".join(sorted(file.stem for file in path.glob("qrels/*.tsv"))) or "none"
+            there = ", ".join(sorted({file.name.split(".tsv")[0] for file in path.glob("qrels/*.tsv*")})) or "none"
             raise CollectionError(
                 f"There is no {needed}: expected a BEIR folder with queries.jsonl and qrels/{split}.tsv "
                 f"(splits found: {there})."
             )
-    qrels = read_qrels(qrels_path)
-    queries_path, texts = path / "queries.jsonl", read_queries(path)
-    without_text = sorted(set(qrels) - set(texts))
+    (qrels, notes), (texts, notes_on_queries) = _judged(qrels_path), _read_queries(queries_path)
+    without_text = [query for query in qrels if query not in texts]
     if without_text:
-        raise CollectionError(f"{qrels_path} judges the query {without_text[0]!r}, which queries.jsonl does not have.")
+        raise CollectionError(
+            f"{qrels_path} judges {_the_queries(without_text)}, which {queries_path.name} does not have."
+        )
     empty = [query for query in qrels if not texts[query].strip()]
     if empty:
         raise CollectionError(
-            f"{queries_path}: the judged query {empty[0]!r} is empty: give it a text, or no judgements."
+            f"{queries_path}: {_the_queries(empty, 'judged ')} {'is' if len(empty) == 1 else 'are'} empty: give each a "
+            "text, or no judgements."
         )
-    return TestCollection(path, {query: text for query, text in texts.items() if query in qrels}, qrels)
+    queries = {query: text for query, text in texts.items() if query in qrels}
+    notes += [
+        *_unread((queries_path, qrels_path)),
+        *notes_on_queries,
+        *_not_judged(texts, queries, qrels_path),
+        *note_without_relevant(qrels),
+    ]
+    return TestCollection(path, queries, qrels, tuple(notes))
 
 
 def read_queries(path: Path) -> dict[str, str]:
-    """The queries of a BEIR folder: {id: text}.
+    """The queries of a BEIR folder: {id: text}; of a query that comes twice, the first text.
 
     Raises:
         CollectionError: they can't be read.
     """
-    file = path / "queries.jsonl"
-    return dict(id_and_text(file, number, record) for number, record in read_json_objects(file))
+    return _read_queries(_found(path / "queries.jsonl"))[0]
 
 
 def read_qrels(path: Path) -> Qrels:
-    """Read judgements: BEIR's ``query<TAB>document<TAB>relevance`` with a header, or TREC's four columns without.
+    """Judgements, as :func:`xtrkit.evaluation.qrels.read_judgements` reads them, without the notes on them.
 
     Raises:
-        CollectionError: a line is neither, or there is no judgement at all.
+        CollectionError: a line is no judgement, or there is none at all.
     """
-    qrels: Qrels = {}
-    for number, line in read_lines(path):
-        fields = line.split("\t") if "\t" in line else line.split()
-        if number == 1 and fields == BEIR_HEADER:
-            continue
-        if len(fields) == 4:
-            del fields[1]  # TREC's unused second column
-        try:
-            query, document, relevance = fields
-            qrels.setdefault(query, {})[document] = int(relevance)
-        except ValueError as error:
-            raise CollectionError(
-                f"{path}, line {number}: expected query, document and whole-number relevance, got {line!r}."
-            ) from error
-    if not qrels:
-        raise CollectionError(f"{path} has no judgements.")
-    return qrels
+    return read_judgements(path).qrels
+
+
+def open_corpus(path: Path) -> Iterable[Passage]:
+    """The passages of a BEIR folder.
+
+    Raises:
+        CollectionError: it has no corpus.
+    """
+    if not any(path.glob("corpus*")):
+        raise CollectionError(
+            f"There is no {path / 'corpus.jsonl'}, the corpus of a BEIR folder. Without BM25 (--baseline none), "
+            "xtrkit evaluate needs none."
+        )
+    return whole_passages(open_source(path))
+
+
+def _found(path: Path) -> Path:
+    """A file, or its gzipped twin where that alone is there."""
+    zipped = path.with_name(f"{path.name}.gz")
+    return zipped if zipped.is_file() and not path.exists() else path
+
+
+def _judged(path: Path) -> tuple[Qrels, list[Note]]:
+    judgements = read_judgements(path)
+    return judgements.qrels, list(judgements.notes)
+
+
+def _read_queries(path: Path) -> tuple[dict[str, str], list[Note]]:
+    trim, texts = Trimming(), dict[str, list[str]]()
+    for number, record in read_json_objects(path):
+        identifier, text = id_and_text(path, number, record)
+        query = trim(identifier)
+        if not query:
+            raise CollectionError(f"{path}, line {number}: the query's id is white space alone.")
+        texts.setdefault(query, []).append(text)
+    notes = [*trim.notes("queries", f"of queries in {path.name}"), *_twice(texts, path)]
+    return {query: given[0] for query, given in texts.items()}, notes
+
+
+def _twice(texts: dict[str, list[str]], path: Path) -> list[Note]:
+    twice = {query: given for query, given in texts.items() if len(given) > 1}
+    if not twice:
+        return []
+    differing = [query for query, given in twice.items() if len(set(given)) > 1]
+    sentence = f"{counted(len(twice), 'query')} of {path.name} came twice or more {quoted(twice)}"
+    sentence += (
+        f", {len(differing):,} with different texts {quoted(differing)}: the first text was asked"
+        if differing
+        else ", with the same text"
+    )
+    facts = {
+        "queries": len(twice),
+        "disagreeing": len(differing),
+        "taken": "first",
+        "examples": examples_of(differing or twice),
+    }
+    return [Note("queries_twice", facts, f"{sentence}.")]
+
+
+def _not_judged(texts: Collection[str], judged: Collection[str], path: Path) -> list[Note]:
+    n = len(texts) - len(judged)
+    if not n:
+        return []
+    unasked = [query for query in texts if query not in judged]
+    sentence = f"{n:,} of {counted(len(texts), 'query')} have no judgements in {path.name}, and were not asked."
+    return [Note("unjudged_queries", {"queries": n, "of": len(texts), "examples": examples_of(unasked)}, sentence)]
+
+
+def _the_queries(names: list[str], which: str = "") -> str:
+    """Queries by name: the one, or several with their number."""
+    if len(names) == 1:
+        return f"the {which}query {names[0]!r}"
+    return f"{len(names):,} {which}queries ({listed(sorted(names), NAMED)})"
+
+
+def _unread(paths: Iterable[Path]) -> list[Note]:
+    zipped = [f"{path.name}.gz" for path in paths if path.with_name(f"{path.name}.gz").is_file()]
+    if not zipped:
+        return []
+    return [Note("unread_files", {"files": zipped}, f"{listed(zipped)} lay beside the file itself, and was not read.")]

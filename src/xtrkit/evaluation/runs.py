@@ -1,25 +1,43 @@
-"""TREC's formats: runs (``query Q0 document rank score tag``) in and out, qrels out (``beir.py`` reads them)."""
+"""TREC's formats: runs (``query Q0 document rank score tag``) in and out, qrels out (``qrels.py`` reads them)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from xtrkit.errors import CollectionError, InputError
+from xtrkit.evaluation.qrels import Qrels
 from xtrkit.texts.reading import read_lines
 
 Run = Mapping[str, Sequence[tuple[str, float]]]
 """{query id: [(document id, score), …]}, best first"""
 
 
-def without_identical_ids(run: Run, depth: int) -> dict[str, list[tuple[str, float]]]:
-    """Drop documents that bear the id of the query, as BEIR does (they are the query itself), then cut to a depth."""
+def without_identical_ids(run: Run, qrels: Qrels, depth: int) -> dict[str, list[tuple[str, float]]]:
+    """Drop documents that bear the id of the query, as BEIR does (they are the query itself), then cut to a depth.
+
+    A document that is judged relevant to the query stays: it is an answer, not the query.
+    """
     return {
-        query: [(document, score) for document, score in ranking if document != query][:depth]
+        query: [(document, score) for document, score in ranking if document != query or _is_answer(query, qrels)][
+            :depth
+        ]
         for query, ranking in run.items()
     }
+
+
+def identical_ids(run: Run, qrels: Qrels) -> tuple[list[str], list[str]]:
+    """Queries whose ranking has a document of their own id: those where it is dropped, and those where it stays."""
+    found = [query for query, ranking in run.items() if any(document == query for document, _ in ranking)]
+    kept = [query for query in found if _is_answer(query, qrels)]
+    return [query for query in found if query not in set(kept)], kept
+
+
+def _is_answer(query: str, qrels: Qrels) -> bool:
+    return qrels.get(query, {}).get(query, 0) > 0
 
 
 def check_run_ids(ids: Iterable[str]) -> None:
@@ -70,6 +88,8 @@ def read_run(path: str | Path) -> dict[str, list[tuple[str, float]]]:
     for number, line in read_lines(Path(path)):
         try:
             query, _, document, _, score, _ = line.split()
+            if not math.isfinite(float(score)):
+                raise ValueError(score)
             run.setdefault(query, []).append((document, float(score)))
         except ValueError as error:
             raise CollectionError(

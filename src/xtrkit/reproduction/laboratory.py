@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from xtrkit.errors import InputError
+from xtrkit.evaluating import IndexedDocuments
 from xtrkit.evaluation.beir import TestCollection, read_test_collection
+from xtrkit.evaluation.coverage import missing_documents
 from xtrkit.retriever import Retriever
 from xtrkit.training import train
 from xtrkit.values import Ragged
@@ -104,6 +106,9 @@ class Laboratory:
                 raise InputError(f"There are no {what}: a claim needs at least one.")
         self.setting, self._work, self._tell = setting, work, tell
         self.tests = [_cut(read_test_collection(path), setting.queries) for path in setting.tests]
+        for test in self.tests:
+            for note in test.notes:
+                tell(f"{test.path.name}: {note.sentence}")
 
     def model(self, objective: Objective, seed: int | None = None, **changes: Any) -> Path:
         """The directory of a model, trained unless it is there; ``changes`` are fields of its training recipe."""
@@ -125,7 +130,12 @@ class Laboratory:
         if not path.exists():
             self._tell(f"indexing {test.path.name} with {model.name}")
             path.parent.mkdir(parents=True, exist_ok=True)
-            Retriever.create(path, test.path, model=model, nbits=16, split=False).close()
+            with Retriever.create(path, test.path, model=model, nbits=16, split=False) as made:
+                there = IndexedDocuments.of(made.index).ids
+            for note in missing_documents(
+                test.qrels, there, kind="missing_documents", place=f"{test.path.name}'s corpus"
+            ):
+                self._tell(note.sentence)
         return Retriever.open(path)
 
     def embeddings(self, retriever: Retriever, test: TestCollection) -> Ragged:
@@ -136,7 +146,7 @@ class Laboratory:
 def _cut(test: TestCollection, most: int) -> TestCollection:
     kept = list(test.qrels)[:most]
     queries = {query: test.queries[query] for query in test.queries if query in set(kept)}
-    return TestCollection(test.path, queries, {query: test.qrels[query] for query in kept})
+    return replace(test, queries=queries, qrels={query: test.qrels[query] for query in kept})
 
 
 def _digest(facts: dict[str, Any] | str) -> str:

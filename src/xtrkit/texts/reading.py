@@ -17,8 +17,10 @@ are not JSON. Each such file or record gives a :class:`~xtrkit.texts.document.Pr
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -257,14 +259,15 @@ def _missing(kind: str) -> MissingExtraError | None:
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines of a UTF-8 file with their numbers, without line ends; lines of white space alone are passed over.
 
-    Only newlines end a line: the other separators that Unicode knows are text.
+    A file whose name ends in ``.gz`` is unpacked. Only newlines end a line: the other separators that Unicode knows are
+    text.
 
     Raises:
         CollectionError: the file can't be opened, or holds bytes that are not UTF-8.
     """
     number = 0
     try:
-        with path.open("rb") as lines:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
                 if text.strip():
@@ -273,8 +276,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise CollectionError(
             f"{path}, line {number}: byte {error.start + 1} is not UTF-8. Convert the file to UTF-8."
         ) from error
-    except OSError as error:
-        raise CollectionError(f"{path} can't be read: {error.strerror}.") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise CollectionError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def read_json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

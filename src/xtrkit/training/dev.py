@@ -15,12 +15,11 @@ from torch import nn
 
 from xtrkit.encoding.modules import quiet
 from xtrkit.errors import CollectionError, InputError
-from xtrkit.evaluation.beir import read_test_collection
+from xtrkit.evaluation.beir import open_corpus, read_test_collection
+from xtrkit.evaluation.ids import trimmed
 from xtrkit.evaluation.measures import evaluate
 from xtrkit.index import Index
 from xtrkit.recipes import COLBERT, XTR, Recipe
-from xtrkit.texts.reading import open_source
-from xtrkit.texts.whole import whole_passages
 from xtrkit.training.data import TrainingData
 from xtrkit.training.inputs import Inputs
 from xtrkit.values import FloatArray
@@ -61,7 +60,7 @@ def read_dev_set(path: str, *, most_queries: int, most_documents: int, seed: int
         raise CollectionError(f"The dev set {path} is empty: no query has a relevant document in qrels/{split}.tsv.")
     names = [names[n] for n in _sample(len(names), most_queries, random)]
     needed = {document for name in names for document in judged[name]}
-    passages = list(whole_passages(open_source(Path(folder))))
+    passages = [passage._replace(id=trimmed(passage.id)) for passage in open_corpus(Path(folder))]
     others = [n for n, passage in enumerate(passages) if passage.id not in needed]
     n_others = max(0, most_documents - (len(passages) - len(others)))
     chosen = {others[n] for n in _sample(len(others), n_others, random)}

@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from xtrkit.errors import CollectionError, InputError, MissingExtraError
-from xtrkit.evaluation.beir import Qrels, read_qrels
+from xtrkit.evaluation.beir import read_qrels
+from xtrkit.evaluation.ids import trimmed
+from xtrkit.evaluation.qrels import Qrels
 from xtrkit.texts.reading import id_and_text, read_json_objects, read_lines
 from xtrkit.training.data import Gatherer, TrainingData, joined
 
@@ -103,7 +105,10 @@ def texts_of(path: Path, needed: Iterable[str], named_by: str) -> dict[str, str]
     if not path.is_file():
         raise CollectionError(f"There is no {path}: expected a BEIR folder with queries.jsonl and corpus.jsonl.")
     records = (id_and_text(path, number, record) for number, record in read_json_objects(path))
-    found = {identifier: text for identifier, text in records if identifier in wanted}
+    found: dict[str, str] = {}
+    for identifier, text in records:
+        for name in wanted.intersection((identifier, trimmed(identifier))):
+            found.setdefault(name, text)
     if missing := sorted(wanted - set(found)):
         raise CollectionError(
             f"{named_by} names {missing[0]!r}{_and_more(missing)}, which {path} does not have: use the files of one "

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xtrkit.errors import CollectionError, InputError
-from xtrkit.evaluation.beir import TestCollection, read_test_collection
+from xtrkit.evaluation.beir import TestCollection, open_corpus, read_test_collection
 from xtrkit.evaluation.bm25 import BM25
+from xtrkit.evaluation.ids import trimmed
 from xtrkit.progress import progress_bar
 from xtrkit.recipes import Recipe
 from xtrkit.retriever import Retriever
-from xtrkit.texts.reading import open_source
-from xtrkit.texts.whole import whole_passages
 from xtrkit.training.formats import relevant_documents
 
 Ranked = Mapping[str, Sequence[tuple[str, float]]]
@@ -132,7 +131,7 @@ def _folder_and_split(data: str | Path) -> tuple[Path, str]:
 
 
 def _by_bm25(test: TestCollection, depth: int) -> Ranked:
-    return BM25(whole_passages(open_source(test.path))).search(test.queries, depth)
+    return BM25(open_corpus(test.path)).search(test.queries, depth)
 
 
 def _by_index(test: TestCollection, index: str | Path, model: str | None, depth: int, progress: bool) -> Ranked:
@@ -141,7 +140,10 @@ def _by_index(test: TestCollection, index: str | Path, model: str | None, depth:
         with progress_bar("Searching", len(embeddings), shown=progress, unit="queries") as advance:
             recipe = Recipe(k_prime=max(1000, depth))  # ids alone: texts come from the corpus
             rankings = retriever.index.search_batch(embeddings, depth, recipe=recipe, advance=advance)
-    return {query: list(ranking) for query, ranking in zip(test.queries, rankings, strict=True)}
+    return {
+        query: [(trimmed(document), score) for document, score in ranking]
+        for query, ranking in zip(test.queries, rankings, strict=True)
+    }
 
 
 def _texts(folder: Path, ranked: Ranked, relevant: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -152,9 +154,11 @@ def _texts(folder: Path, ranked: Ranked, relevant: Mapping[str, Sequence[str]]) 
     """
     needed = {document for ranking in ranked.values() for document, _ in ranking}
     needed |= {document for found in relevant.values() for document in found}
-    texts = {passage.id: passage.text or "" for passage in whole_passages(open_source(folder)) if passage.id in needed}
+    found = ((trimmed(passage.id), passage.text or "") for passage in open_corpus(folder))
+    texts = {identifier: text for identifier, text in found if identifier in needed}
     if missing := sorted(needed - set(texts)):
         raise CollectionError(
-            f"{folder} does not have {missing[0]!r}, which the judgements or the index name: use those of this corpus."
+            f"The corpus of {folder} does not have {missing[0]!r}, which the judgements or the index name: use "
+            "those of this corpus."
         )
     return texts
