@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numba import njit
 
 from xtrkit.errors import InputError
 from xtrkit.indexing.codec import (
@@ -17,13 +18,33 @@ from xtrkit.indexing.codec import (
     random_rotation,
     unpack_planes,
 )
+from xtrkit.kernels import codes as of_codes
 from xtrkit.kernels import reference_codes as twin
-from xtrkit.kernels.bundles import Run
-from xtrkit.kernels.codes import QUERY_LIMIT, products, scores_of_products, vector_products
+from xtrkit.kernels import tables as of_tables
+from xtrkit.kernels.bundles import Run, shifts_of
+from xtrkit.kernels.codes import QUERY_LIMIT
 from xtrkit.kernels.probing import kth_largest
-from xtrkit.kernels.tables import table_products
+from xtrkit.kernels.tables import NO_TABLE
 
 seeds = st.integers(0, 2**32 - 1)
+
+
+# Parts of kernels, which only kernels can call.
+@njit
+def products(codes, run, query, shifts, table, sums):
+    of_tables.products(codes, run, query, shifts, table, sums)
+
+
+@njit
+def vector_products(vectors, first, last, query, sums):
+    of_codes.vector_products(vectors, first, last, query, sums)
+
+
+@njit
+def scores_of_products(sums, run, halves, score, scale, offset, scores):
+    of_codes.scores_of_products(sums, run, halves, score, scale, offset, scores)
+
+
 dims = st.integers(1, 49).map(lambda eighths: 8 * eighths)
 bits_of = st.sampled_from(BITS)
 
@@ -34,7 +55,7 @@ def test_products_equal_their_twin(seed, dim, bits, first, count):
     codes = random.integers(0, 256, (first + count + 1, dim * bits // 8), dtype=np.uint8)
     query = random.integers(-QUERY_LIMIT, QUERY_LIMIT + 1, dim).astype(np.int16)
     sums = np.zeros(count + 1, dtype=np.int32)
-    products(codes, Run(first, first + count, 0), query, bits, sums)
+    products(codes, Run(first, first + count, 0), query, shifts_of(bits), NO_TABLE, sums)
     assert sums[:count].tolist() == twin.products(codes, first, first + count, query, bits).tolist()
     assert sums[count] == 0  # nothing is written beyond what was asked for
 
@@ -43,7 +64,8 @@ def test_products_equal_their_twin(seed, dim, bits, first, count):
 def test_products_do_not_overflow_at_the_widest_vectors(bits):
     codes = np.full((1, 4096 * bits // 8), 255, dtype=np.uint8)
     sums = np.zeros(1, dtype=np.int32)
-    products(codes, Run(0, 1, 0), np.full(4096, QUERY_LIMIT, dtype=np.int16), bits, sums)
+    query = np.full(4096, QUERY_LIMIT, dtype=np.int16)
+    products(codes, Run(0, 1, 0), query, shifts_of(bits), NO_TABLE, sums)
     assert sums[0] == (2**bits - 1) * QUERY_LIMIT * 4096
 
 
@@ -89,10 +111,10 @@ def test_scores_of_products(seed, count):
     random = np.random.default_rng(seed)
     sums = random.integers(-(10**6), 10**6, count).astype(np.int32)
     scales = np.concatenate([[9], random.random(count) * 10 ** random.uniform(-7, 1, count)]).astype(np.float16)
-    bits = np.zeros(count, dtype=np.uint32)
-    scores_of_products(sums, Run(1, 1 + count, 0), scales.view(np.uint16), 0.5, 1e-3, 25.0, bits, bits.view(np.float32))
+    scores = np.zeros(count, dtype=np.float32)
+    scores_of_products(sums, Run(1, 1 + count, 0), scales.view(np.uint16), 0.5, 1e-3, 25.0, scores)
     expected = 0.5 + scales[1:].astype(np.float64) * 1e-3 * (sums - 25.0)
-    np.testing.assert_allclose(bits.view(np.float32), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
 
 
 @given(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=60), st.data())
@@ -151,8 +173,8 @@ def test_products_by_table_equal_their_twin(seed, dim, bits, first, count):
     codec, table = tables(random, bits, dim)
     codes = random.integers(0, 256, (first + count + 1, dim * bits // 8), dtype=np.uint8)
     query = random.integers(-QUERY_LIMIT, QUERY_LIMIT + 1, dim).astype(np.int16)
-    sums, units = np.zeros(count + 1, dtype=np.int32), np.zeros(codes.shape[1], dtype=table.units.dtype)
-    table_products(codes, Run(first, first + count, 0), query, table, units, units.view(table.levels.dtype), sums)
+    sums = np.zeros(count + 1, dtype=np.int32)
+    products(codes, Run(first, first + count, 0), query, shifts_of(bits), table, sums)
     levels = np.rint(codec.weights / table.step)
     expected = twin.decode_buckets(codes[first : first + count], bits, levels) @ query
     assert sums[:count].tolist() == expected.tolist()
@@ -164,10 +186,10 @@ def test_products_by_table_equal_their_twin(seed, dim, bits, first, count):
 def test_products_by_table_do_not_overflow_at_the_widest_vectors(bits):
     weights = np.full(2**bits, 3.0, dtype=np.float32)
     table = BucketCodec(bits, np.zeros(2**bits - 1, dtype=np.float32), weights).table(4096)
-    sums, units = np.zeros(1, dtype=np.int32), np.zeros(4096 * bits // 8, dtype=table.units.dtype)
+    sums = np.zeros(1, dtype=np.int32)
     query = np.full(4096, QUERY_LIMIT, dtype=np.int16)
-    codes = np.zeros((1, len(units)), dtype=np.uint8)
-    table_products(codes, Run(0, 1, 0), query, table, units, units.view(table.levels.dtype), sums)
+    codes = np.zeros((1, 4096 * bits // 8), dtype=np.uint8)
+    products(codes, Run(0, 1, 0), query, shifts_of(bits), table, sums)
     assert sums[0] == table.largest * QUERY_LIMIT * 4096
     assert table.largest * table.step == pytest.approx(3)
 

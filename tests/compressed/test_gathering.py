@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from xtrkit.indexing.codec import BITS, BucketCodec
 from xtrkit.kernels import reference_codes as twin
-from xtrkit.kernels.bundles import DocumentRows, Postings, QuantisedQuery, ScaledVectors
+from xtrkit.kernels.bundles import DocumentRows, Postings, QuantisedQuery, ScaledVectors, shifts_of
 from xtrkit.kernels.codes import QUERY_LIMIT
 from xtrkit.kernels.gathering import ROWS_PER_MARK, IntegerVectors, decompress_row, sums_of_max
 from xtrkit.kernels.tables import NO_TABLE
@@ -30,7 +30,7 @@ def clusters_of(random, sizes, dim, bits, codec=None):
     else:
         values = np.rint(codec.weights / table.step) * table.step
         vectors = scales[:, np.newaxis] * (of_rows + twin.decode_buckets(codes, bits, values))
-    postings = Postings(codes, scales.view(np.uint16), documents, offsets, bits, table)
+    postings = Postings(codes, scales.view(np.uint16), documents, offsets, shifts_of(bits), table)
     return postings, marks.astype(np.int32), centroids, vectors
 
 
@@ -72,7 +72,7 @@ def test_the_widest_vectors_do_not_overflow():
     dim = 4096
     one, of_one, sums = np.float32([1]), np.array([0, 1]), np.empty(1)
     codes, halves = np.full((1, dim), 255, dtype=np.uint8), np.float16([1]).view(np.uint16)
-    postings = Postings(codes, halves, np.int32([0]), of_one, 8, NO_TABLE)
+    postings = Postings(codes, halves, np.int32([0]), of_one, shifts_of(8), NO_TABLE)
     rows = DocumentRows(np.uint32([0]), of_one, np.int32([0]))
     centroids = ScaledVectors(np.full((1, dim), 127, dtype=np.int8), one)
     query = QuantisedQuery(np.full((1, dim), QUERY_LIMIT, dtype=np.int16), one, one)

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from xtrkit.errors import InputError
 from xtrkit.indexing.centroids import CentroidTree
 from xtrkit.indexing.codec import Codec, code_width, codec_named, renormalised
-from xtrkit.kernels.bundles import DocumentRows, Postings, ScaledVectors, Table
+from xtrkit.kernels.bundles import DocumentRows, Postings, ScaledVectors, Table, shifts_of
 from xtrkit.kernels.gathering import ROWS_PER_MARK
 from xtrkit.storage.arrays import ArraySpec, open_arrays, write_arrays
 from xtrkit.storage.files import FileFacts, damaged
@@ -160,7 +160,7 @@ class CompressedTokens:
     def postings(self) -> Postings:
         """The codes as kernels read them."""
         halves, table = self.scales.view(np.uint16), self.quantiser.table
-        return Postings(self.codes, halves, self.documents, self.cluster_offsets, self.bits, table)
+        return Postings(self.codes, halves, self.documents, self.cluster_offsets, shifts_of(self.bits), table)
 
     @cached_property
     def document_rows(self) -> DocumentRows:

@@ -87,7 +87,8 @@ class Postings(NamedTuple):
         halves: (M,) bit patterns of the codes' float16 scales, none negative, infinite or NaN.
         documents: (M,) document of each row.
         cluster_offsets: (C + 1,) where each cluster's rows begin and end.
-        bits: bits a dimension, 1, 2, 4 or 8.
+        shifts: where the 8 / b fields of a byte begin, b = 1, 2, 4 or 8 bits a dimension; a tuple, whose length is
+            known when kernels are compiled.
         table: what bytes of codes stand for; empty where codes are affine.
     """
 
@@ -95,7 +96,7 @@ class Postings(NamedTuple):
     halves: npt.NDArray[np.uint16]
     documents: npt.NDArray[np.int32]
     cluster_offsets: npt.NDArray[np.int64]
-    bits: int
+    shifts: tuple[int, ...]
     table: Table
 
 
@@ -163,6 +164,11 @@ class Slots(NamedTuple):
     words: npt.NDArray[np.int32]
     floats: npt.NDArray[np.float32]
     doubles: npt.NDArray[np.float64]
+
+
+def shifts_of(bits: int) -> tuple[int, ...]:
+    """Where the fields of a byte begin."""
+    return tuple(range(0, 8, bits))
 
 
 def empty_slots(n_documents: int) -> Slots:

@@ -27,8 +27,8 @@ import numpy.typing as npt
 
 from xtrkit.kernels.bundles import Run
 from xtrkit.kernels.dense import HALF_BIAS
-from xtrkit.kernels.jit import kernel
-from xtrkit.kernels.prefetch import prefetch
+from xtrkit.kernels.intrinsics import float_of_bits, prefetch
+from xtrkit.kernels.jit import kernel, part
 
 CACHE_LINE = 64
 
@@ -37,30 +37,7 @@ QUERY_LIMIT = 2047
 255 · 2047 over up to 4,096 dimensions fit 32 bits."""
 
 
-@kernel
-def products(
-    codes: npt.NDArray[np.uint8], run: Run, query: npt.NDArray[np.int16], bits: int, sums: npt.NDArray[np.int32]
-) -> None:
-    """Σ_j code_j · p_j of a run of rows of codes with one query token.
-
-    Args:
-        codes: (M, w) packed codes.
-        run: which rows.
-        query: (d,) the quantised query token p.
-        bits: 1, 2, 4 or 8.
-        sums: (rows of the run or more,) receives the sums.
-    """
-    if bits == 4:
-        _products_4(codes, run, query, sums)
-    elif bits == 2:
-        _products_2(codes, run, query, sums)
-    elif bits == 1:
-        _products_1(codes, run, query, sums)
-    else:
-        _products_8(codes, run, query, sums)
-
-
-@kernel
+@part
 def _products_8(
     codes: npt.NDArray[np.uint8], run: Run, query: npt.NDArray[np.int16], sums: npt.NDArray[np.int32]
 ) -> None:
@@ -75,7 +52,7 @@ def _products_8(
         sums[t - first] = total
 
 
-@kernel
+@part
 def _products_4(
     codes: npt.NDArray[np.uint8], run: Run, query: npt.NDArray[np.int16], sums: npt.NDArray[np.int32]
 ) -> None:
@@ -94,7 +71,7 @@ def _products_4(
         sums[t - first] = total
 
 
-@kernel
+@part
 def _products_2(
     codes: npt.NDArray[np.uint8], run: Run, query: npt.NDArray[np.int16], sums: npt.NDArray[np.int32]
 ) -> None:
@@ -115,7 +92,7 @@ def _products_2(
         sums[t - first] = total
 
 
-@kernel
+@part
 def _products_1(
     codes: npt.NDArray[np.uint8], run: Run, query: npt.NDArray[np.int16], sums: npt.NDArray[np.int32]
 ) -> None:
@@ -141,7 +118,7 @@ def _products_1(
         sums[t - first] = total
 
 
-@kernel
+@part
 def vector_products(
     vectors: npt.NDArray[np.int8],
     first: int,
@@ -158,7 +135,7 @@ def vector_products(
         sums[t - first] = total
 
 
-@kernel
+@part
 def scores_of_products(
     sums: npt.NDArray[np.int32],
     run: Run,
@@ -166,7 +143,6 @@ def scores_of_products(
     centroid_score: float | np.float32,
     query_scale: float | np.float32,
     query_offset: float | np.float32,
-    bits: npt.NDArray[np.uint32],
     scores: npt.NDArray[np.float32],
 ) -> None:
     """Similarities of the tokens of one cluster: centroid_score + scale_t · query_scale · (sum − query_offset).
@@ -178,17 +154,14 @@ def scores_of_products(
         centroid_score: similarity of the query token with the cluster's centroid.
         query_scale: scale_q.
         query_offset: offset · Σ_j p_j.
-        bits: (rows of the run or more,) scratch, the same memory as ``scores``; on halves see
-            :mod:`xtrkit.kernels.dense`.
-        scores: (rows of the run or more,) receives the similarities; ``bits.view(float32)``.
+        scores: (rows of the run or more,) receives the similarities. On halves see :mod:`xtrkit.kernels.dense`.
     """
     first, count = run.first, run.last - run.first
-    for j in range(count):
-        bits[j] = np.uint32(halves[first + j]) << np.uint32(13)
     centroid, factor = np.float32(centroid_score), np.float32(query_scale) * HALF_BIAS
     offset = np.float32(query_offset)
     for j in range(count):
-        scores[j] = centroid + scores[j] * (factor * (np.float32(sums[j]) - offset))
+        scale = float_of_bits(np.uint32(halves[first + j]) << np.uint32(13))
+        scores[j] = centroid + scale * (factor * (np.float32(sums[j]) - offset))
 
 
 @kernel
@@ -231,12 +204,13 @@ def encode_grid(
             gain = with_row * with_row / with_self
             if gain > best:
                 best, scales[t] = gain, with_row / with_self
-                best_levels[:] = levels
+                for j in range(d):
+                    best_levels[j] = levels[j]
         for j in range(d):
             codes[t, j % w] |= np.uint8(np.uint8(best_levels[j]) << np.uint8(bits * (j // w)))
 
 
-@kernel
+@part
 def _moments(
     row: npt.NDArray[np.float32], levels: npt.NDArray[np.float32], offset: np.float32
 ) -> tuple[np.float32, np.float32]:
@@ -248,4 +222,8 @@ def _moments(
             u = levels[j + lane] - offset
             with_row[lane] += row[j + lane] * u
             with_self[lane] += u * u
-    return with_row.sum(), with_self.sum()
+    sum_with_row, sum_with_self = with_row[0], with_self[0]
+    for lane in range(1, 8):
+        sum_with_row += with_row[lane]
+        sum_with_self += with_self[lane]
+    return sum_with_row, sum_with_self

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.kernels.bundles import Probes
-from xtrkit.kernels.jit import kernel
+from xtrkit.kernels.jit import kernel, part
 
 BINS = 256
 SAMPLED = 16
@@ -54,7 +54,7 @@ def expected_kth_scores(
         kth[i] = _solve(above, low, high, closed_tokens[i], closed_range[i], spread, k)
 
 
-@kernel
+@part
 def _spread(
     found: npt.NDArray[np.float32],
     cluster_offsets: npt.NDArray[np.int64],
@@ -73,7 +73,7 @@ def _spread(
     return np.float32(max(math.sqrt(squares / max(n, 1)), 1e-6))
 
 
-@kernel
+@part
 def _count_above(
     found: npt.NDArray[np.float32], low: np.float32, high: np.float32, above: npt.NDArray[np.float32]
 ) -> None:
@@ -86,7 +86,7 @@ def _count_above(
         above[b] += above[b + 1]
 
 
-@kernel
+@part
 def _solve(
     above: npt.NDArray[np.float32],
     low: np.float32,
@@ -113,7 +113,7 @@ def _solve(
     return np.float32(low + (enough + share) * step)
 
 
-@kernel
+@part
 def _closed_above(
     score: np.float32,
     closed: npt.NDArray[np.float32],

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from xtrkit.kernels.bundles import DocumentRows, Postings, QuantisedQuery, ScaledVectors, Table
 from xtrkit.kernels.codes import CACHE_LINE, QUERY_LIMIT
 from xtrkit.kernels.dense import HALF_BIAS
-from xtrkit.kernels.jit import kernel
-from xtrkit.kernels.prefetch import prefetch
+from xtrkit.kernels.intrinsics import prefetch
+from xtrkit.kernels.jit import kernel, part
 from xtrkit.kernels.tables import decode_row
 
 ROWS_PER_MARK = 64
@@ -60,7 +60,7 @@ def sums_of_max(
         most: (n,) what the similarity of a query token counts at most.
         sums: (K,) receives the sums, added in order of query token.
     """
-    codes, halves, offsets, bits = postings.codes, postings.halves, postings.cluster_offsets, postings.bits
+    codes, halves, offsets, bits = postings.codes, postings.halves, postings.cluster_offsets, 8 // len(postings.shifts)
     table, by_table = postings.table, len(postings.table.units) > 0
     positions, document_offsets, marks = rows.positions, rows.document_offsets, rows.marks
     longest, n, d = 0, query.tokens.shape[0], query.tokens.shape[1]
@@ -95,7 +95,7 @@ def sums_of_max(
         sums[candidate] = _sum_of_best(vectors, count, query, most, products, best)
 
 
-@kernel
+@part
 def _sum_of_best(
     vectors: IntegerVectors,
     count: int,
@@ -163,7 +163,7 @@ def decompress_row(
     vectors.steps[token] = step
 
 
-@kernel
+@part
 def decompress_levels(
     of_codes: npt.NDArray[np.signedinteger],
     table: Table,
@@ -192,7 +192,7 @@ def decompress_levels(
     vectors.steps[token] = step
 
 
-@kernel
+@part
 def _prefetch_rows(
     codes: npt.NDArray[np.uint8],
     halves: npt.NDArray[np.uint16],

@@ -4,11 +4,16 @@ Numba keeps machine code in ``NUMBA_CACHE_DIR`` where that is set, else beside t
 directory where site-packages can't be written. Where none of these can be written (a read-only container without a
 home) caching is left out, and where the cache fails later (a full disk, a damaged file) it is passed over: the kernels
 then compile once in each process, which costs seconds, and results are the same.
+
+Numba looks at one file to see whether machine code is still that of its source; a kernel contains parts from others.
+So the cache is told to look at all of them (:data:`STAMP`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, TypeVar
 
 from numba import njit
@@ -16,15 +21,35 @@ from numba import njit
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+
+"""No wrapper for C, which nobody calls; division by zero behaves as in NumPy; the GIL is released."""
+
+STAMP = sha256(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
+"""Of the source of all kernels."""
+
+
 def kernel(function: Function) -> Function:
-    """Compile a pure function on contiguous arrays with Numba; division by zero behaves as in NumPy."""
-    options = {"nogil": True, "error_model": "numpy"}
+    """Compile a pure function on contiguous arrays with Numba, when it is called first."""
     try:
-        dispatcher = njit(cache=True, **options)(function)
+        dispatcher = njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # "no locator available": there is no place to keep the machine code
-        return njit(**options)(function)  # type: ignore[no-any-return]
+        return njit(**OPTIONS)(function)  # type: ignore[no-any-return]
+    _stamp(dispatcher)
     _forgive(dispatcher)
     return dispatcher  # type: ignore[no-any-return]
+
+
+def part(function: Function) -> Function:
+    """Compile a part of kernels: a function that only they call, whose machine code is kept with theirs."""
+    return njit(no_cpython_wrapper=True, **OPTIONS)(function)  # type: ignore[no-any-return]
+
+
+def _stamp(dispatcher: Any) -> None:
+    """Let machine code be found only where no file of kernels has changed since."""
+    file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    if hasattr(file, "_source_stamp"):
+        file._source_stamp = STAMP
 
 
 def _forgive(dispatcher: Any) -> None:

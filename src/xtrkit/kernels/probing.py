@@ -17,10 +17,10 @@ from xtrkit.kernels.bundles import (
     ScaledVectors,
     Slots,
 )
-from xtrkit.kernels.codes import CACHE_LINE, products, scores_of_products, vector_products
-from xtrkit.kernels.jit import kernel
-from xtrkit.kernels.prefetch import prefetch
-from xtrkit.kernels.tables import table_products
+from xtrkit.kernels.codes import CACHE_LINE, scores_of_products, vector_products
+from xtrkit.kernels.intrinsics import prefetch
+from xtrkit.kernels.jit import kernel, part
+from xtrkit.kernels.tables import products
 
 BINS = 512
 HITS_AHEAD = 8
@@ -44,7 +44,8 @@ def kth_largest(values: npt.NDArray[np.float32], k: int, scratch: npt.NDArray[np
     for j in range(len(values)):
         lowest, highest = min(lowest, values[j]), max(highest, values[j])
     if not highest - lowest > SMALLEST_RANGE:  # so that the factor below is finite
-        scratch[: len(values)] = values
+        for j in range(len(values)):
+            scratch[j] = values[j]
         return _select(scratch[: len(values)], k)
     factor = np.float32(BINS - 1) / (highest - lowest)
     bins = np.zeros(BINS + 1, dtype=np.int32)
@@ -61,12 +62,12 @@ def kth_largest(values: npt.NDArray[np.float32], k: int, scratch: npt.NDArray[np
     return _select(scratch[:inside], k - above)
 
 
-@kernel
+@part
 def _bin(value: np.float32, lowest: np.float32, factor: np.float32) -> Any:
     return min(max(np.int32((value - lowest) * factor), np.int32(0)), np.int32(BINS))  # a NaN stays inside, too
 
 
-@kernel
+@part
 def _select(values: npt.NDArray[np.float32], k: int) -> Any:
     """The k-th largest of some values; reorders them (Hoare's selection)."""
     low, high, wanted = 0, len(values) - 1, k - 1
@@ -125,11 +126,11 @@ def nearest_clusters(
     group_values, values = np.empty(n_groups, dtype=np.float32), np.empty(n_centroids, dtype=np.float32)
     numbers, scratch = np.empty(n_centroids, dtype=np.int32), np.empty(max(n_groups, n_centroids), dtype=np.float32)
     for i in range(len(tokens)):
-        vector_products(group_vectors, 0, n_groups, tokens[i], sums)
+        vector_products(group_vectors, np.int64(0), n_groups, tokens[i], sums)
         for group in range(n_groups):
             group_values[group] = np.float32(sums[group]) * group_scales[group]
         border = kth_largest(group_values, groups_probed, scratch)
-        seen = 0
+        seen = np.int64(0)
         for group in range(n_groups):
             if group_values[group] >= border:
                 first, last = group_offsets[group], group_offsets[group + 1]
@@ -142,7 +143,7 @@ def nearest_clusters(
         _count_closed(values[:seen], numbers, cluster_offsets, chosen, i)
 
 
-@kernel
+@part
 def _count_closed(
     values: npt.NDArray[np.float32],
     numbers: npt.NDArray[np.int32],
@@ -172,7 +173,7 @@ def _count_closed(
         tokens[step] -= np.float32(cluster_offsets[clusters[j] + 1] - cluster_offsets[clusters[j]])
 
 
-@kernel
+@part
 def _take_largest(
     values: npt.NDArray[np.float32],
     numbers: npt.NDArray[np.int32],
@@ -219,34 +220,29 @@ def score_clusters(
             segment go.
     """
     codes, halves, documents, offsets = postings.codes, postings.halves, postings.documents, postings.cluster_offsets
-    bits, table, by_table = postings.bits, postings.table, len(postings.table.units) > 0
+    shifts, table, by_table = postings.shifts, postings.table, len(postings.table.units) > 0
     tokens, query_scales, query_offsets = query.tokens, query.scales, query.offsets
     clusters, cluster_scores, counts = probes.chosen.clusters, probes.chosen.scores, probes.chosen.counts
-    scores, score_bits, hit_documents = probes.scores, probes.scores.view(np.uint32), probes.documents
+    scores, hit_documents = probes.scores, probes.documents
     largest = _largest(offsets, clusters, counts)
-    sums, inside = np.empty(largest, dtype=np.int32), np.empty(largest, dtype=np.uint32)
-    of_all = inside.view(np.float32)
-    units = np.empty(codes.shape[1], dtype=table.units.dtype)
-    levels = units.view(table.levels.dtype)
+    sums, of_all = np.empty(largest, dtype=np.int32), np.empty(largest, dtype=np.float32)
     for i in range(len(tokens)):
         for probe in range(counts[i]):
             first, last = offsets[clusters[i, probe]], offsets[clusters[i, probe] + 1]
             following, at, size = offsets[clusters[i, min(probe + 1, counts[i] - 1)]], places[i, probe], last - first
             run = Run(first, last, following)
             score, scale, offset = np.float32(cluster_scores[i, probe]), query_scales[i], query_offsets[i]
+            products(codes, run, tokens[i], shifts, table, sums)
             if by_table:
                 # scale_t · (centroid + step · levels): the centroid's score goes where an affine code's offset is.
-                table_products(codes, run, tokens[i], table, units, levels, sums)
                 scale *= table.step
                 score, offset = np.float32(0), -score / scale
-            else:
-                products(codes, run, tokens[i], bits, sums)
             for row in range(following, following + size, CACHE_LINE // 2):
                 prefetch(halves, row)
             for row in range(following, following + size, CACHE_LINE // 4):
                 prefetch(documents, row)
             if len(live):
-                scores_of_products(sums, run, halves, score, scale, offset, inside, of_all)
+                scores_of_products(sums, run, halves, score, scale, offset, of_all)
                 for j in range(size):
                     document = documents[first + j]
                     if live[document]:
@@ -254,14 +250,14 @@ def score_clusters(
                         at += 1
                 places[i, probe] = at
                 continue
-            scores_of_products(sums, run, halves, score, scale, offset, score_bits[at:], scores[at:])
+            scores_of_products(sums, run, halves, score, scale, offset, scores[at:])
             number = np.int32(first_document)
             for j in range(size):
                 hit_documents[at + j] = documents[first + j] + number
             places[i, probe] += size
 
 
-@kernel
+@part
 def _largest(
     cluster_offsets: npt.NDArray[np.int64], clusters: npt.NDArray[np.int32], counts: npt.NDArray[np.int64]
 ) -> np.int64:
@@ -347,7 +343,7 @@ def sum_best(
     return n_found
 
 
-@kernel
+@part
 def _keep(
     documents: npt.NDArray[np.int32],
     scores: npt.NDArray[np.float32],
