@@ -134,7 +134,7 @@ def test_documents_are_evaluated_by_their_best_passage(tmp_path):
     (tmp_path / "qrels").mkdir()
     (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "where are the timetables of trains?"}\n')
     (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\tstory\t1\n")
-    Retriever.create(tmp_path / "idx", [Passage(*item) for item in texts.items()], model=encoder)
+    Retriever.create(tmp_path / "idx", [Passage(*item) for item in texts.items()], model=encoder, nbits=16)
     retriever, test = Retriever.open(tmp_path / "idx"), read_test_collection(tmp_path, "test")
     assert sum(identifier.startswith("trains¶") for identifier in retriever.index.ids()) > 2 * LEAST_DEPTH
     check_same_documents(retriever, test, IndexedDocuments.of(retriever.index))
