@@ -294,6 +294,10 @@ def test_encodings(tmp_path):
         assert "is not UTF-8" in one(path).problem
         path = write(tmp_path / f"new{suffix}", content)
         assert "its bytes are UTF-8, too" in read(path, Fields(encoding="cp1252"))[3]
+    path = write(tmp_path / "narrow.txt", "even")
+    assert one(path, Fields(encoding="utf-16-le")).problem.startswith("is UTF-8, not utf-16-le")
+    path = write(tmp_path / "wide.txt", "né".encode("utf-16-le"))
+    assert one(path, Fields(encoding="utf-16-le")).text == "né"
     with pytest.raises(CollectionError, match="There is no encoding 'utf-9'"):
         open_source(tmp_path, Fields(encoding="utf-9"))
     with pytest.raises(CollectionError, match="There is no encoding 'base64'"):
@@ -552,6 +556,19 @@ def test_kinds_of_tsv(tmp_path, content, texts, note):
     assert (found, problems) == (texts, {})
     assert note in notes
     assert bool(note) == bool(notes)
+
+
+def test_a_header_that_is_not_known_is_told(tmp_path):
+    path = write(tmp_path / "c.tsv", "qid\tquery\n1\tx\n")
+    texts, _, _, notes = read(path)
+    assert texts == {"qid": "query", "1": "x"}
+    assert notes.startswith("The first line of c.tsv was read as a text, with the id 'qid': if it names the columns")
+    assert read(path, Fields(id="qid", text="query"))[0] == {"1": "x"}
+
+
+@pytest.mark.parametrize("name", ["a.pdf", "a.docx", "a.json", "a.parquet", "a.arrow", "a.html", "a.md", "a"])
+def test_empty_files_are_empty_documents(tmp_path, name):
+    assert read(write(tmp_path / name, ""))[:2] == ({name: ""}, {})
 
 
 def test_bad_rows_of_tsv(tmp_path):

@@ -48,7 +48,7 @@ from xtrkit.texts.files.kinds import (
     TSV,
 )
 from xtrkit.texts.files.layouts import corpus_of, refuse_foreign
-from xtrkit.texts.files.opening import check_encoding, may_be_utf8, sentence_of
+from xtrkit.texts.files.opening import UnreadableError, check_encoding, line_by_line, may_be_utf8, sentence_of
 from xtrkit.texts.files.walking import ASKING, EVERYTHING, UNREADABLE, Walk, look, walk
 from xtrkit.texts.records import until_hopeless
 
@@ -59,6 +59,9 @@ WILD = frozenset("*?[")
 
 DECODED = frozenset({TEXT, MARKDOWN, RST, SOURCE, CSV, TSV, JSON, JSON_LINES})
 """Kinds whose encoding can be named."""
+
+PACKED = frozenset({PDF, DOCX, JSON, PARQUET, ARROW})
+"""Kinds that an empty file is none of; it is an empty document all the same."""
 
 Reader = Callable[[SourceFile, Reading], Iterator[Document | Problem]]
 
@@ -175,6 +178,15 @@ class Files:
         skipped = [Skipped(file, corpus.reason) for file in others if file not in names]
         return Walk(corpus.files, sorted([*skipped, *(one for one in found.skipped if one.reason != ASKING)]))
 
+    def _check_encoding(self, file: SourceFile, report: ReadingReport) -> None:
+        """Note a file that may be UTF-8, where another encoding was named; refuse it if that can't be right as well."""
+        encoding = self._fields.encoding
+        if file.kind not in DECODED or encoding == "utf-8" or not may_be_utf8(file.path, encoding):
+            return
+        if not line_by_line(encoding):
+            raise UnreadableError(f"is UTF-8, not {encoding}, which was named as its encoding.")
+        report.notes.append(f"{file.name} was read as {encoding}, as was asked for; its bytes are UTF-8, too.")
+
     def _read(self, file: SourceFile, report: ReadingReport) -> Iterator[Document | Problem]:
         if file.problem or file.kind == UNREADABLE:
             yield Problem(file.name, file.problem)
@@ -182,9 +194,11 @@ class Files:
         passed_over = len(report.skipped)
         reader = _READERS.get(file.kind, plain.read)
         try:
-            encoding = self._fields.encoding
-            if file.kind in DECODED and encoding != "utf-8" and may_be_utf8(file.path, encoding):
-                report.notes.append(f"{file.name} was read as {encoding}, as was asked for; its bytes are UTF-8, too.")
+            if file.kind in PACKED and not file.path.stat().st_size:
+                report.files[file.kind] = report.files.get(file.kind, 0) + 1
+                yield Document(file.name, "", where=file.name)
+                return
+            self._check_encoding(file, report)
             yield from until_hopeless(reader(file, Reading(self._fields, report, self._alone is not None)), file.name)
         except CollectionError:
             raise

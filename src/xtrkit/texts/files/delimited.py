@@ -8,6 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,7 +84,7 @@ def _rows_with_header(
     if len(named) < len(header):
         reading.report.notes.append(f"{file.name}: {len(header) - len(named)} columns without a name were left out.")
     numbers = _numbers(file, reading, layout, header)
-    count = 0
+    count, row = 0, None
     for row in _body(file.path, reading.fields.encoding, layout):
         where = f"{file.name}, line {row.line}"
         problem = row.problem or _wrong_length(row, header)
@@ -95,7 +96,7 @@ def _rows_with_header(
         for name in numbers:
             record[name] = _number(record[name]) if record[name] else None
         yield records.document(record, where, f"{file.name}:{count}")
-    if not count:
+    if row is None:
         reading.report.notes.append(f"{file.name} holds no rows.")
     yield from records.end(reading.report)
 
@@ -171,6 +172,12 @@ def _number(cell: str) -> int | float | None:
 def _headerless(file: SourceFile, reading: Reading, layout: Layout) -> Iterator[Document | Problem]:
     """ColBERT's ``id<TAB>text``, with a title behind it or without."""
     records = Records(file.name, Fields(metadata=()))
+    firsts = [row.cells[0] for row in islice(_body(file.path, reading.fields.encoding, layout), 2) if row.cells]
+    if len(firsts) == 2 and firsts[0].isalpha() and firsts[1].isdecimal():
+        reading.report.notes.append(
+            f"The first line of {file.name} was read as a text, with the id {firsts[0][:40]!r}: if it names the "
+            "columns, say which is the text with --text-field."
+        )
     for row in _body(file.path, reading.fields.encoding, layout):
         where = f"{file.name}, line {row.line}"
         if row.problem:

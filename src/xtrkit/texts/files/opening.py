@@ -175,7 +175,7 @@ def may_be_utf8(path: Path, encoding: str) -> bool:
     if line_by_line(encoding) and start.isascii():
         return False
     try:
-        return encoding_of(start, encoding) == encoding and bool(start.decode())
+        return encoding_of(start, encoding) == encoding and b"\0" not in start and bool(start.decode())
     except UnicodeDecodeError as error:
         return len(start) == LOOKED_AT and error.start > LOOKED_AT - 4  # cut within a character
 
