@@ -5,7 +5,12 @@ import json
 import pytest
 
 from xtrkit.errors import CollectionError
-from xtrkit.texts.reading import check_passages, open_collection
+from xtrkit.texts.reading import open_source
+from xtrkit.texts.whole import check_unique, whole_passages
+
+
+def whole(path):
+    return whole_passages(open_source(path))
 
 
 def write(path, *lines):
@@ -21,7 +26,7 @@ def test_beir_folder_joins_title_and_text(tmp_path):
         '{"_id": "b", "title": "", "text": "No title."}',
         '{"_id": 7, "text": "A number for an id."}',
     )
-    assert [passage[:2] for passage in open_collection(tmp_path)] == [
+    assert [passage[:2] for passage in whole(tmp_path)] == [
         ("a", "Mice They squeak."),
         ("b", "No title."),
         ("7", "A number for an id."),
@@ -30,7 +35,7 @@ def test_beir_folder_joins_title_and_text(tmp_path):
 
 def test_tsv_with_and_without_title(tmp_path):
     path = write(tmp_path / "collection.tsv", "0\tText alone", "1\tText\tTitle")
-    assert [passage[:2] for passage in open_collection(path)] == [("0", "Text alone"), ("1", "Title Text")]
+    assert [passage[:2] for passage in whole(path)] == [("0", "Text alone"), ("1", "Title Text")]
 
 
 def test_folder_of_texts(tmp_path):
@@ -38,7 +43,7 @@ def test_folder_of_texts(tmp_path):
     write(tmp_path / "sub" / "b.md", "# B", "", "two lines")
     write(tmp_path / "a.txt", "A")
     write(tmp_path / "c.bin", b"\0 not a text")
-    assert [passage[:2] for passage in open_collection(tmp_path)] == [
+    assert [passage[:2] for passage in whole(tmp_path)] == [
         ("a.txt", "A\n"),
         ("sub/b.md", "# B\n\ntwo lines\n"),
     ]
@@ -49,12 +54,12 @@ def test_folder_of_texts(tmp_path):
 )
 def test_any_text_is_data(tmp_path, text):
     path = write(tmp_path / "c.jsonl", json.dumps({"_id": "x", "text": text}), json.dumps({"_id": "y", "text": "y"}))
-    assert [passage[:2] for passage in open_collection(path)] == [("x", text), ("y", "y")]
+    assert [passage[:2] for passage in whole(path)] == [("x", text), ("y", "y")]
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path):
     path = write(tmp_path / "c.jsonl", b'\xef\xbb\xbf{"_id": "x", "text": "t"}\n')
-    assert [passage[:2] for passage in open_collection(path)] == [("x", "t")]
+    assert [passage[:2] for passage in whole(path)] == [("x", "t")]
 
 
 @pytest.mark.parametrize(
@@ -75,25 +80,25 @@ def test_a_byte_order_mark_is_no_text(tmp_path):
 def test_bad_jsonl_is_told_with_its_line(tmp_path, lines, message):
     path = write(tmp_path / "c.jsonl", *lines)
     with pytest.raises(CollectionError, match=message):
-        check_passages(open_collection(path))
+        check_unique(whole(path))
 
 
 def test_bad_tsv_is_told_with_its_line(tmp_path):
     path = write(tmp_path / "c.tsv", "0\tfine", "one field")
     with pytest.raises(CollectionError, match=r"line 2: expected id<TAB>text .*, got 1 columns"):
-        check_passages(open_collection(path))
+        check_unique(whole(path))
 
 
 def test_a_missing_collection(tmp_path):
     with pytest.raises(CollectionError, match=r"There is no collection at .*nowhere: expected texts"):
-        open_collection(tmp_path / "nowhere")
+        open_source(tmp_path / "nowhere")
 
 
 def test_an_unknown_format(tmp_path):
     with pytest.raises(CollectionError, match=r"can't be read \(no reader for \.zip\): expected texts"):
-        open_collection(write(tmp_path / "c.zip", "PK"))
+        open_source(write(tmp_path / "c.zip", "PK"))
 
 
 def test_an_empty_folder(tmp_path):
     with pytest.raises(CollectionError, match="has no passages"):
-        check_passages(open_collection(tmp_path))
+        check_unique(whole(tmp_path))

@@ -11,7 +11,6 @@ from xtrkit.errors import InputError
 from xtrkit.evaluation.runs import read_run, write_run
 from xtrkit.reranking import load_reranker
 from xtrkit.retriever import Retriever
-from xtrkit.texts.reading import open_collection
 
 TEXTS = {passage["_id"]: f"{passage['title']} {passage['text']}".strip() for passage in CORPUS}
 
@@ -25,7 +24,7 @@ def in_process(*arguments):
 
 @pytest.fixture(scope="module")
 def index(beir, encoders):  # noqa: F811
-    Retriever.create(beir / "reranked", open_collection(beir), model=encoders["default"])
+    Retriever.create(beir / "reranked", beir, model=encoders["default"])
     return beir / "reranked"
 
 

@@ -93,14 +93,15 @@ def test_all_that_is_bad_is_told_at_once_and_can_be_left_out(tmp_path, encoder):
     ]
     (tmp_path / "corpus.jsonl").write_text("\n".join(lines))
     with pytest.raises(
-        CollectionError, match=r"^3 files or records can't be read:\n.*line 4: .*\n.*line 6: .*\n.*line 8: "
+        CollectionError,
+        match=r"^4 files or records can't be read:\n.*line 3: .*\n.*line 4: .*\n.*line 6: .*\n.*line 8: ",
     ) as told:
         Retriever.create(tmp_path / "idx", tmp_path / "corpus.jsonl", model=encoder)
     assert "--skip-bad (skip_bad=True)" in str(told.value)
-    assert [problem.where.rpartition(" ")[2] for problem in told.value.problems] == ["4", "6", "8"]
+    assert [problem.where.rpartition(" ")[2] for problem in told.value.problems] == ["3", "4", "6", "8"]
     retriever = Retriever.create(tmp_path / "idx", tmp_path / "corpus.jsonl", model=encoder, skip_bad=True)
     assert sorted(retriever.index.ids()) == ["p0", "p1", "p2", "p3"]
-    assert [problem.where.rpartition(" ")[2] for problem in retriever.indexed.report.bad] == ["4", "6", "8"]
+    assert [problem.where.rpartition(" ")[2] for problem in retriever.indexed.report.bad] == ["3", "4", "6", "8"]
 
 
 class Failing:

@@ -9,7 +9,6 @@ from tests.training.conftest import write_lines
 from xtrkit.encoding import load_encoder
 from xtrkit.errors import CollectionError, InputError
 from xtrkit.retriever import Retriever
-from xtrkit.texts.reading import open_collection
 from xtrkit.training import mine, score
 from xtrkit.training.formats import read_training_data
 from xtrkit.training.mining import Selection
@@ -64,7 +63,7 @@ def test_bm25_mines(folder, tmp_path):
 
 def test_an_index_mines(folder, checkpoints, tmp_path):
     encoder = load_encoder(checkpoints["xtr"])
-    Retriever.create(tmp_path / "idx", open_collection(folder), model=encoder)
+    Retriever.create(tmp_path / "idx", folder, model=encoder)
     mine(f"{folder}:train", tmp_path / "mined.jsonl", index=tmp_path / "idx", selection=Selection(n=3, depth=6))
     query, positive, *negatives = lines_of(tmp_path / "mined.jsonl")[2]
     assert (query, positive) == ("q1", "d4")

@@ -30,9 +30,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that can't show 🙂 shows a ?
-    warnings.showwarning = _tell  # of our own; those of others stay as they are
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", XtrkitWarning)
+            warnings.showwarning = _tell
+            app()
     except XtrkitError as error:
         sys.exit(f"Error: {error}")
     except BrokenPipeError:

@@ -92,7 +92,12 @@ def replace_segment(
                 if segment.name == name:
                     generation = manifest.generation + 1
                     segments = change(manifest, segment)
-                    commit(path, replace(manifest, generation=generation, created_by=creator(), segments=segments))
+                    # What is lost is not to pass for indexed: the next sync reads all files again.
+                    sources = manifest.sources if len(segments) == len(manifest.segments) else None
+                    new = replace(
+                        manifest, generation=generation, created_by=creator(), segments=segments, sources=sources
+                    )
+                    commit(path, new)
                     return generation, segment
             there = ", ".join(segment.name for segment in manifest.segments)
             raise InputError(f"{path} has no segment {name!r}: there are {there}.")

@@ -15,6 +15,7 @@ from xtrkit.indexing.documents import Incoming
 from xtrkit.indexing.estimate import estimated, told
 from xtrkit.indexing.sources import Folder
 from xtrkit.indexing.store import EXACT_BITS
+from xtrkit.kernels.compiling import begin_compiling
 from xtrkit.progress import Reporter
 from xtrkit.texts.document import Fields, ReadingReport
 from xtrkit.texts.encoding import encoded, warn_of
@@ -87,6 +88,7 @@ def index_texts(
     check_free(path, overwrite=making.overwrite)
     making.check_dim(encoder.identity.dim)
     reporter, splitting = Reporter(progress), splitting_for(encoder) if split else None
+    compiling = begin_compiling(making.nbits, making.codec)
     taken = take(source, encoder, splitting, existing_folder(path), skip_bad=skip_bad, reporter=reporter)
     check_any(taken)
     unknown = warn_of(taken, encoder)
@@ -99,6 +101,9 @@ def index_texts(
 
     making = replace(making, n_documents=taken.n_passages, splitting=splitting, sources=sources_of(source, taken))
     write_store(path, embeddings, Incoming(taken), encoder=encoder.identity, making=making, reporter=reporter)
+    if compiling.running:
+        reporter.note("Compiling what searches need, once on this machine …")
+    compiling.wait()
     with Index.open(path) as index:
         return IndexingSummary(
             len(taken.ids), taken.n_passages, index.n_tokens, taken.truncated, unknown, taken.unreadable, taken.report

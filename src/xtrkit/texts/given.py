@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
 from xtrkit.errors import CollectionError, InputError
-from xtrkit.forks import keep_for_ever, tell_of_forks
-from xtrkit.passage import Part, Passage, checked_passage
+from xtrkit.passage import Passage
 from xtrkit.texts import irds
 from xtrkit.texts.document import Document, Fields, Problem, ReadingReport, Source
 from xtrkit.texts.frames import ArrowRows, Rows, table_of
@@ -23,7 +19,7 @@ from xtrkit.texts.records import RecordError, Records
 
 KINDS = 'a text, a dict such as {"id": "1", "text": "…", "lang": "en"}, a pair (id, text), or a Passage'
 
-Given = Iterable[Any] | Path
+Given = Iterable[Any] | Path | str
 """Texts, dicts, pairs (id, text) or triples (id, text, metadata), Passages; a table of pandas, polars or pyarrow; a
 dataset of Hugging Face or ir_datasets; or a path, a pattern or ``irds:NAME``."""
 
@@ -149,65 +145,3 @@ def _id(given: Any) -> Any:
     """Whole numbers are ids, too, as people write them."""
     whole = isinstance(given, int | np.integer) and not isinstance(given, bool | np.bool_)
     return str(given) if whole else given
-
-
-def passages_of(given: Given, numbers: Numbers = count) -> Iterable[Passage]:
-    """Documents as passages that can be gone through more than once, each checked.
-
-    What is an iterator is read once, and what it gives kept in a temporary file: it may be larger than the memory.
-
-    Raises:
-        InputError: this is nothing to take passages from.
-    """
-    source = source_of(given, numbers=numbers)
-    if isinstance(source, GivenDocuments) and source.once:
-        return Kept(_passages(source))
-    return Passages(source)
-
-
-class Passages:
-    """The documents of a source as passages, made of it each time they are gone through."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    def __iter__(self) -> Iterator[Passage]:
-        return _passages(self._source)
-
-
-class Kept:
-    """Passages of an iterator in a temporary file, to be gone through again."""
-
-    def __init__(self, passages: Iterator[Passage]) -> None:
-        self._file: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - lives as long as this does
-        self._finalizer = weakref.finalize(self, self._file.close)
-        tell_of_forks(self)
-        for passage in passages:
-            self._file.write(json.dumps(passage, ensure_ascii=False) + "\n")
-        self._file.flush()
-
-    def after_fork(self) -> None:
-        """Leave the file to the parent: closed here, it would be given once more what the parent has yet to write."""
-        keep_for_ever(self._file)
-        self._finalizer.detach()
-
-    def __iter__(self) -> Iterator[Passage]:
-        place = 0
-        while True:  # several may read at a time, each at a place of its own
-            self._file.seek(place)
-            line = self._file.readline()
-            if not line:
-                return
-            place = self._file.tell()
-            identifier, text, metadata, part = json.loads(line)
-            yield Passage(identifier, text, metadata, None if part is None else Part(*part))
-
-
-def _passages(source: Source) -> Iterator[Passage]:
-    for item in source:
-        if isinstance(item, Problem):
-            raise CollectionError(f"{item.where}: {item.problem}")
-        try:
-            yield checked_passage(Passage(item.id, item.text, item.metadata, item.part))
-        except InputError as error:
-            raise CollectionError(f"{item.where}: {error}") from error

@@ -21,13 +21,11 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from xtrkit.errors import CollectionError, InputError, MissingExtraError
-from xtrkit.passage import Passage, checked_passage
+from xtrkit.errors import CollectionError, MissingExtraError
 from xtrkit.texts.document import Document, Fields, Problem, Reading, ReadingReport, Skipped, Source, SourceFile
 from xtrkit.texts.files import columnar, delimited, json_lines, pages, plain, webpage, word
 from xtrkit.texts.files.kinds import (
@@ -346,60 +344,3 @@ def storable(text: str, path: Path, number: int) -> str:
             "Write the whole character."
         ) from error
     return text
-
-
-@dataclass(frozen=True)
-class Collection:
-    """The documents of a source as passages, none cut; iterating reads them each time."""
-
-    source: Source
-
-    def __iter__(self) -> Iterator[Passage]:
-        for item in self.source:
-            if isinstance(item, Problem):
-                raise CollectionError(f"{item.where}: {item.problem}")
-            try:
-                yield checked_passage(Passage(item.id, item.text, item.metadata, item.part))
-            except InputError as error:
-                raise CollectionError(f"{item.where}: {error}") from error
-
-
-def open_collection(path: str | Path) -> Collection:
-    """Find a collection whose documents are passages.
-
-    Raises:
-        CollectionError: there is nothing at the path, or nothing of a known format.
-    """
-    return Collection(open_source(path))
-
-
-def check_passages(passages: Iterable[Passage]) -> int:
-    """Read everything once, so that a mistake in the last line shows before hours of encoding.
-
-    Returns:
-        how many passages there are.
-
-    Raises:
-        CollectionError: a passage can't be read, an id comes twice, or there is no passage at all.
-    """
-    ids: set[str] = set()
-    for passage in passages:
-        if passage.id in ids:
-            raise CollectionError(f"The id {passage.id!r} comes twice in the collection: make ids unique.")
-        ids.add(passage.id)
-    if not ids:
-        raise CollectionError(f"The collection has no passages: expected {READERS} with at least one passage.")
-    return len(ids)
-
-
-def check_all_came(passages: int, checked: int) -> None:
-    """Refuse passages that were others the second time.
-
-    Raises:
-        InputError: there are fewer of them, or more, than were checked.
-    """
-    if passages != checked:
-        raise InputError(
-            f"There were {checked:,} passages when they were checked and {passages:,} when they were encoded: give "
-            "them as a list, or as an iterator, which is read once."
-        )

@@ -20,6 +20,7 @@ from typing import IO, Any
 from xtrkit.content import has_content
 from xtrkit.encoding.base import Encoder
 from xtrkit.errors import CollectionError, InputError
+from xtrkit.forks import keep_for_ever, tell_of_forks
 from xtrkit.indexing.sources import FileState
 from xtrkit.passage import Part, Passage, checked_passage
 from xtrkit.progress import SILENT, Advance, Reporter
@@ -65,7 +66,13 @@ class Taken:
         self._random = Random(0)
         # Where the index goes there is room; what is there temporarily may be larger than the memory.
         self._file: IO[bytes] = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - lives as long as this does
-        weakref.finalize(self, self._file.close)
+        self._finalizer = weakref.finalize(self, self._file.close)
+        tell_of_forks(self)
+
+    def after_fork(self) -> None:
+        """Leave the file to the parent: closed here, it would be given once more what the parent has yet to write."""
+        keep_for_ever(self._file)
+        self._finalizer.detach()
 
     def __iter__(self) -> Iterator[Passage]:
         for identifier, text, metadata, part, _ in self._rows():
