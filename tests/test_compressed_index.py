@@ -17,7 +17,7 @@ IDS = [f"d{i}" for i in range(len(DOCUMENTS))]
 
 @pytest.fixture(scope="module")
 def exact(tmp_path_factory):
-    return Index.create(tmp_path_factory.mktemp("exact") / "idx", [DOCUMENTS], ids=IDS)
+    return Index.create(tmp_path_factory.mktemp("exact") / "idx", [DOCUMENTS], ids=IDS, nbits=16)
 
 
 @pytest.fixture(scope="module", params=[("grid", 1), ("grid", 2), ("grid", 4), ("grid", 8), ("buckets", 4)])

@@ -27,7 +27,11 @@ def path(tmp_path):
 @pytest.fixture
 def index(path):
     return Index.create(
-        path, [DOCUMENTS[:2], Ragged.from_arrays(DOCUMENTS[2:])], ids=IDS, texts=[f"text {i}" for i in IDS]
+        path,
+        [DOCUMENTS[:2], Ragged.from_arrays(DOCUMENTS[2:])],
+        ids=IDS,
+        texts=[f"text {i}" for i in IDS],
+        nbits=16,
     )
 
 
@@ -82,19 +86,19 @@ def test_an_index_may_be_moved_and_is_not_touched_by_searching(index, path, tmp_
 
 
 def test_an_index_of_one_document_of_one_token(path):
-    index = Index.create(path, [[np.float32([[1.0, 0.0]])]])
+    index = Index.create(path, [[np.float32([[1.0, 0.0]])]], nbits=16)
     assert list(index.search(np.float32([[0.6, 0.8]]), k=10)) == [("0", pytest.approx(0.6, abs=1e-6))]
 
 
 def test_an_index_of_embeddings_alone_has_no_texts(path):
-    index = Index.create(path, [DOCUMENTS])
+    index = Index.create(path, [DOCUMENTS], nbits=16)
     assert list(index.ids()) == ["0", "1", "2", "3", "4"]
     assert index.passage(0) == Passage("0")
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_any_floating_point_is_taken(path, dtype):
-    assert len(Index.create(path, [[document.astype(dtype) for document in DOCUMENTS]])) == 5
+    assert len(Index.create(path, [[document.astype(dtype) for document in DOCUMENTS]], nbits=16)) == 5
 
 
 NAN = np.full((2, 8), np.nan, np.float32)
@@ -146,7 +150,7 @@ def test_an_error_of_the_caller_leaves_nothing_either(tmp_path):
         raise RuntimeError("the caller's own")
 
     with pytest.raises(RuntimeError, match="the caller's own"):
-        Index.create(tmp_path / "idx", batches())
+        Index.create(tmp_path / "idx", batches(), nbits=16)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -158,15 +162,15 @@ def test_a_place_that_is_taken_is_refused_before_any_work(index, path):
         yield
 
     with pytest.raises(IndexExistsError, match="exists already"):
-        Index.create(path, batches())
+        Index.create(path, batches(), nbits=16)
     assert digest(path) == before
 
 
 def test_overwriting_replaces_an_index_once_the_new_one_is_complete(index, path, tmp_path):
     with pytest.raises(InputError):
-        Index.create(path, [[NAN]], overwrite=True)
+        Index.create(path, [[NAN]], overwrite=True, nbits=16)
     assert len(Index.open(path)) == 5
-    assert len(Index.create(path, [DOCUMENTS[:2]], overwrite=True)) == 2
+    assert len(Index.create(path, [DOCUMENTS[:2]], overwrite=True, nbits=16)) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["idx"]
     assert len(index) == 5  # the reader that was open keeps what it opened
     assert next(iter(index.search(DOCUMENTS[4], k=1)))[0] == IDS[4]
@@ -179,7 +183,7 @@ def test_what_was_put_there_during_the_build_is_kept(path):
         (path / "precious").write_text("mine")
 
     with pytest.raises(IndexExistsError, match="exists already"):
-        Index.create(path, batches())
+        Index.create(path, batches(), nbits=16)
     assert (path / "precious").read_text() == "mine"
     assert [p.name for p in path.parent.iterdir()] == ["idx"]
 
@@ -187,7 +191,7 @@ def test_what_was_put_there_during_the_build_is_kept(path):
 def test_overwriting_through_a_symlink_replaces_what_it_points_to(index, path, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(path)
-    Index.create(link, [DOCUMENTS[:2]], overwrite=True)
+    Index.create(link, [DOCUMENTS[:2]], overwrite=True, nbits=16)
     assert link.is_symlink()
     assert len(Index.open(path)) == 2
 
@@ -199,7 +203,7 @@ def test_a_closed_index_says_so(index):
 
 
 def test_vectors_that_are_no_numbers_any_more_are_damage(path):
-    Index.create(path, [DOCUMENTS]).close()
+    Index.create(path, [DOCUMENTS], nbits=16).close()
     file = file_of(path, "vectors")
     content = file.read_bytes()
     last_vector = DOCUMENTS[-1][-1].astype(np.float16).tobytes()
@@ -216,7 +220,7 @@ def test_numpy_integers_are_whole_numbers(index):
 def test_what_is_no_index_is_never_overwritten(tmp_path):
     (tmp_path / "precious").write_text("mine")
     with pytest.raises(IndexExistsError, match="is not an index, so it is not overwritten"):
-        Index.create(tmp_path, [DOCUMENTS], overwrite=True)
+        Index.create(tmp_path, [DOCUMENTS], overwrite=True, nbits=16)
     assert (tmp_path / "precious").read_text() == "mine"
 
 

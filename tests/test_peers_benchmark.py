@@ -36,7 +36,7 @@ def test_its_exact_rankings_are_the_exact_engines(peers, prepared, monkeypatch):
     oracle, data = peers("oracle"), peers("contract").Data(prepared)
     monkeypatch.setattr(oracle, "K_PRIME", 30)
     monkeypatch.setattr(oracle, "ROWS", 50)  # several blocks
-    index = Index.create(prepared / "idx", [[data.document(n) for n in range(DOCUMENTS)]])
+    index = Index.create(prepared / "idx", [[data.document(n) for n in range(DOCUMENTS)]], nbits=16)
     expected = {
         "XTR": index.search_batch(data.queries, K, k_prime=30),
         "MaxSim": index.search_batch(data.queries, K, scoring="maxsim"),

@@ -116,13 +116,13 @@ def test_lengths_that_were_chosen_are_those_of_the_queries_later(tmp_path, check
 
 
 def test_an_index_of_embeddings_takes_any_encoder_of_its_dimension(tmp_path, default_encoder):
-    index = Index.create(tmp_path / "a", [[np.ones((1, 128), np.float32)]])
+    index = Index.create(tmp_path / "a", [[np.ones((1, 128), np.float32)]], nbits=16)
     assert Retriever(index, default_encoder).search("x", k=1)[0].text is None
     with pytest.raises(InputError, match="has no texts"):
         Retriever(index, default_encoder).search("x", k=1, explain=True)
     with pytest.raises(ModelError, match="without an encoder"):
         Retriever.open(tmp_path / "a")
-    other = Index.create(tmp_path / "b", [[np.ones((1, 8), np.float32)]])
+    other = Index.create(tmp_path / "b", [[np.ones((1, 8), np.float32)]], nbits=16)
     with pytest.raises(ModelError, match="has vectors of 8 dimensions, the model 'xtrkit-mini' makes 128"):
         Retriever(other, default_encoder)
 
@@ -191,7 +191,7 @@ def test_a_reranker_by_its_name(index_path, rerankers):
 
 def test_reranking_needs_texts_and_a_depth(tmp_path, default_encoder, monot5, index_path):
     vectors = default_encoder.encode_documents(["a", "b"])
-    Index.create(tmp_path / "idx", [vectors], encoder=default_encoder.identity).close()
+    Index.create(tmp_path / "idx", [vectors], encoder=default_encoder.identity, nbits=16).close()
     with pytest.raises(InputError, match="has no texts, so nothing can be reranked"):
         Retriever(Index.open(tmp_path / "idx"), default_encoder, reranker=monot5).search("a")
     with pytest.raises(InputError, match="rerank_depth must be a whole number of at least 1, got -1"):

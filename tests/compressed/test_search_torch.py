@@ -159,6 +159,6 @@ def test_an_index_is_built_on_a_device(tmp_path):
 
 
 def test_an_exact_index_has_no_device(tmp_path):
-    Index.create(tmp_path / "idx", [[unit_rows(np.random.default_rng(5), 3, 16)]]).close()
+    Index.create(tmp_path / "idx", [[unit_rows(np.random.default_rng(5), 3, 16)]], nbits=16).close()
     with pytest.raises(InputError, match="Only a compressed index is searched on a device, got 'cuda'"):
         Index.open(tmp_path / "idx", device="cuda")

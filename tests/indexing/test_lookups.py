@@ -37,7 +37,7 @@ def made(path, count):
     vectors = Ragged(unit_rows(np.random.default_rng(0), count, DIM), np.ones(count, dtype=np.int64))
     parts = [Part(f"doc {n // 5}", n, n + 1) for n in range(count)]
     ids, texts = [f"p{n}" for n in range(count)], [f"text {n}" for n in range(count)]
-    return Index.create(path, [vectors], ids=ids, texts=texts, parts=parts)
+    return Index.create(path, [vectors], ids=ids, texts=texts, parts=parts, nbits=16)
 
 
 @pytest.fixture

@@ -209,7 +209,7 @@ def test_a_damaged_spool_is_made_anew(tmp_path, whole, at_once, name):
 def test_an_iterator_leaves_nothing_and_goes_on_with_nothing(tmp_path, at_once):
     stopped(tmp_path / "idx")
     assert (tmp_path / ".idx.building").exists()
-    index = Index.create(tmp_path / "idx", batches(0), ids=IDS, texts=TEXTS)
+    index = Index.create(tmp_path / "idx", batches(0), ids=IDS, texts=TEXTS, nbits=16)
     assert len(index) == N
     assert [path.name for path in tmp_path.iterdir()] == ["idx"]
 
@@ -219,7 +219,7 @@ def test_what_stops_before_anything_is_encoded_leaves_nothing(tmp_path):
         yield [np.full((1, 8), np.nan, np.float32)]
 
     with pytest.raises(InputError, match="NaN"):
-        Index.create(tmp_path / "idx", bad)
+        Index.create(tmp_path / "idx", bad, nbits=16)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -111,7 +111,7 @@ def test_which_segments_are_merged(tmp_path, sizes, dead, merged):
     """Each has living tokens four times as many as died in it and came after it."""
     one, sources = np.ones((1, 4), np.float32), []
     for number, (size, gone) in enumerate(zip(sizes, dead, strict=True)):
-        Index.create(tmp_path / str(number), [[one] * size]).close()
+        Index.create(tmp_path / str(number), [[one] * size], nbits=16).close()
         (segment,) = Index.open(tmp_path / str(number))._store.segments
         sources.append(Source(segment, np.arange(size) >= gone))
     kept, tail = writers._tail(sources)

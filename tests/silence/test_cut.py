@@ -135,7 +135,7 @@ def test_a_query_that_is_cut_off_says_so(log):
 
 def test_an_index_of_embeddings_has_nothing_to_split(tmp_path, encoder):
     rows = encoder.encode_documents(["A reef."])
-    index = Index.create(tmp_path / "idx", [rows], ids=["a"], texts=["A reef."], encoder=encoder.identity)
+    index = Index.create(tmp_path / "idx", [rows], ids=["a"], texts=["A reef."], encoder=encoder.identity, nbits=16)
     assert index.splitting is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")

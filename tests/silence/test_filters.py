@@ -43,7 +43,7 @@ def vectors(n, seed=0):
 def made(path, metadata=None, parts=None, ids=None):
     fields = FIELDS if metadata is None else metadata
     ids = ids or [f"p{i}" for i in range(len(fields))]
-    return Index.create(path, [vectors(len(fields))], ids=ids, metadata=fields, parts=parts)
+    return Index.create(path, [vectors(len(fields))], ids=ids, metadata=fields, parts=parts, nbits=16)
 
 
 @pytest.fixture(scope="module")
@@ -306,6 +306,6 @@ def test_deleting_a_document_by_its_id(cut):
 
 def test_texts_with_nul_come_back(tmp_path):
     texts = ["a\0b", "\0", "after\0" * 3]
-    index = Index.create(tmp_path / "idx", [vectors(3)], texts=texts)
+    index = Index.create(tmp_path / "idx", [vectors(3)], texts=texts, nbits=16)
     assert [passage.text for passage in index.get(["0", "1", "2"])] == texts
     assert index.verify(full=True).ok

@@ -208,7 +208,7 @@ def test_forks_amid_searches_of_other_threads_all_end(index):
 @pytest.mark.parametrize("ending", ["sys.exit(0)", "pass", "raise ValueError", "os._exit(0)"])
 def test_a_child_leaves_its_parents_writer_alone(tmp_path, ending):
     path = tmp_path / "idx"
-    Index.create(path, [[np.eye(2, 4, dtype=np.float32)]], ids=["a"]).close()
+    Index.create(path, [[np.eye(2, 4, dtype=np.float32)]], ids=["a"], nbits=16).close()
     body = f"""
         import os, sys
         import numpy as np
@@ -239,7 +239,7 @@ def test_a_child_leaves_its_parents_writer_alone(tmp_path, ending):
 
 def test_a_child_has_not_its_parents_right_to_write(tmp_path):
     path = tmp_path / "idx"
-    Index.create(path, [[np.eye(2, 4, dtype=np.float32)]], ids=["a"]).close()
+    Index.create(path, [[np.eye(2, 4, dtype=np.float32)]], ids=["a"], nbits=16).close()
     index = Index.open(path)
     writer = index.writer()
 

@@ -54,7 +54,7 @@ def test_documents_that_float16_cannot_keep(tmp_path, scale, message, nbits):
 
 def test_half_precision_that_lost_too_much_before(tmp_path):
     with pytest.raises(InputError, match="too small for float16"):
-        Index.create(tmp_path / "idx", [[(rows * 1e-6).astype(np.float16) for rows in DOCUMENTS]])
+        Index.create(tmp_path / "idx", [[(rows * 1e-6).astype(np.float16) for rows in DOCUMENTS]], nbits=16)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 5e-4, 100.0, 6e4])
@@ -159,7 +159,7 @@ TAKEN = {
 @pytest.mark.parametrize("kind", TAKEN)
 def test_arrays_of_any_library(tmp_path, indexes, kind):
     made = TAKEN[kind]
-    index = Index.create(tmp_path / "idx", [[made(rows) for rows in DOCUMENTS[:60]]])
+    index = Index.create(tmp_path / "idx", [[made(rows) for rows in DOCUMENTS[:60]]], nbits=16)
     with index.writer() as writer:
         writer.add([str(n) for n in range(60, 120)], [made(rows) for rows in DOCUMENTS[60:]])
     index.refresh()
@@ -192,4 +192,4 @@ def test_no_list_of_embeddings(tmp_path, indexes):
         writer.add(["a"], None)
     for batches in (None, 3, [None], [3.0]):
         with pytest.raises(InputError, match=r"\(m, d\) arrays, got"):
-            Index.create(tmp_path / "idx", batches)
+            Index.create(tmp_path / "idx", batches, nbits=16)

@@ -81,7 +81,7 @@ def check_bits(bits: int, dim: int) -> None:
     if dim % 8 or not 8 <= dim <= 4096:
         raise InputError(
             f"A compressed index needs vectors of 8, 16, 24, … 4096 dimensions, got {dim}: "
-            "pad them with zeros to a multiple of 8."
+            "pad them with zeros to a multiple of 8, or keep them as they are with 16 bits (nbits=16)."
         )
 
 

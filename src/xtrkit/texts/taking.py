@@ -133,6 +133,8 @@ def take(
         for item in _noted(source, taken, files, advance):
             if isinstance(item, Problem):
                 bad.append(item)
+            elif (problem := _unstorable(item)) is not None:
+                bad.append(problem)
             elif not has_content(item.text):
                 empty.append(item.where or item.id)
             elif (problem := _taken(item, taken, splitter, encoder)) is not None:
@@ -190,13 +192,19 @@ def state_of(path: Path) -> FileState | None:
     return FileState(facts.st_size, changed, sha256, ())
 
 
-def _taken(document: Document, taken: Taken, splitter: Splitter | None, encoder: Encoder) -> Problem | None:
-    """Take in a document; what is wrong with it, if anything is."""
+def _unstorable(document: Document) -> Problem | None:
+    """What is wrong with a document, if anything is."""
     try:
-        whole = checked_passage(Passage(document.id, document.text, document.metadata, document.part))
-        passages = [whole] if splitter is None else [*map(checked_passage, splitter.passages(document))]
+        checked_passage(Passage(document.id, document.text, document.metadata, document.part))
     except InputError as error:
         return Problem(document.where, str(error))
+    return None
+
+
+def _taken(document: Document, taken: Taken, splitter: Splitter | None, encoder: Encoder) -> Problem | None:
+    """Take in a document that can be stored; what is wrong with it beside the others, if anything is."""
+    whole = checked_passage(Passage(document.id, document.text, document.metadata, document.part))
+    passages = [whole] if splitter is None else [*map(checked_passage, splitter.passages(document))]
     if document.id in taken.ids:
         first = taken.where(document.id)
         before = f", first in {first}" if first else ""
