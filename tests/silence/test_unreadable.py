@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 
 from xtrkit import Retriever, load_encoder
 from xtrkit.asking import check_query
-from xtrkit.cli import app
+from xtrkit.cli.app import app
 from xtrkit.content import has_content
 from xtrkit.encoding import text_encoder
 from xtrkit.encoding.export import export
 from xtrkit.errors import InputError
+from xtrkit.reranking import load_reranker
 
 LAYOUTS = ("xtr", "stanford", "pylate", "colxtr", "default")
 SPECIAL = ["[SEP]", "[MASK]", "[CLS]", "[PAD]", "[UNK]", "[unused0]", "[unused1]", "</s>", "<pad>", "<unk>"]
@@ -181,3 +182,28 @@ def test_a_query_without_content_is_refused(kind):
 def test_a_query_with_any_content_is_none_of_these(text):
     assert has_content(text)
     check_query(text)
+
+
+# Rerankers.
+
+
+@pytest.mark.parametrize("kind", ["monot5", "cross-encoder"])
+def test_a_special_token_is_text_to_a_reranker(rerankers, kind):
+    reranker = load_reranker(rerankers[kind])
+    tokenizer = reranker.model.tokenizer if kind == "cross-encoder" else reranker._tokenizer
+    for special in tokenizer.all_special_tokens:
+        text = f"late {special} retrieval x{special}"
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        unknown = tokenizer.unk_token_id
+        assert tokenizer.convert_tokens_to_ids(special) not in set(ids) - {unknown}
+        assert np.isfinite(reranker.score(f"what is {special}", [text, "late"])).all()
+
+
+@pytest.mark.parametrize("kind", ["monot5", "cross-encoder"])
+def test_megabytes_are_reranked_by_their_beginning(rerankers, kind):
+    reranker = load_reranker(rerankers[kind])
+    long = "the late retrieval " * 400_000
+    start = time.process_time()
+    scores = reranker.score("late", [long, long[:40_000]])
+    assert time.process_time() - start < 10
+    assert scores[0] == scores[1]

@@ -132,6 +132,14 @@ class UsersText:
         return later.start() if later else len(text)
 
 
+def reading_text(tokenizer: Any) -> UsersText:
+    """Make a tokenizer of transformers read all that it is given as text, and tell how it does."""
+    plain = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    users_text = UsersText(plain, {})
+    tokenizer._tokenizer, tokenizer.split_special_tokens = users_text.apply(plain), True
+    return users_text
+
+
 def blank(piece: str) -> bool:
     """Whether a piece is nothing but the space before a word."""
     return not piece.strip(_SPACES)
