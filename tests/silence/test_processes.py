@@ -234,7 +234,7 @@ def test_a_child_leaves_its_parents_writer_alone(tmp_path, ending):
             print(sorted(index.ids()))
     """
     assert script(body, path) == ["True", "['a', 'b', 'c', 'd']"]
-    assert Index.open(path).verify(full=True).sound
+    assert not Index.open(path).verify(full=True).problems
 
 
 def test_a_child_has_not_its_parents_right_to_write(tmp_path):

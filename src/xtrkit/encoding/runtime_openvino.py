@@ -25,6 +25,9 @@ class OpenVinoGraph:
     def __init__(self, path: Path, threads: int | None = None, precision: str = "fp32") -> None:
         self.threads, self._path, self._precision = thread_count(threads), path, precision
         self._lock = ForkLock()
+        self._compiled: Any = None
+        self._requests: list[Any] = []
+        self._request = local()  # one request serves one thread at a time
         self._open()
         tell_of_forks(self)
 
@@ -32,7 +35,9 @@ class OpenVinoGraph:
         """Do without the parent's model, which would wait for its threads when it is destroyed."""
         keep_for_ever(self._compiled)
         keep_for_ever(self._requests)
-        self._compiled, self._requests, self._request = None, [], local()
+        self._compiled = None
+        self._requests = []
+        self._request = local()
 
     def _open(self) -> None:
         try:
@@ -52,8 +57,6 @@ class OpenVinoGraph:
         except RuntimeError as error:
             reason = str(error).strip().split("\n", maxsplit=1)[0]
             raise ModelError(f"{self._path} can't be run by OpenVINO ({reason}): export the model again.") from error
-        self._request = local()  # one request serves one thread at a time
-        self._requests: list[Any] = []
 
     def run(self, ids: npt.NDArray[np.int64], attended: npt.NDArray[np.int64]) -> FloatArray:
         """(texts, tokens) ids and attention mask -> (texts, tokens, d) float32 vectors."""

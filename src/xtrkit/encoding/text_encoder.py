@@ -145,7 +145,7 @@ class TextEncoder(ABC):
         """How many tokens a text has, markers included, before anything is cut off; block by block."""
         count, start = 0, 0
         while True:
-            stop = self._users_text.cut(text, start + BLOCK) if start + BLOCK < len(text) else len(text)
+            stop = self._users_text.cut(text, start + BLOCK, start) if start + BLOCK < len(text) else len(text)
             if start == 0:
                 count = self._counted(text[:stop], task)
             else:

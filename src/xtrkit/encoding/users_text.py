@@ -80,7 +80,7 @@ class UsersText:
         for name, token in self._names.items():
             like = AddedToken(name, lstrip=token.lstrip, rstrip=token.rstrip, normalized=False, special=False)
             tokenizer.add_tokens([like])
-            self._renamed[tokenizer.token_to_id(name)] = self._ids[name]
+            self._renamed[int(tokenizer.token_to_id(name) or 0)] = self._ids[name]
         if self._guarded:
             cut = pre_tokenizers.Split(Regex(_after_first_character(self._guarded)), "merged_with_previous")
             before = tokenizer.pre_tokenizer
@@ -113,15 +113,31 @@ class UsersText:
             size = 2 * max(size, stop)
         return text
 
-    def cut(self, text: str, place: int) -> int:
-        """Where a text can be cut in two whose tokens are those of the whole: near a place, or its end."""
+    def cut(self, text: str, place: int, after: int = 0) -> int:
+        """Where a text can be cut in two whose tokens are those of the whole: near a place, or its end.
+
+        Args:
+            text: the text.
+            place: about where; a cut before it is preferred to one behind it.
+            after: before which there shall be no cut, or at it.
+        """
         if self.places_to_cut is None:
             return len(text)
-        found = [match.start() for match in self.places_to_cut.finditer(text, max(1, place - _LOOKED_BACK), place)]
+        found = [
+            match.start() for match in self.places_to_cut.finditer(text, max(after + 1, place - _LOOKED_BACK), place)
+        ]
         if found:
             return found[-1]
         later = self.places_to_cut.search(text, place)
         return later.start() if later else len(text)
+
+
+def reading_text(tokenizer: Any) -> UsersText:
+    """Make a tokenizer of transformers read all that it is given as text, and tell how it does."""
+    plain = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    users_text = UsersText(plain, {})
+    tokenizer._tokenizer, tokenizer.split_special_tokens = users_text.apply(plain), True
+    return users_text
 
 
 def blank(piece: str) -> bool:

@@ -22,9 +22,13 @@ from xtrkit.encoding.modules import (
 )
 from xtrkit.encoding.spans import cleaned
 from xtrkit.encoding.t5 import FULL_PRECISION, LOCAL
+from xtrkit.encoding.users_text import reading_text
 from xtrkit.errors import InputError, ModelError
 from xtrkit.progress import progress_bar
 from xtrkit.reranking.load import pickled
+
+_UNLIMITED = 100_000
+"""Tokens, where a tokenizer has no limit: it says so with an astronomic number."""
 
 
 class CrossEncoderReranker:
@@ -44,6 +48,7 @@ class CrossEncoderReranker:
             self.model = CrossEncoder(str(directory), device=device, model_kwargs=dict(FULL_PRECISION), **LOCAL)
             check_all_weights_read(directory, self.model.model)
             check_tokenizer(directory, self.model.tokenizer, self.model.model)
+        self._users_text = reading_text(self.model.tokenizer)
         outputs = self.model.model.config.num_labels
         if outputs != 1:
             raise ModelError(
@@ -63,10 +68,19 @@ class CrossEncoderReranker:
         check_device_survived(self.name, self.model.device, self._process)
         if not texts:
             return np.zeros(0, dtype=np.float32)
-        pairs = [(cleaned(query), cleaned(text)) for text in texts]
+        with quiet():
+            query = cleaned(self._beginning(query))
+            pairs = [(query, cleaned(self._beginning(text))) for text in texts]
         with quiet(), progress_bar("Reranking", len(pairs), shown=progress, unit="passages") as advance:
             scores: npt.NDArray[np.float32] = self.model.predict(
                 pairs, batch_size=batch_size, activation_fn=torch.nn.Identity(), show_progress_bar=False
             )
             advance(len(pairs))
         return scores
+
+    def _beginning(self, text: str) -> str:
+        """As much of a text as certainly does not fit, or all of it."""
+        tokenizer, limit = self.model.tokenizer, min(self.model.tokenizer.model_max_length, _UNLIMITED)
+        return self._users_text.beginning(
+            text, limit, lambda part: len(tokenizer(cleaned(part), verbose=False)["input_ids"])
+        )

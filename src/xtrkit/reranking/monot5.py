@@ -20,6 +20,7 @@ from xtrkit.encoding.checkpoints import Layout, check_not_pickled
 from xtrkit.encoding.modules import check_complete, check_device_survived, check_tokenizer, quiet, said_in_a_sentence
 from xtrkit.encoding.spans import cleaned
 from xtrkit.encoding.t5 import FULL_PRECISION, LOCAL
+from xtrkit.encoding.users_text import reading_text
 from xtrkit.errors import InputError
 from xtrkit.progress import progress_bar
 from xtrkit.reranking.load import pickled
@@ -56,6 +57,7 @@ class MonoT5:
         self.name, self.model, self.max_length = name, model, max_length
         self._process = os.getpid()
         self._tokenizer, self._device = tokenizer, device
+        self._users_text = reading_text(tokenizer)
         self.pair = pair_for(name, model.config.model_type, tokenizer.get_vocab(), tokens)
         self._answers = tokenizer.convert_tokens_to_ids(list(self.pair))
         shortest = len(self._offsets(prompt("", ""))) + 2
@@ -109,7 +111,9 @@ class MonoT5:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}.")
         with quiet():
-            prompts = [fitting_prompt(cleaned(query), cleaned(text), self._offsets, self.max_length) for text in texts]
+            query = cleaned(self._beginning(query))
+            shortened = (cleaned(self._beginning(text)) for text in texts)
+            prompts = [fitting_prompt(query, text, self._offsets, self.max_length) for text in shortened]
             ids = [self._tokenizer(one)["input_ids"] for one in prompts]
         lengths = np.array([len(tokens) for tokens in ids], dtype=np.int64)
         scores = np.empty(len(ids), dtype=np.float32)
@@ -135,6 +139,10 @@ class MonoT5:
             chances = torch.log_softmax(logits[:, self._answers].float(), dim=-1)
         answers: npt.NDArray[np.float32] = chances[:, 1].cpu().numpy()
         return answers
+
+    def _beginning(self, text: str) -> str:
+        """As much of a text as certainly does not fit, or all of it."""
+        return self._users_text.beginning(text, self.max_length, lambda part: len(self._offsets(cleaned(part))))
 
     def _offsets(self, text: str) -> list[tuple[int, int]]:
         spans: list[tuple[int, int]] = self._tokenizer(text, return_offsets_mapping=True, verbose=False)[

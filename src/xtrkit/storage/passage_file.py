@@ -174,7 +174,7 @@ class PassageFile:
         if (first, last) != ((0, count - 1) if count else (None, None)):
             raise damaged(path, f"it does not hold the passages 0 to {count - 1}")
 
-    def _open(self) -> None:
+    def _open(self) -> sqlite3.Connection:
         # immutable: the file never changes, so SQLite needs no locks and no journal.
         try:
             connection = sqlite3.connect(
@@ -189,6 +189,7 @@ class PassageFile:
         connection.set_progress_handler(self._steps, STEPS_BETWEEN_CHECKS)
         for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "query_only = ON", "mmap_size = 0"):
             self._all(f"PRAGMA {pragma}")
+        return connection
 
     def after_fork(self) -> None:
         """Do without the parent's connection, which SQLite lets no child use: the file is opened again when need be."""
@@ -402,10 +403,9 @@ class PassageFile:
             raise InputError("The index is closed: open it again.")
         try:
             with self._lock:
-                if self._connection is None:
-                    self._open()
+                connection = self._connection or self._open()
                 self._steps.allow(steps * (10 * STEPS_BETWEEN_CHECKS + STEPS_PER_PASSAGE * self.count))
-                return self._connection.execute(statement, values).fetchall()
+                return connection.execute(statement, values).fetchall()
         except (sqlite3.Error, OverflowError, MemoryError, UnicodeDecodeError) as error:
             if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")):
                 raise StorageError(f"{self.path}: reading failed ({error}).") from error
