@@ -110,13 +110,12 @@ class Retriever:
             IndexExistsError: something is at ``path`` already.
             ModelError: the model can't be loaded.
         """
-        check_free(Path(path), overwrite=overwrite)
+        path = Path(path).absolute()  # what gives the passages may change the folder
+        check_free(path, overwrite=overwrite)
         given = passages_of(passages)
         encoder = load_encoder(model) if isinstance(model, str | Path) else model
         making = Making(nbits, codec, overwrite)
-        summary = index_passages(
-            given, Path(path), encoder, making, batch_size=batch_size, split=split, progress=progress
-        )
+        summary = index_passages(given, path, encoder, making, batch_size=batch_size, split=split, progress=progress)
         made = cls(Index.open(path), encoder)
         made.indexed = summary
         return made

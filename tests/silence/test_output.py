@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,12 +51,12 @@ def test_ids_on_a_terminal_without_their_characters(idx):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["info", "nowhere", "--json"], 1, "There is no index at"),
+        (["info", "nowhere", "--json"], 1, "There is nothing at"),
         (["search", "IDX", "x", "--where", '{"yaer": 3}', "--json"], 1, "metadata field 'yaer'"),
         (["search", "IDX", "x", "--where", '{"a": 3, "a": 4}', "--json"], 1, "--where names 'a' twice"),
         (["delete", "IDX", "nobody", "--json"], 1, "has the id 'nobody'"),
         (["index", "nowhere.jsonl", "new", "--json"], 1, "nowhere.jsonl"),
-        (["info", b"caf\xe9", "--json"], 1, "There is no index at"),
+        (["info", b"caf\xe9", "--json"], 1, "There is nothing at"),
         (["info", "--json"], 2, "Missing argument"),
         (["info", "IDX", "--jsn", "--json"], 2, "No such option"),
     ],
@@ -72,7 +73,7 @@ def test_errors_without_json_are_on_standard_error_alone():
     ran = xtrkit("info", b"caf\xe9")
     assert (ran.returncode, ran.stdout) == (1, b"")
     assert rb"caf\udce9" in ran.stderr
-    assert ran.stderr.startswith(b"Error: There is no index at")
+    assert ran.stderr.startswith(b"Error: There is nothing at")
 
 
 @pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["search", "x", "--json"], ["verify"]])
@@ -133,7 +134,7 @@ def mended(report):
     for command in report.repair:
         ran = run(*shlex.split(command)[1:])
         assert ran.returncode == 0, ran.stderr
-    after = verify(report.index, full=True)
+    after = verify(Path(report.index), full=True)
     assert after.ok
     return after
 
