@@ -121,9 +121,15 @@ WRONG = {
     "a text that is none": ([{"text": 3}], 'no "text" that is a text'),
     "a title that is none": ([{"text": "x", "title": 3}], '"title" of .* must be a text, got int'),
     "metadata that are none": ([{"text": "x", "metadata": [1]}], '"metadata" of .* must be a dict, got list'),
-    "a dict as metadata": ([{"text": "x", "tags": {"a": 1}}], "metadata field 'tags' of '.' must be a string, a number"),
+    "a dict as metadata": (
+        [{"text": "x", "tags": {"a": 1}}],
+        "metadata field 'tags' of '.' must be a string, a number",
+    ),
     "NaN": ([{"text": "x", "n": float("nan")}], "metadata field 'n' of '.' must be a finite number"),
-    "a quoted field": ([{"text": "x", 'a"b': 1}], "needs a name that is a string without quotation marks"),
+    "a quoted field": (
+        [{"text": "x", 'a"b': 1}],
+        "needs a name that is a string of printable characters, without quotation marks",
+    ),
     "a field twice": ([{"text": "x", "n": 1, "metadata": {"n": 2}}], "the field 'n' of '.' stands beside its metadata"),
     "two ids": ([{"id": "a", "_id": "b", "text": "x"}], 'a dict has "id" and "_id"'),
     "an empty id": ([("", "x")], "Ids must have at least one character"),
