@@ -91,7 +91,7 @@ class Index(OpenedIndex):
             IndexLockedError: another process is building an index at ``path``.
             InputError: vectors, ids or texts can't be used; nothing is left behind.
         """
-        target = Path(path)
+        target = Path(path).absolute()  # what gives the batches may change the folder
         write_store(
             target,
             batches,
@@ -129,8 +129,8 @@ class Index(OpenedIndex):
             IndexFormatError: there is no such index at ``source``, or it is damaged.
             InputError: it has more passages than were given, or fewer.
         """
-        target = Path(path)
-        other = StanfordIndex.open(Path(source))
+        target = Path(path).absolute()
+        other = StanfordIndex.open(Path(source).absolute())
         write_stanford(target, other, passages=passages, overwrite=overwrite, reporter=Reporter(progress))
         return cls.open(target)
 

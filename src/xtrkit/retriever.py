@@ -117,12 +117,13 @@ class Retriever:
             IndexExistsError: something is at ``path`` already.
             ModelError: the model can't be loaded.
         """
-        check_free(Path(path), overwrite=overwrite)
+        path = Path(path).absolute()  # what gives the passages may change the folder
+        check_free(path, overwrite=overwrite)
         source, making = source_of(passages, fields), Making(nbits, codec, overwrite)
         encoder = load_encoder(model) if isinstance(model, str | Path) else model
         summary = index_texts(
             source,
-            Path(path),
+            path,
             encoder,
             making,
             batch_size=batch_size,

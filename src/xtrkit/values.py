@@ -32,7 +32,7 @@ EVERYONE: Mask = np.zeros(0, dtype=np.bool_)
 """The mask that leaves nobody out, without an entry for each: how kernels are told so."""
 
 
-SMALL_FLOATS = ("bfloat16", "float8", "float6", "float4")
+SMALL_FLOATS = ("bfloat16", "float8_", "float6_", "float4_")
 
 
 def as_floats(given: Any, what: str) -> FloatArray:

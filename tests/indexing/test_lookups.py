@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import unit_rows
+from xtrkit.encoding.base import Reading
 from xtrkit.errors import InputError
 from xtrkit.index import Index
 from xtrkit.indexing.store import Store
@@ -27,7 +28,13 @@ class OneToken:
 
     identity = EncoderIdentity("one token", "test", "none", DIM, 8, 8)
 
-    def stream_documents(self, texts, *, batch_size=32):
+    def is_document_truncated(self, text):
+        return False
+
+    def readability(self, texts, task="document"):
+        return Reading(len(texts), 0)
+
+    def stream_documents(self, texts, *, batch_size=32, chunk_size=256):
         for _ in texts:
             yield type("Chunk", (), {"embeddings": Ragged(np.eye(1, DIM, dtype=np.float32), np.array([1]))})
 

@@ -351,7 +351,9 @@ def test_damage_is_not_given_a_fresh_checksum(path):
     report = verify(path, full=True)
     assert [(problem.file, problem.segment) for problem in report.problems] == [(file.name, file.name[:22])]
     assert report.problems[0].ids[:2] == ["d0", "d1"]
-    generation, lost = drop_segment(path, file.name[:22])
+    assert report.repair == [f"xtrkit repair {path} --drop-segment {file.name[:22]}"]
+    generation, lost, n_lost = drop_segment(path, file.name[:22])
+    assert n_lost == len(lost)
     assert sorted(lost) == sorted(f"d{i}" for i in range(30))
     assert list(Index.open(path).ids()) == ["e"]
     assert generation == 3
@@ -387,19 +389,20 @@ def test_the_command_line(tmp_path):
     assert "No document of this index has the id '0'" in run("delete", idx, "0").stderr
     assert run("delete", idx, "0", "--missing-ok").returncode == 0
     assert "generation 4 has 7 passages in 1 segment." in run("compact", idx).stdout
-    report = run("verify", idx, "--full")
+    report = run("verify", idx, "--full", "--json")
     assert (report.returncode, json.loads(report.stdout)["ok"]) == (0, True)
     assert f"Copied generation 4 to {tmp_path / 'copy'}." in run("backup", idx, tmp_path / "copy").stdout
-    assert json.loads(run("verify", tmp_path / "copy", "--full").stdout)["ok"]
+    assert json.loads(run("verify", tmp_path / "copy", "--full", "--json").stdout)["ok"]
     assert "File exists" in run("backup", idx, tmp_path / "copy").stderr
     assert run("vectors", idx, tmp_path / "out.safetensors").returncode == 0
     assert len((tmp_path / "out.ids.txt").read_text().splitlines()) == 7
     (file,) = idx.glob("*.vectors.safetensors")
     file.write_bytes(file.read_bytes()[:-1])
-    broken = run("verify", idx)
+    broken = run("verify", idx, "--json")
     problem = json.loads(broken.stdout)["problems"][0]
     assert (broken.returncode, problem["file"], problem["ids"]) == (1, file.name, ["1", "2", "3", "4", "5", "6", "7"])
+    assert json.loads(broken.stdout)["repair"] == [f"xtrkit repair {idx} --reencode {problem['segment']}"]
     encoded = run("repair", idx, "--reencode", problem["segment"])
     assert "Generation 5 has 7 passages encoded anew" in encoded.stdout, encoded.stderr
-    assert json.loads(run("verify", idx, "--full").stdout)["ok"]
+    assert json.loads(run("verify", idx, "--full", "--json").stdout)["ok"]
     assert "Choose one way" in run("repair", idx).stderr

@@ -1,4 +1,4 @@
-"""The command line: parses and prints. ``app.py`` has the commands, ``render.py`` what they show."""
+"""The command line: parses and prints. ``app.py`` has the commands, ``render.py`` and ``output.py`` what they show."""
 
 import signal
 import sys
@@ -23,23 +23,55 @@ def _tell(message: Warning | str, category: type[Warning], *where: Any, **more: 
 
 
 def main() -> None:
-    """Run the command; what the user or the machine can mend is one sentence on standard error, and exit code 1."""
-    from xtrkit.cli.app import app
+    """Run the command; what the user or the machine can mend is one sentence on standard error, and exit code 1.
+
+    With --json the sentence is JSON on standard output, too: ``{"error": "…"}``.
+    """
+    from xtrkit.cli.output import let_go, print_error, say_all
 
     # As Ctrl-C does: the blocks that clean up run.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that can't show 🙂 shows a ?
+    say_all()
+    as_json = "--json" in sys.argv[1:]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", XtrkitWarning)
             warnings.showwarning = _tell
-            app()
+            _run(as_json)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except XtrkitError as error:
-        sys.exit(f"Error: {error}")
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe went away: nobody is left to tell
+        print_error(str(error), as_json, getattr(error, "problems", None))
         sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(1)  # the reader of a pipe went away: nobody is left to tell
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        sys.exit(f"Error: {where}{error.strerror or error}. Check the path, its permissions and the space on its disk.")
+        print_error(
+            f"{where}{error.strerror or error}. Check the path, its permissions and the space on its disk.", as_json
+        )
+        sys.exit(1)
+    finally:
+        let_go()
+
+
+def _run(as_json: bool) -> None:
+    from xtrkit.cli.app import app
+
+    if not as_json:
+        app()
+        return
+    from typer import Abort
+
+    from xtrkit.cli.output import print_json
+
+    try:
+        sys.exit(app(standalone_mode=False))
+    except Abort:
+        sys.exit(130)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # how the library that parses words a command that is none
+            raise
+        error.show()  # type: ignore[attr-defined]
+        print_json({"error": error.format_message()})
+        sys.exit(getattr(error, "exit_code", 2))

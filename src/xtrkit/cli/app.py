@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from pathlib import Path
@@ -28,6 +27,7 @@ from xtrkit.cli.options import (
     Which,
     Written,
 )
+from xtrkit.cli.output import print_json
 from xtrkit.cli.reproduction import reproduction
 from xtrkit.cli.training import training
 from xtrkit.errors import InputError
@@ -106,7 +106,7 @@ def index(
     if summary is None:
         return
     if as_json:
-        _print_json({"index": str(index), "seconds": seconds, **summary.as_json()})
+        print_json({"index": str(index), "seconds": seconds, **summary.as_json()})
         return
     render.print_report(out, summary.report)
     out.print(
@@ -149,7 +149,7 @@ def import_index(
     with Index.from_stanford(index, source, passages=passages, overwrite=overwrite, progress=not as_json) as made:
         facts = {"index": str(index), "passages": len(made), "tokens": made.n_tokens, "storage": made.storage}
     if as_json:
-        _print_json(facts)
+        print_json(facts)
     else:
         out.print(f"Imported {facts['passages']:,} passages ({facts['tokens']:,} tokens, {facts['storage']}).")
 
@@ -200,7 +200,7 @@ def search(
             "unknown": hits.unknown,
             "hits": render.hits_as_json(hits),
         }
-        _print_json({**asked, **found, **({"seconds": dict(hits.seconds)} if shown.timings else {})})
+        print_json({**asked, **found, **({"seconds": dict(hits.seconds)} if shown.timings else {})})
         return
     render.print_hits(out, query, hits)
     if shown.timings:
@@ -276,7 +276,7 @@ def evaluate(
         rows.append(measure_bm25(bm25, test, names))
     notes = notes_of(retriever, test, names, documents, rows, bm25)
     if written.as_json:
-        _print_json(render.rows_as_json(rows, test, encoding, notes))
+        print_json(render.rows_as_json(rows, test, encoding, notes))
     else:
         render.print_rows(out, rows, names, test, encoding, notes)
     for path in render.write_runs(rows, run) if run else []:
@@ -300,7 +300,7 @@ def info(index: IndexPath, as_json: Json = False) -> None:
             "encoder": None if opened.encoder is None else vars(opened.encoder),
         }
     if as_json:
-        _print_json(facts)
+        print_json(facts)
     else:
         render.print_facts(out, facts)
 
@@ -312,7 +312,7 @@ def warm_up(as_json: Json = False) -> None:
 
     seconds = warm_up()
     if as_json:
-        _print_json({"seconds": seconds})
+        print_json({"seconds": seconds})
     else:
         out.print(f"Kernels are compiled ({seconds:.1f} s).")
 
@@ -336,15 +336,11 @@ def demo(
     retriever = Retriever.open(index)
     answers = {question: retriever.search(question, 3, explain=True) for question in QUESTIONS}
     if as_json:
-        _print_json([{"query": asked, "hits": render.hits_as_json(hits)} for asked, hits in answers.items()])
+        print_json([{"query": asked, "hits": render.hits_as_json(hits)} for asked, hits in answers.items()])
         return
     for question, hits in answers.items():
         render.print_hits(out, question, hits, explained=1)
     out.print(f'Ask another: xtrkit search {shlex.quote(str(index))} "your question" --explain')
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
 
 
 app.command()(models.rerank)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+
+from xtrkit.cli.output import print_json
 
 out = Console(soft_wrap=True, markup=False)
 
@@ -63,7 +64,7 @@ def export(
         document_length=document_length,
     )
     if as_json:
-        typer.echo(json.dumps({**vars(done), "path": str(done.path), "runtime": runtime, "precision": precision}))
+        print_json({**vars(done), "path": str(done.path), "runtime": runtime, "precision": precision})
         return
     out.print(
         f"Exported {model} to {directory} ({runtime}, {precision}, {done.size / 1e6:.0f} MB). On {done.tokens:,} "
@@ -89,7 +90,7 @@ def models(as_json: Json = False) -> None:
             {**vars(model), "path": str(model.path) if model.path else None, "usable": registry.usable_now(model)}
             for model in known
         ]
-        typer.echo(json.dumps(rows, ensure_ascii=False, indent=1))
+        print_json(rows)
         return
     for model in known:
         size = "" if model.megabytes is None else f"{model.megabytes:,} MB, "

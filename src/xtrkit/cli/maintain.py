@@ -15,6 +15,7 @@ from rich.console import Console
 from xtrkit.cli import render
 from xtrkit.cli.grouping import grouped
 from xtrkit.cli.options import Collection, IndexPath, Json, Model, Reading
+from xtrkit.cli.output import print_json, print_text
 from xtrkit.errors import InputError
 
 out = Console(soft_wrap=True, markup=False)
@@ -82,7 +83,7 @@ def sync(
         )
     seconds = time.perf_counter() - begin
     if as_json:
-        typer.echo(json.dumps({"index": str(index), "seconds": seconds, **summary.as_json()}, indent=1))
+        print_json({"index": str(index), "seconds": seconds, **summary.as_json()})
         return
     render.print_report(out, summary.report)
     if summary.commit is None:
@@ -104,7 +105,7 @@ def _make(folder: str, index: Path, reading: Reading, model: str | None, *, as_j
     if made is None:
         return
     if as_json:
-        typer.echo(json.dumps({"index": str(index), "seconds": seconds, **made.as_json()}, indent=1))
+        print_json({"index": str(index), "seconds": seconds, **made.as_json()})
         return
     render.print_report(out, made.report)
     out.print(f"Made {index} of {made.documents:,} documents, {made.passages:,} passages, in {seconds:.0f} s.")
@@ -165,12 +166,20 @@ def verify(
     full: Annotated[
         bool, typer.Option("--full", help="Read everything: every file's sha256, every passage's checksum.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
-    """Tell whether an index is what was written, as JSON; the exit code is 0 where it is, 1 where it isn't."""
+    """Tell whether an index is what was written, what was not looked at, and which repair fits where it is not.
+
+    The exit code is 0 where nothing wrong was found, 1 where something was. Without --full, what is in vectors isn't
+    read: sizes, headers, counts, the tables of passages and the small files that all depends on are.
+    """
     from xtrkit.indexing.checking import verify
 
     report = verify(index, full=full)
-    typer.echo(json.dumps({"ok": report.ok, **asdict(report)}, ensure_ascii=False, indent=1))
+    if as_json:
+        print_json({"ok": report.ok, **asdict(report)})
+    else:
+        print_text(render.report_text(report))
     if not report.ok:
         raise typer.Exit(1)
 
@@ -189,7 +198,10 @@ def repair(
     as_json: Json = False,
     model: Model = None,
 ) -> None:
-    """Mend a damaged index in one of three ways; each makes a new generation. [bold]xtrkit verify[/] tells which fits.
+    """Mend a damaged index in one of three ways; each makes a new generation.
+
+    [bold]xtrkit verify[/] names the command that fits. Encoding anew loses nothing; going back loses what was changed
+    since, and dropping a segment the passages in it.
 
     Example: [bold]xtrkit repair idx --rollback 41[/]
     """
@@ -203,14 +215,17 @@ def repair(
         facts["generation"] = roll_back_to(index, rollback)
         text = f"Generation {facts['generation']} holds what generation {rollback} held."
     elif drop_segment is not None:
-        facts["generation"], facts["lost"] = drop(index, drop_segment)
+        facts["generation"], facts["lost"], facts["n_lost"] = drop(index, drop_segment)
+        names = " ".join(facts["lost"]) or "their ids can't be read"
+        more = f" and {facts['n_lost'] - len(facts['lost']):,} more" if facts["lost"] else ""
         text = (
-            f"Generation {facts['generation']} is without {drop_segment}. Lost: {' '.join(facts['lost']) or 'unknown'}"
+            f"Generation {facts['generation']} is without {drop_segment}. "
+            f"Lost: {facts['n_lost']:,} passages: {names}{more if facts['n_lost'] > len(facts['lost']) else ''}"
         )
     else:
         facts["generation"], facts["encoded"] = _reencode(index, str(reencode), model, as_json)
         text = f"Generation {facts['generation']} has {facts['encoded']:,} passages encoded anew."
-    typer.echo(json.dumps(facts, ensure_ascii=False, indent=1) if as_json else text)
+    _print(facts, text, as_json)
 
 
 def backup(
@@ -223,7 +238,7 @@ def backup(
 
     with Index.open(index) as opened:
         facts = {"index": str(index), "copy": str(target), "generation": opened.backup(target)}
-    typer.echo(json.dumps(facts, indent=1) if as_json else f"Copied generation {facts['generation']} to {target}.")
+    _print(facts, f"Copied generation {facts['generation']} to {target}.", as_json)
 
 
 def vectors(
@@ -241,7 +256,7 @@ def vectors(
     with Index.open(index) as opened:
         documents, tokens = opened.export_vectors(target)
     facts = {"index": str(index), "documents": documents, "tokens": tokens, "file": str(target)}
-    typer.echo(json.dumps(facts, indent=1) if as_json else f"Wrote {tokens:,} vectors of {documents:,} documents.")
+    _print(facts, f"Wrote {tokens:,} vectors of {documents:,} documents.", as_json)
 
 
 def parsed_filter(text: str | None) -> dict[str, Any] | None:
@@ -255,11 +270,24 @@ def parsed_filter(text: str | None) -> dict[str, Any] | None:
     from xtrkit.indexing.filters import compiled
 
     try:
-        where = json.loads(text)
+        where = json.loads(text, object_pairs_hook=_without_doubles)
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError(f'--where must be JSON such as {{"year": {{"$gte": 2020}}}}, got {text!r}.') from error
     compiled(where)
     return dict(where)
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, of which the last of two equal names would count alone."""
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(
+                f'--where names {name!r} twice: write {{"{name}": {{"$gte": 1, "$lt": 9}}}}, or a list for "$and".'
+            )
+    return dict(pairs)
 
 
 def register(app: typer.Typer) -> None:
@@ -276,6 +304,13 @@ def _reencode(index: Path, segment: str, model: str | None, as_json: bool) -> tu
     return reencode(index, segment, load_encoder_of(encoder_of(index), model), progress=not as_json)
 
 
+def _print(facts: dict[str, Any], text: str, as_json: bool) -> None:
+    if as_json:
+        print_json(facts)
+    else:
+        print_text(text)
+
+
 def _lines(path: Path) -> list[str]:
     from xtrkit.texts.reading import read_lines
 
@@ -287,7 +322,7 @@ def _lines(path: Path) -> list[str]:
 def _tell(summary: Any, begin: float, as_json: bool, what: str) -> None:
     seconds = time.perf_counter() - begin
     if as_json:
-        typer.echo(json.dumps({**summary.as_json(), "seconds": seconds}, indent=1))
+        print_json({**summary.as_json(), "seconds": seconds})
         return
     out.print(
         f"{what} in {seconds:.1f} s: generation {summary.generation} has {summary.documents:,} passages "

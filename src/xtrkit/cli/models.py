@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from xtrkit.cli.output import print_json
 from xtrkit.errors import InputError
 
 out = Console(soft_wrap=True, markup=False)
@@ -70,7 +70,7 @@ def rerank(
             advance(1)
     write_run(again, output, "xtrkit-rerank")
     if as_json:
-        typer.echo(json.dumps({"output": str(output), "queries": len(again), "model": reranker.name}))
+        print_json({"output": str(output), "queries": len(again), "model": reranker.name})
     else:
         out.print(f"Wrote {output}: {len(again):,} queries, at most {depth} documents each.")
 

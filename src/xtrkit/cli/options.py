@@ -168,7 +168,8 @@ class Which:
     where: Annotated[
         str | None,
         typer.Option(
-            help='Only passages whose metadata meet a condition, as JSON: [bold]{"year": {"$gte": 2020}}[/].',
+            help='Only passages whose metadata meet a condition, as JSON: [bold]{"year": {"$gte": 2020}}[/], '
+            'or [bold]{"$document": "report.pdf"}[/]. A field that no passage has is an error.',
             show_default=False,
         ),
     ] = None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the commands import what they run when they run it, so that
     from xtrkit.evaluation.notes import Note
     from xtrkit.explain import Match
     from xtrkit.hits import Hit, Hits
+    from xtrkit.indexing.checking import Report
     from xtrkit.texts.document import ReadingReport
 
 SNIPPET = 220
@@ -162,6 +163,25 @@ def write_runs(rows: Sequence[Row], path: Path) -> list[Path]:
         write_run(row.run, target, tag)
         written.append(target)
     return written
+
+
+def report_text(report: Report) -> str:
+    """What a verification found, for people."""
+    where = f"{report.index}, generation {report.generation}"
+    if report.ok:
+        lines = [f"{where}: " + ("all is what was written." if report.full else "nothing wrong was found.")]
+    else:
+        lines = [f"{where}: {len(report.problems)} problem{'s' if len(report.problems) > 1 else ''}."]
+    for problem in report.problems:
+        ids = beginning(" ".join(problem.ids), SNIPPET)
+        lines.append(f"  {problem.problem}" + (f"\n    Passages: {ids}" if ids else ""))
+    if report.not_checked:
+        lines.append(f"Not checked: {report.not_checked}")
+    if report.repair:
+        lines += ["What mends it:", *(f"  {command}" for command in report.repair)]
+    elif not report.ok:
+        lines.append("No repair fits: put a backup in its place, or build the index anew.")
+    return "\n".join(lines)
 
 
 def check_run_path(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import typer
 from rich.console import Console
 
 from xtrkit.cli.grouping import grouped
+from xtrkit.cli.output import print_json
 from xtrkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def train(
         summary = carry_out(plan, report=report, bar=bar)
     if as_json:
         facts = {**vars(summary), "path": str(summary.path), "recipe": vars(chosen)}
-        typer.echo(json.dumps(facts, ensure_ascii=False, indent=1))
+        print_json(facts)
         return
     if summary.curve:
         figures = dict(summary.curve)
@@ -222,7 +222,7 @@ def score(
 
 def _tell(as_json: bool, text: str, **facts: int) -> None:
     if as_json:
-        typer.echo(json.dumps(facts))
+        print_json(facts)
     else:
         out.print(text)
 

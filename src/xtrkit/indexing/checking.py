@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,7 +34,8 @@ class Problem:
         file: its name.
         segment: the segment that it belongs to; None where it belongs to none, or to all.
         problem: what is wrong.
-        ids: living documents that are affected, as far as they can be told, ``IDS_SHOWN`` at most.
+        ids: living documents that are affected, as far as they can be told, ``IDS_SHOWN`` at most; all of the segment
+            where its vectors are damaged.
     """
 
     file: str
@@ -53,6 +56,9 @@ class Report:
         seconds: how long it took.
         problems: what is wrong; nothing where all is well.
         intact_generations: generations whose manifest and sizes are right.
+        not_checked: a sentence that says what was not read; None with ``full``.
+        repair: the commands that mend the index, to be run one after the other; empty where nothing is wrong, or where
+            no repair fits: then a backup helps, or building the index anew.
     """
 
     index: str
@@ -62,6 +68,8 @@ class Report:
     seconds: float
     problems: list[Problem]
     intact_generations: list[int]
+    not_checked: str | None = None
+    repair: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -91,7 +99,81 @@ def verify(path: Path, *, full: bool = False, advance: Callable[[int], None] = l
             problems += _damaged_files(path, manifest, advance)
         problems += _structure(path, manifest, full=full, known={problem.file for problem in problems})
     intact = [generation for generation in found if _is_intact(path, generation)]
-    return Report(str(path), found[-1], full, bytes_read, time.perf_counter() - begin, problems, intact)
+    return Report(
+        str(path),
+        found[-1],
+        full,
+        bytes_read,
+        time.perf_counter() - begin,
+        problems,
+        intact,
+        _not_checked(manifest) if manifest and not full else None,
+        _repair(path, manifest, problems, [generation for generation in intact if generation < found[-1]]),
+    )
+
+
+def _not_checked(manifest: Manifest) -> str:
+    """What is left out without ``full``."""
+    unread = [file for segment in manifest.segments for file in (segment.vectors, segment.passages)]
+    size = sum(file.size for file in unread)
+    return (
+        f"Of {len(unread)} files, {size:,} bytes, only sizes and structure were looked at: not the numbers in "
+        "vectors, nor the checksums of passages. --full reads them."
+    )
+
+
+def _repair(path: Path, manifest: Manifest | None, problems: list[Problem], older: list[int]) -> list[str]:
+    """The commands that mend an index: encoding anew loses nothing, going back what is newer, dropping passages."""
+    if not problems:
+        return []
+    name = str(path) if not str(path).startswith("-") else f"./{path}"
+    command = f"xtrkit repair {shlex.quote(name)}"
+    damaged_files = {problem.file for problem in problems}
+    shared = any(problem.segment is None for problem in problems)
+    bad = [] if manifest is None else [s for s in manifest.segments if s.name in {one.segment for one in problems}]
+    again = [
+        segment
+        for segment in bad
+        if manifest and not shared and _can_be_encoded(path, manifest, segment, damaged_files)
+    ]
+    steps = [f"{command} --reencode {segment.name}" for segment in again]
+    if len(again) == len(bad) and not shared:
+        return steps
+    for generation in reversed(older):
+        if _content_is_intact(path, generation, damaged_files):
+            return [f"{command} --rollback {generation}"]
+    if manifest is None or shared or (len(bad) == len(manifest.segments) and not again):
+        return []  # a file that all depends on, or every segment
+    return [*steps, *(f"{command} --drop-segment {segment.name}" for segment in bad if segment not in again)]
+
+
+def _can_be_encoded(path: Path, manifest: Manifest, segment: SegmentFacts, damaged_files: set[str]) -> bool:
+    """Whether a segment's living passages have texts, all as they were written, and an encoder made the vectors."""
+    try:
+        if segment.passages.name in damaged_files or Properties.of(manifest, path).encoder is None:
+            return False
+        check_content(path, segment.passages)
+        dead: set[int] = set()
+        if segment.tombstones:
+            dead = set(read_tombstones(path, segment.tombstones, segment.documents).tolist())
+        passages = PassageFile(path / segment.passages.name, segment.documents)
+        texts = (passage.text for number, passage in enumerate(passages.all_passages(texts=True)) if number not in dead)
+        return not passages.problems() and all(text is not None for text in texts)
+    except (XtrkitError, OSError):
+        return False
+
+
+def _content_is_intact(path: Path, generation: int, damaged_files: set[str]) -> bool:
+    """Whether every file of a generation is what was written."""
+    try:
+        with closing(Pin(path, generation)) as pinned:
+            for file in pinned.manifest.files:
+                if file.name in damaged_files:
+                    return False
+                check_content(path, file)
+    except (OSError, XtrkitError):
+        return False
+    return True
 
 
 def _newest(path: Path, generation: int, problems: list[Problem]) -> Manifest | None:

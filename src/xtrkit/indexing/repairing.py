@@ -46,11 +46,12 @@ def roll_back_to(path: Path, generation: int) -> int:
         return roll_back(path, generation)
 
 
-def drop_segment(path: Path, name: str) -> tuple[int, list[str]]:
+def drop_segment(path: Path, name: str) -> tuple[int, list[str], int]:
     """Make a generation without a segment.
 
     Returns:
-        its number, and the ids of the documents that are lost, as far as they can still be read.
+        its number, the ids of the documents that are lost, as far as they can still be read and ``IDS_SHOWN`` at most,
+        and how many are lost.
 
     Raises:
         InputError: there is no such segment, or no other.
@@ -66,7 +67,7 @@ def drop_segment(path: Path, name: str) -> tuple[int, list[str]]:
 
     generation, dropped = replace_segment(path, name, without)
     lost = living_ids(path, dropped)
-    return generation, lost
+    return generation, lost, dropped.documents - dropped.dead
 
 
 def replace_segment(

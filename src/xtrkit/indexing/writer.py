@@ -116,6 +116,7 @@ class IndexWriter:
             IndexFormatError: there is no index, or it is damaged.
             StorageError: it can't be read.
         """
+        path = path.absolute()
         pin(path).close()  # no lock is made where there is no index
         self._path, self._reporter = path, reporter
         self._lock: WriterLock | None = WriterLock(path)

@@ -35,6 +35,8 @@ def load_reranker(
         MissingExtraError: torch or sentence-transformers isn't installed.
     """
     name = str(name_or_path)
+    if Path(name).is_dir():
+        name = str(Path(name).resolve())  # it may be pickled from another folder
     directory = find_checkpoint(name)
     layout = recognise(directory)
     with torch_needed("Reranking"):
@@ -56,8 +58,8 @@ def load_reranker(
 
 
 def pickled(name: str, *choices: Any) -> tuple[Any, ...]:
-    """What a reranker is pickled as: a call of :func:`load_again`, with a directory by its whole path."""
-    return load_again, (str(Path(name).resolve()) if Path(name).is_dir() else name, *choices)
+    """What a reranker is pickled as: a call of :func:`load_again`, where a directory's name is its whole path."""
+    return load_again, (name, *choices)
 
 
 def load_again(

@@ -214,8 +214,8 @@ class Records:
             value = plain(rest[name], lenient=self._table)
             if value is LEFT_OUT and self._what == "a dict":
                 raise RecordError(
-                    f"the metadata field {name!r} of {identifier!r} must be a string, a number, a boolean, None, a date "
-                    f"or a list of such, got {type(rest[name]).__name__}: leave it out, or name the fields wanted."
+                    f"the metadata field {name!r} of {identifier!r} must be a string, a number, a boolean, None, a "
+                    f"date or a list of such, got {type(rest[name]).__name__}: leave it out, or name the fields wanted."
                 )
             if value is LEFT_OUT:
                 self._left_out[str(name)] = self._left_out.get(str(name), 0) + 1
