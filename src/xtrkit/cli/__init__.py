@@ -11,13 +11,13 @@ __getattr__, __dir__ = lazy(__name__)
 
 def main() -> None:
     """Run the command; what the user or the machine can mend is one sentence on standard error, and exit code 1."""
-    from xtrkit.cli.app import app
-
     # As Ctrl-C does: the blocks that clean up run.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal that can't show 🙂 shows a ?
     try:
+        from xtrkit.cli.app import app
+
         app()
     except XtrkitError as error:
         sys.exit(f"Error: {error}")

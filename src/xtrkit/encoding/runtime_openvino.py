@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.encoding.runtime_onnx import thread_count
-from xtrkit.errors import MissingExtraError, ModelError
+from xtrkit.errors import ModelError, missing_extra
 from xtrkit.values import FloatArray
 
 
@@ -24,9 +24,7 @@ class OpenVinoGraph:
         try:
             import openvino
         except ModuleNotFoundError as error:
-            raise MissingExtraError(
-                'This model was exported for OpenVINO: run pip install "xtrkit[openvino]".'
-            ) from error
+            raise missing_extra("A model that was exported for OpenVINO", "openvino") from error
         self.threads = thread_count(threads)
         # Left alone, OpenVINO computes in bfloat16 wherever the CPU can, and vectors differ from machine to machine.
         options = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from xtrkit.errors import InputError, MissingExtraError
+from xtrkit.errors import InputError, missing_extra
 from xtrkit.passage import Passage
 
 K1, B = 0.9, 0.4
@@ -47,5 +47,5 @@ def _libraries() -> tuple[Any, Any]:
         import bm25s
         import Stemmer
     except ImportError as error:
-        raise MissingExtraError('The BM25 baseline needs bm25s and PyStemmer: pip install "xtrkit[eval]".') from error
+        raise missing_extra("The BM25 baseline", "eval") from error
     return bm25s, Stemmer.Stemmer("english")

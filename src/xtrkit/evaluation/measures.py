@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from xtrkit.errors import InputError, MissingExtraError
+from xtrkit.errors import InputError, missing_extra
 from xtrkit.evaluation.beir import Qrels
 from xtrkit.evaluation.runs import Run
 
@@ -68,5 +68,5 @@ def _ir_measures() -> Any:
     try:
         import ir_measures
     except ImportError as error:
-        raise MissingExtraError('Evaluation needs ir-measures: pip install "xtrkit[eval]".') from error
+        raise missing_extra("Evaluation", "eval") from error
     return ir_measures
