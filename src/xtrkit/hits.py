@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
+from xtrkit.errors import InputError
 from xtrkit.explain import Match
 from xtrkit.passage import Part, Passage
+
+CUT = "…"
+"""Stands where a text goes on."""
+
+
+class Snippet(NamedTuple):
+    """The part of a passage that tells most of why it was found.
+
+    Attributes:
+        text: the part, with … where it was cut.
+        first: where it begins in the passage's text, in characters.
+        last: where it ends there.
+        matched: (begin, end) in ``text`` of each word that matched a query token; none where nothing is known.
+    """
+
+    text: str
+    first: int
+    last: int
+    matched: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,6 +57,32 @@ class Hit:
     def document(self) -> str:
         """The id of the document that the passage was cut out of, or its own."""
         return self.id if self.part is None else self.part.document
+
+    def snippet(self, length: int = 220) -> Snippet | None:
+        """The part of the text with the highest sum of similarities; its beginning where there are no matches.
+
+        Where matches are too far apart for one part, the best of them are in it. It is cut between words, where there
+        are any; of equals the first is taken. None where the index has no texts.
+
+        Args:
+            length: characters of the text, at most, but for a matched token that is longer.
+
+        Raises:
+            InputError: the length is not a positive whole number.
+        """
+        if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+            raise InputError(f"The length of a snippet must be a whole number of at least 1, got {length!r}.")
+        if self.text is None:
+            return None
+        weights = _matched_spans(self.matches or (), len(self.text))
+        first, last = _cut_between_words(self.text, *_best_window(weights, len(self.text), length), length)
+        before = CUT if first else ""
+        words = {_word_around(self.text, *span) for span in weights if first <= span[0] and span[1] <= last}
+        shift = len(before) - first
+        matched = sorted((max(begin, first) + shift, min(end, last) + shift) for begin, end in words)
+        return Snippet(
+            before + self.text[first:last] + (CUT if last < len(self.text) else ""), first, last, tuple(matched)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,3 +135,56 @@ class Hits(Sequence[Hit]):
 def hit_of(passage: Passage, score: float, rank: int, matches: Sequence[Match] | None = None) -> Hit:
     """A passage as a hit."""
     return Hit(passage.id, score, passage.text, rank, passage.metadata or {}, passage.part, matches)
+
+
+Span = tuple[int, int]
+
+
+def _matched_spans(matches: Sequence[Match], length: int) -> dict[Span, float]:
+    """{(begin, end): sum of similarities} of the document tokens that stand for characters, in order."""
+    sums: dict[Span, float] = {}
+    for match in matches:
+        token, similarity = match.document_token, match.similarity
+        if token is not None and similarity is not None and similarity > 0 and token.start < token.end <= length:
+            sums[token.start, token.end] = sums.get((token.start, token.end), 0.0) + similarity
+    return dict(sorted(sums.items()))
+
+
+def _best_window(weights: Mapping[Span, float], size: int, length: int) -> Span:
+    """From the first to the last of the spans, at most ``length`` characters apart, that weigh most together."""
+    spans, best, heaviest = list(weights), (0, 0), 0.0
+    for place, (begin, end) in enumerate(spans):
+        weight, last = 0.0, end
+        for other in spans[place:]:
+            if max(last, other[1]) - begin > max(length, end - begin):
+                break
+            weight, last = weight + weights[other], max(last, other[1])
+        if weight > heaviest + 1e-9:
+            best, heaviest = (begin, last), weight
+    return best
+
+
+def _cut_between_words(text: str, begin: int, end: int, length: int) -> Span:
+    """As much of a text around ``text[begin:end]`` as ``length`` allows, cut where there is white space."""
+    if len(text) <= length:
+        return 0, len(text)
+    spare = max(0, length - (end - begin))
+    first = max(0, min(begin - spare // 2, len(text) - length))
+    if begin <= length // 4 and end <= length:
+        first = 0  # the beginning is easier to read than what begins a few words later
+    last = max(end, min(len(text), first + length))
+    if first and (space := re.search(r"\s+", text[first - 1 : begin])):
+        first += space.end() - 1
+    if last < len(text) and (spaces := list(re.finditer(r"\s+", text[max(end, first) : last + 1]))):
+        last = max(end, first) + spaces[-1].start()
+    return first, max(last, end, first + 1)
+
+
+def _word_around(text: str, begin: int, end: int) -> Span:
+    """The word, or words, that hold some characters."""
+    if text[begin:end].strip("_") and re.fullmatch(r"\w+", text[begin:end]):
+        while begin and re.match(r"\w", text[begin - 1]) and text[begin - 1].isascii():
+            begin -= 1
+        while end < len(text) and re.match(r"\w", text[end]) and text[end].isascii():
+            end += 1
+    return begin, end

@@ -1,7 +1,13 @@
-"""Progress bars on long work: silent unless asked for, with an estimate of the time left."""
+"""Progress on long work: silent unless asked for, with an estimate of the time left.
+
+A terminal gets bars. Where standard error is a file or a pipe, bars would say nothing until the end: a plain line a
+minute says how far the work is, and one how long a phase took that was longer than that.
+"""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,12 +24,17 @@ from rich.progress import (
 
 Advance = Callable[[int], None]
 
+SECONDS_BETWEEN_LINES = 60.0
+"""How often a line is written where there is no terminal."""
+
 
 @contextmanager
 def progress_bar(
     description: str, total: int | None, *, shown: bool, unit: str = "", done: int = 0
 ) -> Iterator[Advance]:
     """Show a bar on standard error while the block runs; call the yielded function with how much was done.
+
+    Where standard error is no terminal, there are lines instead of a bar.
 
     Args:
         description: what is being done, such as "Encoding".
@@ -34,6 +45,11 @@ def progress_bar(
     """
     if not shown:
         yield lambda amount: None
+        return
+    if not sys.stderr.isatty():
+        lines = _Lines(description, total, unit, done)
+        yield lines.advance
+        lines.end()
         return
     columns = (
         TextColumn("{task.description}"),
@@ -48,6 +64,51 @@ def progress_bar(
     with Progress(*columns, console=Console(stderr=True)) as bars:
         task = bars.add_task(description, total=total, completed=done)
         yield lambda amount: bars.advance(task, amount)
+
+
+class _Lines:
+    """A line now and then: "Encoding: 1,024 of 5,183 passages (19 %), 3:20 left"."""
+
+    def __init__(self, description: str, total: int | None, unit: str, done: int) -> None:
+        self._what, self._total, self._unit = description, total, unit
+        self._before, self._done = done, done
+        self._begun = self._last = time.monotonic()
+
+    def advance(self, amount: int) -> None:
+        self._done += amount
+        now = time.monotonic()
+        if now - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = now
+            self._say(f"{self._so_far}{self._left(now - self._begun)}")
+
+    def end(self) -> None:
+        """Say how long it took, if anything could have been said before."""
+        seconds = time.monotonic() - self._begun
+        if seconds >= SECONDS_BETWEEN_LINES:
+            self._say(f"{self._so_far}, took {_clock(seconds)}")
+
+    @property
+    def _so_far(self) -> str:
+        unit = f" {self._unit}" if self._unit else ""
+        if not self._total:
+            return f"{self._done:,}{unit}"
+        return f"{self._done:,} of {self._total:,}{unit} ({100 * self._done // self._total} %)"
+
+    def _left(self, seconds: float) -> str:
+        done_now = self._done - self._before
+        if not self._total or done_now <= 0:
+            return ""
+        return f", {_clock(max(0, self._total - self._done) * seconds / done_now)} left"
+
+    def _say(self, text: str) -> None:
+        print(f"{self._what}: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _clock(seconds: float) -> str:
+    """3:20, or 1:03:20."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 @dataclass(frozen=True)

@@ -165,3 +165,17 @@ XTR = Recipe()
 COLXTR = Recipe(imputation="retrieved", reduction="sum", nprobe=10, shared=True)
 COLBERT = Recipe(scoring="maxsim")
 COLBERTV2 = COLBERT
+
+RECIPES = {"xtr": XTR, "colxtr": COLXTR, "colbert": COLBERT, "colbertv2": COLBERTV2}
+"""By name, as the command line has them."""
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe of a name, in capitals or not.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name.lower() not in RECIPES:
+        raise InputError(f"Unknown recipe {name!r}: there are {', '.join(RECIPES)}.")
+    return RECIPES[name.lower()]

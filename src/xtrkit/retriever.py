@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xtrkit.asking import Request, check_query, heard, maxsim_order, texts_of
-from xtrkit.encoding.base import Encoder
+from xtrkit.encoding.base import Encoder, Token
 from xtrkit.encoding.load import load_encoder, load_encoder_of
 from xtrkit.errors import InputError, ModelError
 from xtrkit.explain import matches
@@ -392,18 +392,21 @@ class Retriever:
         if request.explain:
             texts_of(passages)
             reasons = [*index.explain(embedding, found, [int(found.documents[place]) for place, _ in best])]
+        query_tokens = self.encoder.query_tokens(query) if request.explain else []
         hits = tuple(
-            self._hit(query, passages[place], score, rank, reason)
+            self._hit(query_tokens, passages[place], score, rank, reason)
             for rank, ((place, score), reason) in enumerate(zip(best, reasons, strict=True), 1)
         )
         watch.lap("passages")
         return Hits(hits, query, found.k_prime, seconds=watch.seconds, **heard(self.encoder, query))
 
-    def _hit(self, query: str, passage: Passage, score: float, rank: int, reason: Contribution | None) -> Hit:
+    def _hit(
+        self, query_tokens: Sequence[Token], passage: Passage, score: float, rank: int, reason: Contribution | None
+    ) -> Hit:
         if reason is None:
             return hit_of(passage, score, rank)
-        tokens = self.encoder.query_tokens(query), self.encoder.document_tokens(passage.text or "")
-        return hit_of(passage, score, rank, matches(reason, *tokens))
+        document_tokens = self.encoder.document_tokens(passage.text or "")
+        return hit_of(passage, score, rank, matches(reason, query_tokens, document_tokens))
 
 
 def _grouped(request: Request, index: Index) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import time
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +36,7 @@ from xtrkit.errors import InputError
 
 app = typer.Typer(
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="""Late-interaction retrieval on a CPU: index text, search it with XTR or ColBERT, measure the result.
@@ -45,6 +48,21 @@ app = typer.Typer(
 app.add_typer(training)
 app.add_typer(reproduction)
 out = Console(soft_wrap=True, markup=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"xtrkit {version('xtrkit')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def xtrkit(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options before a command; its help is the app's."""
 
 
 @app.command()
@@ -157,6 +175,7 @@ def import_index(
 @app.command()
 @grouped
 def search(
+    context: typer.Context,
     index: IndexPath,
     query: Annotated[str, typer.Argument(help="What to look for, in your own words.", show_default=False)],
     scored: SearchRecipe,
@@ -165,46 +184,54 @@ def search(
     which: Which,
     shown: Shown,
     k: Annotated[int, typer.Option("-k", help="How many passages.")] = 10,
+    offset: Annotated[
+        int, typer.Option(help="Leave out so many of the best: [bold]-k 10 --offset 10[/] shows ranks 11 to 20.")
+    ] = 0,
 ) -> None:
     """Find the best passages for a query.
 
     Examples: [bold]xtrkit search idx "who wrote it?"[/]   [bold]xtrkit search idx "…" -k 3 --explain[/]
     """
-    recipe = scored.recipe(scored.scoring, scored.k_prime)
+    recipe = scored.chosen(context)
     from xtrkit.asking import check_query
     from xtrkit.recipes import check_k, check_threads
     from xtrkit.retriever import Retriever
 
     check_k(k)
+    if offset < 0:
+        raise InputError(f"--offset must be 0 or more, got {offset}.")
     check_threads(opening.threads)
     check_query(query)
     condition, depth = maintain.parsed_filter(which.where), reranking.rerank_depth
     retriever = Retriever.open(index, model=opening.model, reranker=reranking.rerank, device=opening.device)
-    if shown.timings:
-        retriever.search(query, k, recipe=recipe, rerank_depth=depth)  # loads kernels, found loaded afterwards
-    hits = retriever.search(
+    ask = partial(
+        retriever.search,
         query,
-        k,
+        k + offset,
         where=condition,
         recipe=recipe,
-        explain=shown.explain,
         threads=opening.threads,
         rerank_depth=depth,
         group_by_document=which.group_by_document,
     )
+    hits = ask(explain=True)  # snippets show what matched
+    seconds = dict(ask(explain=shown.explain).seconds) if shown.timings else {}  # with kernels that are loaded now
     if shown.as_json:
         asked = {"query": query, "index": str(index), "recipe": vars(recipe), "reranker": reranking.rerank}
         found = {
+            "offset": offset,
             "k_prime": hits.k_prime,
             "truncated": hits.truncated,
             "unknown": hits.unknown,
-            "hits": render.hits_as_json(hits),
+            "hits": render.hits_as_json(hits[offset:], explained=shown.explain),
         }
-        print_json({**asked, **found, **({"seconds": dict(hits.seconds)} if shown.timings else {})})
+        print_json({**asked, **found, **({"seconds": seconds} if shown.timings else {})})
         return
-    render.print_hits(out, query, hits)
+    render.print_hits(out, query, hits[offset:], hits, explained=None if shown.explain else 0)
+    if not hits[offset:]:
+        out.print(f"     Nothing was found beyond rank {len(hits)}." if offset else "     Nothing was found.")
     if shown.timings:
-        render.print_seconds(out, hits.seconds)
+        render.print_seconds(out, seconds)
 
 
 @app.command()
@@ -339,7 +366,7 @@ def demo(
         print_json([{"query": asked, "hits": render.hits_as_json(hits)} for asked, hits in answers.items()])
         return
     for question, hits in answers.items():
-        render.print_hits(out, question, hits, explained=1)
+        render.print_hits(out, question, list(hits), hits, explained=1)
     out.print(f'Ask another: xtrkit search {shlex.quote(str(index))} "your question" --explain')
 
 

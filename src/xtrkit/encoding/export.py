@@ -20,7 +20,7 @@ from xtrkit.encoding.new_directory import check_new, new_directory
 from xtrkit.encoding.runtime_encoder import open_exported
 from xtrkit.encoding.runtime_openvino import convert
 from xtrkit.encoding.runtime_settings import GRAPHS, PRECISIONS, file_hash
-from xtrkit.errors import ExportError, InputError, MissingExtraError
+from xtrkit.errors import ExportError, InputError, missing_extra
 from xtrkit.values import FloatArray, Ragged
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def export(
     try:
         from xtrkit.encoding.torch_encoder import TorchEncoder
     except ModuleNotFoundError as error:
-        raise MissingExtraError('Exporting needs torch: run pip install "xtrkit[export]".') from error
+        raise missing_extra("Exporting", "export") from error
     if not isinstance(encoder, TorchEncoder):
         raise InputError(f"{model} is an export already: export the checkpoint that it was made from.")
     expected = {task: _encode(encoder, task) for task in ("query", "document")}
@@ -100,7 +100,7 @@ def _check(path: Path, runtime: str, precision: str) -> None:
     check_new(path)
     for package, extra in _NEEDED[runtime].items():
         if find_spec(package) is None:
-            raise MissingExtraError(f'Exporting to {runtime} needs {package}: run pip install "xtrkit[{extra}]".')
+            raise missing_extra(f"Exporting to {runtime}", extra)
 
 
 def _write(encoder: TorchEncoder, directory: Path, runtime: str, precision: str) -> None:

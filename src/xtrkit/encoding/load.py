@@ -11,7 +11,7 @@ from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.checkpoints import UNPROJECTED, recognise_encoder
 from xtrkit.encoding.default import DEFAULT, MINI, MINI_DIRECTORY, ORIGINAL, is_default, original_directory
 from xtrkit.encoding.runtime_settings import SETTINGS
-from xtrkit.errors import MissingExtraError, ModelError
+from xtrkit.errors import ModelError, missing_extra
 from xtrkit.values import EncoderIdentity
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -105,7 +105,7 @@ def torch_needed(purpose: str) -> Iterator[None]:
         package = (error.name or "").split(".")[0]
         if package not in ("torch", "transformers", "sentence_transformers"):
             raise
-        raise MissingExtraError(f'{purpose} needs {package}: run pip install "xtrkit[torch]".') from error
+        raise missing_extra(purpose, "torch") from error
 
 
 def find_checkpoint(name: str) -> Path:

@@ -36,7 +36,7 @@ class Model:
     path: Path | None = None
 
 
-_HUB = 'needs pip install "xtrkit[torch]", is downloaded when first used'
+_HUB = "needs the extra 'torch', is downloaded when first used"
 
 # Sizes are of the weights in full precision, as their repositories list them; licences as their pages or papers do.
 KNOWN = (
@@ -54,7 +54,7 @@ KNOWN = (
         "Apache-2.0",
         "English",
         "a single-vector model: its token embeddings, 384 dimensions",
-        'needs pip install "xtrkit[torch]"',
+        "needs the extra 'torch'",
     ),
     Model("google/xtr-base-en", 439, "Apache-2.0", "English", "XTR, T5 base, 128 dimensions", _HUB),
     Model("google/xtr-base-multilingual", 1110, "Apache-2.0", "101", "mXTR, mT5 base, 128 dimensions", _HUB),

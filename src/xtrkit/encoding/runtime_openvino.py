@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.encoding.runtime_onnx import thread_count
-from xtrkit.errors import MissingExtraError, ModelError
+from xtrkit.errors import ModelError, missing_extra
 from xtrkit.forks import ForkLock, keep_for_ever, tell_of_forks
 from xtrkit.values import FloatArray
 
@@ -43,9 +43,7 @@ class OpenVinoGraph:
         try:
             import openvino
         except ModuleNotFoundError as error:
-            raise MissingExtraError(
-                'This model was exported for OpenVINO: run pip install "xtrkit[openvino]".'
-            ) from error
+            raise missing_extra("A model that was exported for OpenVINO", "openvino") from error
         # Left alone, OpenVINO computes in bfloat16 wherever the CPU can, and vectors differ from machine to machine.
         options = {
             "INFERENCE_PRECISION_HINT": "bf16" if self._precision == "bf16" else "f32",

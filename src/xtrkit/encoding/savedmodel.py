@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from xtrkit.encoding.checkpoints import tokenizer_files
 from xtrkit.encoding.load import find_checkpoint
-from xtrkit.errors import InputError, MissingExtraError, ModelError
+from xtrkit.errors import InputError, ModelError, missing_extra
 
 Array = npt.NDArray[np.float32]
 
@@ -87,9 +87,7 @@ def _read_variables(path: Path) -> dict[str, Array]:
             trackable_object_graph_pb2,
         )
     except ImportError as error:
-        raise MissingExtraError(
-            'Reading a SavedModel needs TensorFlow: run pip install "xtrkit[tensorflow]".'
-        ) from error
+        raise missing_extra("Reading a SavedModel", "tensorflow") from error
     saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
     outputs = {name for graph in saved.meta_graphs for name in graph.signature_def["serving_default"].outputs}
     if not {"encodings", "mask"} <= outputs:

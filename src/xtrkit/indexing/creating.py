@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from xtrkit.errors import IndexExistsError, InputError, MissingExtraError, StorageError
+from xtrkit.errors import IndexExistsError, InputError, StorageError, missing_extra
 from xtrkit.forks import begun_here
 from xtrkit.indexing.centroids import Assign, CentroidTree
 from xtrkit.indexing.codec import BITS, Codec, check_bits, codec_named, name_of
@@ -151,7 +151,7 @@ def assignment_on(device: str | None) -> Assign:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise MissingExtraError('Building on a device needs torch: run pip install "xtrkit[torch]".') from error
+        raise missing_extra("Building on a device", "torch") from error
     return assign_on(device)
 
 

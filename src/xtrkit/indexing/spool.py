@@ -17,7 +17,6 @@ vectors beyond the last commit are cut off.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -36,6 +35,7 @@ from xtrkit.forks import keep_for_ever, tell_of_forks
 from xtrkit.passage import Part, Passage
 from xtrkit.storage.arrays import append_array
 from xtrkit.storage.files import let_go, storage_errors
+from xtrkit.storage.locks import fcntl
 from xtrkit.values import Ragged
 
 LOCK, DOCUMENTS, ROWS = "lock", "documents.sqlite", "rows.f16"

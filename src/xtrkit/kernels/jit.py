@@ -48,7 +48,7 @@ def part(function: Function) -> Function:
 def _stamp(dispatcher: Any) -> None:
     """Let machine code be found only where no file of kernels has changed since."""
     file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-    if hasattr(file, "_source_stamp"):
+    if file is not None and hasattr(file, "_source_stamp"):
         file._source_stamp = STAMP
 
 

@@ -125,12 +125,13 @@ def nearest_clusters(
     sums = np.empty(max(n_groups, n_centroids), dtype=np.int32)
     group_values, values = np.empty(n_groups, dtype=np.float32), np.empty(n_centroids, dtype=np.float32)
     numbers, scratch = np.empty(n_centroids, dtype=np.int32), np.empty(max(n_groups, n_centroids), dtype=np.float32)
+    first_group = int(group_offsets[0])  # 0; the constant would have Numba compile twice what is called with it
     for i in range(len(tokens)):
-        vector_products(group_vectors, np.int64(0), n_groups, tokens[i], sums)
+        vector_products(group_vectors, first_group, n_groups, tokens[i], sums)
         for group in range(n_groups):
             group_values[group] = np.float32(sums[group]) * group_scales[group]
         border = kth_largest(group_values, groups_probed, scratch)
-        seen = np.int64(0)
+        seen = first_group
         for group in range(n_groups):
             if group_values[group] >= border:
                 first, last = group_offsets[group], group_offsets[group + 1]

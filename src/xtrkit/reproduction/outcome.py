@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xtrkit.errors import MissingExtraError
+from xtrkit.errors import missing_extra
 
 Cell = str | float | int
 
@@ -108,7 +108,7 @@ def draw(plots: Sequence[Plot], path: Path) -> None:
     try:
         import matplotlib as mpl
     except ImportError as error:
-        raise MissingExtraError('Pictures need matplotlib: pip install "xtrkit[plots]".') from error
+        raise missing_extra("Drawing pictures", "plots") from error
     mpl.use("Agg")
     from matplotlib import pyplot
 

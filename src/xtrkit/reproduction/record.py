@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xtrkit.errors import InputError, MissingExtraError
+from xtrkit.errors import InputError, missing_extra
 from xtrkit.reproduction.claims import Claim, claim_named
 from xtrkit.reproduction.laboratory import Setting
 from xtrkit.reproduction.outcome import Outcome
@@ -89,5 +89,5 @@ def _yaml() -> Any:
     try:
         import yaml
     except ImportError as error:
-        raise MissingExtraError('Records of claims need PyYAML: pip install "xtrkit[train]".') from error
+        raise missing_extra("Reading records of claims", "train") from error
     return yaml

@@ -78,14 +78,14 @@ class CompressedEngine:
         with ThreadPoolExecutor(threads) as pool:
             return list(pool.map(lambda query: search(corpus, query, k, recipe, subset), queries))
 
-    def evidence(self, query: FloatArray, found: Found) -> Evidence:
+    def evidence(self, query: FloatArray, found: Found, of: Sequence[int] | None = None) -> Evidence:
         """What the XTR scores of a search were made of."""
         quantised_query = quantised(query, self._corpus.quantiser)
         probes = open_clusters(
             self._corpus, quantised_query, chosen_clusters(self._corpus, quantised_query, found.recipe)
         )
         lowest, missing = imputed(self._corpus, quantised_query, probes, found.recipe)
-        return Evidence(token_hits(self._corpus, probes, lowest), missing)
+        return Evidence(token_hits(self._corpus, probes, lowest, of), missing)
 
     def best_similarities(self, query: FloatArray, document: int, most: Scores | None = None) -> Contribution:
         """min(most_i, max_j q_i · d_j) over all tokens of a document, decompressed."""

@@ -85,7 +85,7 @@ class DeviceEngine(CompressedEngine):
         seconds = {"device": (time.perf_counter() - begin) / max(1, len(queries))}
         return [replace(one, seconds=seconds) for one in found]
 
-    def evidence(self, query: FloatArray, found: Found) -> Evidence:
+    def evidence(self, query: FloatArray, found: Found, of: Sequence[int] | None = None) -> Evidence:
         """What the XTR scores of a search were made of."""
         index = self._tokens
         lengths = torch.tensor([len(query)], device=index.rotation.device)

@@ -121,8 +121,11 @@ class Engine(Protocol):
         (1/n) Σ_i min(m_i, max_j q_i · d_j): no more than a document that was reached can get by "min".
         """
 
-    def evidence(self, query: FloatArray, found: Found) -> Evidence:
-        """What the XTR scores of a search were made of: retrieval with the effort that found the documents."""
+    def evidence(self, query: FloatArray, found: Found, of: Sequence[int] | None = None) -> Evidence:
+        """What the XTR scores of a search were made of: retrieval with the effort that found the documents.
+
+        Where documents are named by ``of``, the hits of others may be left out.
+        """
 
     def best_similarities(self, query: FloatArray, document: int, most: Scores | None = None) -> Contribution:
         """min(most_i, max_j q_i · d_j) over all tokens of a document, as scores by all tokens count them."""
@@ -146,7 +149,7 @@ def contributions(engine: Engine, query: FloatArray, found: Found, documents: Se
     if found.recipe.scoring == "maxsim" or found.recipe.rerank is not None:
         yield from (engine.best_similarities(query, document) for document in documents)
         return
-    hits, missing = engine.evidence(query, found)
+    hits, missing = engine.evidence(query, found, documents)
     most = np.zeros(len(query)) if missing is None else missing
     for document in documents:
         of_document = np.flatnonzero(hits.documents == document)

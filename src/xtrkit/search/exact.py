@@ -61,7 +61,7 @@ class ExactEngine:
         seconds = {stage: seconds / len(queries) for stage, seconds in watch.seconds.items()}
         return [replace(one, seconds=seconds) for one in found]
 
-    def evidence(self, query: FloatArray, found: Found) -> Evidence:
+    def evidence(self, query: FloatArray, found: Found, of: Sequence[int] | None = None) -> Evidence:
         """What the XTR scores of a search were made of."""
         (hits,) = retrieve_tokens(self._corpus, Ragged.from_arrays([query]), found.recipe.k_prime)
         lowest, missing = found.recipe.impute(AllSimilarities(self._corpus, query, hits))

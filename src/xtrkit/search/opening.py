@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xtrkit.errors import InputError, MissingExtraError
+from xtrkit.errors import InputError, missing_extra
 from xtrkit.indexing.store import Store
 from xtrkit.search.compressed import CompressedEngine
 from xtrkit.search.engine import Engine
@@ -31,5 +31,5 @@ def engine_of(store: Store, device: str | None = None) -> Engine:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise MissingExtraError('Searching on a device needs torch: run pip install "xtrkit[torch]".') from error
+        raise missing_extra("Searching on a device", "torch") from error
     return AnyScale(DeviceEngine(store.corpus(), device))

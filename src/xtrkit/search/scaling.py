@@ -6,6 +6,7 @@ between ½ and 2 long is multiplied by a power of two, which rounds nothing, and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
@@ -89,12 +90,12 @@ class AnyScale:
             found |= zip(places, (_unscaled(answer, recipe, exponent) for answer in answers), strict=True)
         return [found[place] for place in range(len(every))]
 
-    def evidence(self, query: FloatArray, found: Found) -> Evidence:
+    def evidence(self, query: FloatArray, found: Found, of: Sequence[int] | None = None) -> Evidence:
         """What the XTR scores of a search were made of."""
         near, exponent = scaled(query)
         if not exponent:
-            return self._engine.evidence(near, found)
-        hits, missing = self._engine.evidence(near, replace(found, recipe=_recipe(found.recipe, exponent)))
+            return self._engine.evidence(near, found, of)
+        hits, missing = self._engine.evidence(near, replace(found, recipe=_recipe(found.recipe, exponent)), of)
         scores = np.ldexp(hits.scores, exponent).astype(np.float32)
         return Evidence(replace(hits, scores=scores), None if missing is None else np.ldexp(missing, exponent))
 

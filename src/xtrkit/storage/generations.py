@@ -8,7 +8,6 @@ them.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import secrets
@@ -21,6 +20,7 @@ from pathlib import Path
 from xtrkit.errors import IndexDamagedError, IndexFormatError, IndexLockedError, InputError, StorageError
 from xtrkit.forks import tell_of_forks
 from xtrkit.storage.files import NewFile, check_size, damaged, discard, flush, let_go, storage_errors
+from xtrkit.storage.locks import fcntl
 from xtrkit.storage.manifest import LARGEST_MANIFEST, Manifest, decoded, encoded, manifest_name
 
 WRITER_LOCK = "writer.lock"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -118,13 +120,16 @@ def sums_over_all_tokens(
     return sums
 
 
-def token_hits(corpus: ClusteredCorpus, probes: Probes, lowest: npt.NDArray[np.float32]) -> TokenHits:
+def token_hits(
+    corpus: ClusteredCorpus, probes: Probes, lowest: npt.NDArray[np.float32], wanted: Sequence[int] | None = None
+) -> TokenHits:
     """What was retrieved, token by token, to be shown or scored elsewhere; search itself does without.
 
     Args:
         corpus: the corpus.
         probes: opened clusters.
         lowest: (n,) similarities below this do not count as retrieved.
+        wanted: documents whose hits are told; None tells those of all, which takes seconds where there are many.
 
     Returns:
         hits whose rows count the tokens document after document, as the exact engine's do.
@@ -133,7 +138,10 @@ def token_hits(corpus: ClusteredCorpus, probes: Probes, lowest: npt.NDArray[np.f
     living = [segment.living for segment in corpus.segments]
     for i, count in enumerate(probes.chosen.counts):
         of = slice(probes.starts[i], probes.starts[i + 1])
-        retrieved = np.flatnonzero(probes.scores[of] >= lowest[i])
+        counted = probes.scores[of] >= lowest[i]
+        if wanted is not None:
+            counted &= np.isin(probes.documents[of], wanted)
+        retrieved = np.flatnonzero(counted)
         posting = _rows(corpus, living, probes.chosen.clusters[i, :count])[retrieved]
         owners = probes.documents[of][retrieved]
         places = np.array([_place(corpus, int(d), int(row)) for d, row in zip(owners, posting, strict=True)], np.int64)

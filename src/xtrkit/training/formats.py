@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from xtrkit.errors import CollectionError, InputError, MissingExtraError
+from xtrkit.errors import CollectionError, InputError, missing_extra
 from xtrkit.evaluation.beir import read_qrels
 from xtrkit.evaluation.ids import trimmed
 from xtrkit.evaluation.qrels import Qrels
@@ -269,7 +269,7 @@ def _saved_dataset(path: Path) -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise MissingExtraError('Reading a saved dataset needs datasets: pip install "xtrkit[train]".') from error
+        raise missing_extra("Reading a saved dataset", "train") from error
     try:
         return datasets.load_from_disk(str(path))
     except Exception as error:  # of many libraries

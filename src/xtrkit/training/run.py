@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from xtrkit.errors import InputError, MissingExtraError
+from xtrkit.errors import InputError, missing_extra
 from xtrkit.training.card import Facts, write_card
 from xtrkit.training.data import TrainingData, most_negatives, with_negatives
 from xtrkit.training.formats import read_training_data
@@ -219,7 +219,7 @@ def _check_teacher(data: TrainingData, recipe: TrainingRecipe) -> None:
 def _check_extra() -> None:
     for package in ("torch", "sentence_transformers", "accelerate", "datasets"):
         if find_spec(package) is None:
-            raise MissingExtraError(f'Training needs {package}: run pip install "xtrkit[train]".')
+            raise missing_extra("Training", "train")
 
 
 def _facts(
