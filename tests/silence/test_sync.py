@@ -1,4 +1,4 @@
-"""An index follows its folder: what is new, changed or gone there is so here, in one commit, and the rest is left alone."""
+"""An index follows its folder: what is new, changed or gone there is so here, in one commit; the rest stays."""
 
 import json
 import os

@@ -48,7 +48,7 @@ from xtrkit.texts.files.kinds import (
 from xtrkit.texts.files.layouts import corpus_of, refuse_foreign
 from xtrkit.texts.files.opening import UnreadableError, check_encoding, line_by_line, may_be_utf8, sentence_of
 from xtrkit.texts.files.walking import ASKING, EVERYTHING, UNREADABLE, Walk, look, walk
-from xtrkit.texts.records import until_hopeless
+from xtrkit.texts.records import NoTextColumnError, until_hopeless
 
 __all__ = ["Files", "Source", "SourceFile", "open_source"]
 
@@ -201,7 +201,10 @@ class Files:
         except CollectionError:
             raise
         except Exception as error:  # whatever a hostile file makes of a library
-            yield Problem(file.name, sentence_of(error, file.kind))
+            if self._alone is None and isinstance(error.__cause__, NoTextColumnError):  # numbers, among texts
+                report.skipped.append(Skipped(file.name, f"{file.kind} without a column of texts (see --text-field)"))
+            else:
+                yield Problem(file.name, sentence_of(error, file.kind))
         else:
             if len(report.skipped) == passed_over:
                 report.files[file.kind] = report.files.get(file.kind, 0) + 1

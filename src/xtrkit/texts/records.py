@@ -46,6 +46,10 @@ class RecordError(Exception):
     """A record can't be a document; the message says why."""
 
 
+class NoTextColumnError(RecordError):
+    """A table holds no texts, as far as the names of its columns tell."""
+
+
 class Records:
     """Makes documents of the records of one file, or of one list.
 
@@ -125,7 +129,7 @@ class Records:
         if self._text is None:
             self._text = found(columns, TEXT_NAMES)
         if self._text is None:
-            raise RecordError(no_text(columns))
+            raise NoTextColumnError(no_text(columns))
 
     def _document(self, record: Mapping[Any, Any], where: str, number: str) -> Document:
         self._seen |= self._wanted & record.keys()

@@ -24,7 +24,17 @@ from xtrkit.texts.files.opening import (
     opened,
     peeked,
 )
-from xtrkit.texts.records import ID_NAMES, TEXT_NAMES, TITLE_NAMES, RecordError, Records, found, listed, no_text
+from xtrkit.texts.records import (
+    ID_NAMES,
+    TEXT_NAMES,
+    TITLE_NAMES,
+    NoTextColumnError,
+    RecordError,
+    Records,
+    found,
+    listed,
+    no_text,
+)
 
 DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 
@@ -211,7 +221,8 @@ def _csv_layout(file: SourceFile, reading: Reading) -> Layout | None:
         cells = next(csv.reader([first.cells[0]], delimiter=_likely(first.cells[0])), [])
         if fields.text is not None:
             raise UnreadableError(f'there is no column "{fields.text}": the first line has {listed(cells)}.')
-        raise UnreadableError(f"the first line must name the columns, and {no_text(cells)}")
+        told = f"the first line must name the columns, and {no_text(cells)}"
+        raise UnreadableError(told) from NoTextColumnError(told)
     best = max(candidates, key=lambda layout: len(layout.header or ()))  # the first of equals
     if best.delimiter != ",":
         reading.report.notes.append(f"{file.name}: its columns are parted by {DELIMITERS[best.delimiter]}.")
