@@ -38,6 +38,7 @@ from xtrkit.encoding.t5 import FULL_PRECISION, LOCAL, build_t5
 from xtrkit.encoding.tensors import read_projection, refused, stated_width
 from xtrkit.errors import ModelError, XtrkitError
 from xtrkit.forks import ForkLock, begun_here
+from xtrkit.machine import usable_cores
 
 # Of three libraries, and of corrupt files.
 _LOADING_ERRORS = (
@@ -51,6 +52,8 @@ def build_model(directory: Path, layout: Layout, device: str | None) -> MultiVec
     Raises:
         ModelError: something is missing or of the wrong shape; the message names the file.
     """
+    if torch.get_num_threads() > usable_cores():  # torch knows of no quotas
+        torch.set_num_threads(usable_cores())
     with said_in_a_sentence(directory, layout):
         check_not_pickled(directory)
         model = _BUILDERS.get(layout, _from_modules_json)(directory, layout, device)
