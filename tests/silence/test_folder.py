@@ -1,0 +1,87 @@
+"""A folder of real files of many kinds: one command, a report that adds up, and an answer that names its page."""
+
+import gzip
+import json
+import shutil
+import sysconfig
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.silence.made import paragraph, pdf, write_docx
+
+SITE, STANDARD = Path(sysconfig.get_path("purelib")), Path(sysconfig.get_path("stdlib"))
+KINDS = {
+    ".py": STANDARD, ".txt": SITE, ".md": SITE, ".rst": SITE, ".json": SITE, ".csv": SITE, ".html": SITE, ".js": SITE,
+    ".css": SITE, ".toml": SITE, ".parquet": SITE, ".pyi": SITE, "": SITE,
+}  # fmt: skip
+SMALLEST, LARGEST = 150, 4000
+PAGES = ("The harbour master counts boats.", "Nets are mended in winter.", "The lighthouse is painted white every May.")
+
+
+def found(suffix, root, wanted):
+    """Some real files of a kind, the same ones each time."""
+    limit = LARGEST * (5 if suffix == ".parquet" else 1)
+    there = sorted(
+        path
+        for path in root.rglob(f"*{suffix}" if suffix else "LICENSE")
+        if path.suffix == suffix and path.is_file() and SMALLEST <= path.stat().st_size <= limit
+    )
+    Random(0).shuffle(there)
+    return there[:wanted]
+
+
+def fill(folder, each):
+    """Real files in folders of their kinds, and one of each kind that machines don't have."""
+    for suffix, root in KINDS.items():
+        for number, path in enumerate(found(suffix, root, each)):
+            target = folder / (suffix[1:] or "none") / f"{number:02d}-{path.name}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+    for name in ("glossary.md", "models.md"):
+        (folder / f"{name}.gz").write_bytes(gzip.compress((ROOT / "docs" / name).read_bytes()[:6000]))
+    (folder / "port.pdf").write_bytes(pdf(*PAGES))
+    write_docx(folder / "letter.docx", paragraph("Dear harbour master, the crane is broken."))
+    (folder / "log.jsonl").write_text('{"id": "log-1", "text": "A storm came from the west."}\n')
+    (folder / "crew.tsv").write_text("1\tThe cook comes from Ghent.\n2\tThe pilot comes from Bruges.\n")
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "secret.txt").write_text("Nobody reads this.")
+    (folder / "empty.txt").write_text(" \n")
+    (folder / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0")
+
+
+@pytest.mark.parametrize("each", [2, pytest.param(18, marks=pytest.mark.slow)], ids=["some", "two hundred"])
+def test_a_folder_of_real_files(tmp_path, here, monkeypatch, each):
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "folder", each)
+    files = [path for path in (tmp_path / "folder").rglob("*") if path.is_file() and ".hidden" not in path.parts]
+    assert len(files) > (180 if each > 10 else 20)
+    ran = here("index", "folder", "idx", "--json")
+    assert ran.returncode == 0, ran.stderr
+    done = json.loads(ran.stdout)
+    report = done["report"]
+    assert len(report["files"]) >= 9  # all source code is one kind
+    read, skipped = sum(report["files"].values()), report["skipped"]
+    assert [one["file"].rstrip("/") for one in skipped if one["reason"] == "hidden"] == [".hidden"]
+    assert read + len(skipped) - 1 == len(files)  # the hidden folder counts as one
+    assert "image.png" in [one["file"] for one in skipped]
+    assert "empty.txt" in report["empty"]
+    assert report["bad"] == []
+    assert done["documents"] == report["documents"] <= done["passages"]
+
+    ran = here("search", "idx", "when is the lighthouse painted?", "-k", "1", "--json")
+    (hit,) = json.loads(ran.stdout)["hits"]
+    assert (hit["document"], hit["metadata"]["page"], hit["text"]) == ("port.pdf", 3, PAGES[2])
+    shown = here("search", "idx", "when is the lighthouse painted?", "-k", "1").stdout
+    assert "port.pdf" in shown
+    assert "page: 3" in shown
+    ran = here("search", "idx", "what is wrong with the crane?", "-k", "1", "--json")
+    assert json.loads(ran.stdout)["hits"][0]["id"] == "letter.docx"
+
+    if each < 10:
+        told = here("index", "folder", "again").stdout
+        assert f"Read {read:,} files: " in told
+        assert f"Passed over {len(skipped):,}: " in told
+        assert f"Left out {len(report['empty']):,} with nothing in them to be found (" in told
