@@ -110,7 +110,7 @@ def test_an_index_of_another_model_is_refused_by_both_names(index_path, encoders
 
 def test_lengths_that_were_chosen_are_those_of_the_queries_later(tmp_path, checkpoints):
     encoder = load_encoder(checkpoints["xtr"], query_length=7, document_length=9)
-    assert Retriever.create(tmp_path / "idx", PASSAGES[:4], model=encoder).indexed.truncated == 4
+    assert Retriever.create(tmp_path / "idx", PASSAGES[:4], model=encoder, split=False).indexed.truncated == 4
     again = Retriever.open(tmp_path / "idx").encoder
     assert (again.identity.query_length, again.identity.document_length) == (7, 9)
 

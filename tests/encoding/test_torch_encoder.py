@@ -15,6 +15,7 @@ from transformers import AutoModel, BertModel, MT5EncoderModel, T5EncoderModel
 
 from tests.encoding import checkpoint_factory as factory
 from tests.encoding.checkpoint_factory import LAYOUTS
+from xtrkit import progress
 from xtrkit.encoding import Encoder, load_encoder
 from xtrkit.encoding.checkpoints import T5_COLBERT
 from xtrkit.encoding.default import ORIGINAL, original_directory
@@ -178,7 +179,8 @@ def test_streaming_is_lazy(encoders):
     assert [len(chunk.embeddings) for chunk in chunks] == [4, 2]
 
 
-def test_progress_goes_to_standard_error_and_only_when_asked_for(encoders, capfd):
+def test_progress_goes_to_standard_error_and_only_when_asked_for(encoders, capfd, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     encoders["xtr"].encode_documents(TEXTS)
     assert capfd.readouterr() == ("", "")
     encoders["xtr"].encode_documents(TEXTS, progress=True)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from xtrkit import progress
 from xtrkit.index import Index
 from xtrkit.indexing.estimate import Estimate, estimated, told
 from xtrkit.passage import Passage
@@ -35,11 +36,15 @@ def test_what_is_told(tmp_path):
     assert "There is not that much room" in told(Estimate(10**18, 0, 0), 1, 1, tmp_path / "idx")
 
 
-def test_indexing_tells_it_first(tmp_path, encoders, capfd):
+def test_indexing_tells_it_first(tmp_path, encoders, capfd, monkeypatch):
     passages = [Passage(str(i), f"Paris is the capital of France, {i} times.") for i in range(40)]
     Retriever.create(tmp_path / "idx", passages, model=encoders["default"], nbits=4, progress=True)
     told_lines = capfd.readouterr().err
     tokens = Index.open(tmp_path / "idx").n_tokens
     assert told_lines.startswith(f"40 passages, about {tokens} tokens: an index of about 1 MB")
+
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    Retriever.create(tmp_path / "again", passages, model=encoders["default"], nbits=4, progress=True)
+    told_lines = capfd.readouterr().err
     for phase in ("Encoding", "Drawing a sample", "Finding centroids", "Assigning tokens", "Compressing", "Ordering"):
         assert phase in told_lines

@@ -671,9 +671,11 @@ def test_a_string_is_a_path_or_told_to_be_none(tmp_path):
 
 
 def test_dicts_follow_the_fields_too():
-    source = source_of([{"key": 1, "body": "x", "by": {"n": 1}, "day": datetime.date(2020, 1, 1)}], Fields(id="key"))
+    source = source_of([{"key": 1, "body": "x", "day": datetime.date(2020, 1, 1)}], Fields(id="key"))
     assert [document[:3] for document in source] == [("1", "x", {"day": "2020-01-01"})]
-    assert len(source.report.notes) == 2
+    assert len(source.report.notes) == 1
+    (problem,) = source_of([{"id": 1, "text": "x", "by": {"n": 1}}])
+    assert problem.problem.startswith("the metadata field 'by' of '1' must be a string, a number, ")
     problem, document = source_of([{"a": 1}, {"text": "x"}])
     assert problem.where == "Passage 0"
     assert (document.where, document.id) == ("Passage 1", "1")

@@ -198,7 +198,7 @@ def test_each_extra_is_told_as_packages(extra):
         (
             "bm25s",
             "from xtrkit.evaluation.bm25 import _libraries as l; l()",
-            "The BM25 baseline needs the extra 'eval'",
+            "BM25 needs the extra 'eval'",
         ),
         (
             "matplotlib",

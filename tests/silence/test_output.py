@@ -140,7 +140,7 @@ def mended(report):
 
 
 def test_damaged_vectors_are_encoded_anew(tmp_path):
-    retriever = Retriever.create(tmp_path / "my idx", [(name, f"text {name}") for name in IDS])
+    retriever = Retriever.create(tmp_path / "my idx", [(name, f"text {name}") for name in IDS], nbits=16)
     for file in (tmp_path / "my idx").glob("*.vectors.safetensors"):
         flip(file)
     assert verify(tmp_path / "my idx").ok, "which is why it says what it left out"

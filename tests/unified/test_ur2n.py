@@ -131,7 +131,7 @@ def test_any_t5_reader_opens_the_reranker_and_sentence_transformers_the_branch(d
 
 @pytest.mark.parametrize("opened", ["one model for both", "by their directories"])
 def test_one_call_retrieves_and_reranks(directory, model, tmp_path, opened):
-    Retriever.create(tmp_path / "idx", PASSAGES, model=model.encoder)
+    Retriever.create(tmp_path / "idx", PASSAGES, model=model.encoder, split=False)
     index = Index.open(tmp_path / "idx")
     assert index.encoder.layout == "ur2n"
     if opened == "one model for both":

@@ -100,12 +100,13 @@ def index(
     """
     from xtrkit.indexing.spool import workplace_of
     from xtrkit.retriever import Retriever
+    from xtrkit.texts.reading import open_source
 
     begin = time.perf_counter()
     try:
         retriever = Retriever.create(
             index,
-            collection,
+            open_source(collection, reading.fields),
             model=model,
             nbits=compression.nbits,
             codec=compression.codec,

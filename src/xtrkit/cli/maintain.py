@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,6 +16,9 @@ from xtrkit.cli import render
 from xtrkit.cli.grouping import grouped
 from xtrkit.cli.options import Collection, IndexPath, Json, Model, Reading
 from xtrkit.cli.output import print_json, print_text
+
+if TYPE_CHECKING:
+    from xtrkit.texts.reading import Files
 from xtrkit.errors import InputError
 
 out = Console(soft_wrap=True, markup=False)
@@ -37,10 +40,11 @@ def add(
     Example: [bold]xtrkit add idx new-notes/[/]
     """
     from xtrkit.retriever import Retriever
+    from xtrkit.texts.reading import open_source
 
-    begin = time.perf_counter()
+    begin, source = time.perf_counter(), open_source(collection, reading.fields)
     retriever = Retriever.open(index, model=model)
-    summary = retriever.add(collection, progress=not as_json, **reading.options)
+    summary = retriever.add(source, progress=not as_json, **reading.options)
     if not as_json:
         render.print_report(out, summary.report)
     _tell(summary, begin, as_json, f"Added {summary.added:,} passages and replaced {summary.updated:,}")
@@ -68,7 +72,7 @@ def sync(
 
     begin, source = time.perf_counter(), folder_source(folder, reading.fields)
     if not index.exists():
-        _make(folder, index, reading, model, as_json=as_json)
+        _make(source, index, reading, model, as_json=as_json)
         return
     with Index.open(index) as opened:
         if (made_with := opened.encoder) is None:
@@ -96,11 +100,11 @@ def sync(
     _tell(summary.commit, begin, as_json, f"Brought {index} up to {folder}")
 
 
-def _make(folder: str, index: Path, reading: Reading, model: str | None, *, as_json: bool) -> None:
+def _make(source: Files, index: Path, reading: Reading, model: str | None, *, as_json: bool) -> None:
     from xtrkit.retriever import Retriever
 
     begin = time.perf_counter()
-    retriever = Retriever.create(index, folder, model=model or "default", progress=not as_json, **reading.options)
+    retriever = Retriever.create(index, source, model=model or "default", progress=not as_json, **reading.options)
     seconds, made = time.perf_counter() - begin, retriever.indexed
     if made is None:
         return
