@@ -12,7 +12,7 @@ SEARCH_WITHOUT_TORCH = """
 import sys, tempfile, numpy as np
 import xtrkit
 index = xtrkit.Index.create(tempfile.mkdtemp() + "/idx", [[np.eye(8, dtype=np.float32)]])
-assert len(index.search(np.eye(4, dtype=np.float32)[:2])) == 1
+assert len(index.search(np.eye(8, dtype=np.float32)[:2])) == 1
 assert xtrkit.Retriever and xtrkit.load_encoder
 """
 NOTHING_OF_TORCH = """

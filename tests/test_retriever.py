@@ -17,7 +17,6 @@ PASSAGES = [
     Passage("berlin", "Berlin is the capital of Germany. It lies on the river Spree."),
     Passage("mitochondria", "Mitochondria are the powerhouse of the cell."),
     Passage("bread", "Knead flour, water, salt and yeast, let it rise, then bake the bread."),
-    Passage("empty", ""),
     Passage("emoji", "🙂🙃"),
     Passage("long", "The whale swam on and on. " * 200),
 ]
@@ -31,7 +30,7 @@ def default_encoder(encoders):
 @pytest.fixture(scope="module")
 def index_path(tmp_path_factory, default_encoder):
     path = tmp_path_factory.mktemp("retriever") / "idx"
-    summary = Retriever.create(path, PASSAGES, model=default_encoder, batch_size=3).indexed
+    summary = Retriever.create(path, PASSAGES, model=default_encoder, nbits=16, split=False, batch_size=3).indexed
     assert summary.passages == len(PASSAGES)
     assert summary.truncated == 1
     return path
@@ -134,7 +133,7 @@ def test_a_query_that_asks_nothing(retriever, query):
 
 
 def test_passages_that_can_be_read_only_once(tmp_path, default_encoder):
-    retriever = Retriever.create(tmp_path / "idx", iter(PASSAGES), model=default_encoder)
+    retriever = Retriever.create(tmp_path / "idx", iter(PASSAGES), model=default_encoder, split=False)
     assert retriever.get([passage.id for passage in PASSAGES]) == PASSAGES
 
 

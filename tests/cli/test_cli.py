@@ -186,7 +186,7 @@ def bad(tmp_path, index):
     corpus = index.parent / "corpus.jsonl"
     return {
         "no collection": (("index", tmp_path / "nowhere", new), "There is no collection at"),
-        "empty collection": (("index", tmp_path / "empty", new), "has no passages"),
+        "empty collection": (("index", tmp_path / "empty", new), "There is nothing to index"),
         "malformed line": (("index", tmp_path / "bad.jsonl", new), "line 2: not JSON"),
         "not UTF-8": (("index", tmp_path / "latin.jsonl", new), "line 1: byte 26 is not UTF-8"),
         "duplicate id": (("index", tmp_path / "twice.tsv", new), "The id 'a' comes twice"),
