@@ -28,9 +28,10 @@ from xtrkit.search.engine import Contribution, Found
 from xtrkit.stopwatch import Stopwatch
 from xtrkit.subsets import Subset
 from xtrkit.texts.building import IndexingSummary, index_texts
+from xtrkit.texts.changes import folder_source
 from xtrkit.texts.document import PLAIN_FIELDS, Fields
 from xtrkit.texts.given import Given, source_of
-from xtrkit.texts.syncing import SyncSummary, folder_source, sync_folder
+from xtrkit.texts.syncing import SyncSummary, sync_folder
 from xtrkit.texts.updating import AddingSummary, add_texts
 from xtrkit.values import FloatArray, Ragged
 

@@ -9,8 +9,9 @@ from xtrkit import Index, Retriever
 from xtrkit.encoding import load_encoder
 from xtrkit.errors import CollectionError
 from xtrkit.indexing.repairing import drop_segment
+from xtrkit.texts.changes import folder_source
 from xtrkit.texts.document import Fields
-from xtrkit.texts.syncing import folder_source, sync_folder
+from xtrkit.texts.syncing import sync_folder
 
 FILES = {
     "boats.md": "# Boats\n\nThe ferry runs daily.\n\n# Fares\n\nIt costs a florin.",

@@ -19,6 +19,7 @@ from xtrkit.cli.output import print_json, print_text
 
 if TYPE_CHECKING:
     from xtrkit.texts.reading import Files
+    from xtrkit.texts.syncing import SyncSummary
 from xtrkit.errors import InputError
 
 out = Console(soft_wrap=True, markup=False)
@@ -65,19 +66,46 @@ def sync(
 
     Example: [bold]xtrkit sync notes/ idx[/]
     """
-    from xtrkit.encoding.load import load_encoder_of
-    from xtrkit.errors import ModelError
-    from xtrkit.index import Index
-    from xtrkit.texts.syncing import folder_source, sync_folder
+    from xtrkit.texts.changes import changes_of, folder_source, remembered
 
     begin, source = time.perf_counter(), folder_source(folder, reading.fields)
     if not index.exists():
         _make(source, index, reading, model, as_json=as_json)
         return
+    generation, sources = remembered(index)
+    changes = changes_of(source, sources)
+    if not changes.any:  # which is found out without the engine, in a moment
+        seconds = time.perf_counter() - begin
+        if as_json:
+            told = {**changes.counts, "generation": generation, "commit": None, "report": source.report.as_json()}
+            print_json({"index": str(index), "seconds": seconds, **told})
+            return
+        render.print_report(out, source.report)
+        out.print(f"Nothing has changed: {len(changes.unchanged):,} files are as they were indexed ({seconds:.1f} s).")
+        return
+    summary = _synced(source, index, reading, model, as_json=as_json)
+    if as_json:
+        print_json({"index": str(index), "seconds": time.perf_counter() - begin, **summary.as_json()})
+        return
+    render.print_report(out, summary.report)
+    out.print(
+        f"{summary.new:,} files are new, {summary.changed:,} changed, {summary.gone:,} gone, {summary.unchanged:,} as "
+        "they were."
+    )
+    if summary.commit is not None:
+        _tell(summary.commit, begin, as_json, f"Brought {index} up to {folder}")
+
+
+def _synced(source: Files, index: Path, reading: Reading, model: str | None, *, as_json: bool) -> SyncSummary:
+    from xtrkit.encoding.load import load_encoder_of
+    from xtrkit.errors import ModelError
+    from xtrkit.index import Index
+    from xtrkit.texts.syncing import sync_folder
+
     with Index.open(index) as opened:
         if (made_with := opened.encoder) is None:
             raise ModelError(f"The index at {index} was made of embeddings: nothing can be encoded for it.")
-        summary = sync_folder(
+        return sync_folder(
             source,
             opened,
             lambda: load_encoder_of(made_with, model),
@@ -85,19 +113,6 @@ def sync(
             skip_bad=reading.skip_bad,
             progress=not as_json,
         )
-    seconds = time.perf_counter() - begin
-    if as_json:
-        print_json({"index": str(index), "seconds": seconds, **summary.as_json()})
-        return
-    render.print_report(out, summary.report)
-    if summary.commit is None:
-        out.print(f"Nothing has changed: {summary.unchanged:,} files are as they were indexed ({seconds:.1f} s).")
-        return
-    out.print(
-        f"{summary.new:,} files are new, {summary.changed:,} changed, {summary.gone:,} gone, {summary.unchanged:,} as "
-        "they were."
-    )
-    _tell(summary.commit, begin, as_json, f"Brought {index} up to {folder}")
 
 
 def _make(source: Files, index: Path, reading: Reading, model: str | None, *, as_json: bool) -> None:

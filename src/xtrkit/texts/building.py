@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from xtrkit.indexing.sources import Folder
 from xtrkit.indexing.store import EXACT_BITS
 from xtrkit.kernels.compiling import begin_compiling
 from xtrkit.progress import Reporter
-from xtrkit.texts.document import Fields, ReadingReport
+from xtrkit.texts.changes import fields_record
+from xtrkit.texts.document import ReadingReport
 from xtrkit.texts.encoding import encoded, warn_of
 from xtrkit.texts.reading import Files, Source
 from xtrkit.texts.splitting import splitting_for
@@ -122,15 +123,12 @@ def sources_of(source: Source, taken: Taken) -> tuple[Folder, ...]:
     return (Folder(source.name, fields_record(source.fields), taken.files),)
 
 
-def fields_record(fields: Fields) -> dict[str, Any]:
-    """How records were read, as JSON gives it back."""
-    return {**asdict(fields), "metadata": fields.metadata if fields.metadata == "all" else list(fields.metadata)}
-
-
 def _expectation(taken: Taken, encoder: Encoder, nbits: int, path: Path) -> str:
     """A sentence about the index that is to be."""
     window = encoder.identity.document_length
-    counts = [min(window, encoder.document_token_count(text)) for text in taken.sample]
+    counts = [
+        window if encoder.is_document_truncated(text) else encoder.document_token_count(text) for text in taken.sample
+    ]
     n_tokens = round(sum(counts) / len(counts) * taken.n_passages)
     bits = None if nbits == EXACT_BITS else nbits
     expected = estimated(n_tokens, taken.n_passages, taken.text_bytes, encoder.identity.dim, bits)

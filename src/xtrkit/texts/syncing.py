@@ -1,49 +1,25 @@
 """A folder and its index: what is new is added, what changed is encoded again, what is gone is deleted.
 
-Which files an index was made of, and how they were then, it remembers (:mod:`xtrkit.indexing.sources`). A file of the
-same size and time is the same; of others the content decides. All changes are one commit, and where there are none,
-there is none.
+Which files an index was made of, and how they were then, it remembers (:mod:`xtrkit.indexing.sources`); what has
+happened since, ``changes.py`` tells. All changes are one commit, and where there are none, there is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from xtrkit.encoding.base import Encoder
-from xtrkit.errors import CollectionError
 from xtrkit.index import Index
 from xtrkit.indexing.sources import FileState, Folder, Sources
 from xtrkit.progress import Reporter
-from xtrkit.texts.building import fields_record
-from xtrkit.texts.document import Fields, Problem, ReadingReport
-from xtrkit.texts.reading import Files, SourceFile, open_source
-from xtrkit.texts.taking import Taken, state_of, take
+from xtrkit.texts.changes import Changes, changes_of, fields_record, folder_in
+from xtrkit.texts.document import Problem, ReadingReport
+from xtrkit.texts.reading import Files
+from xtrkit.texts.taking import Taken, take
 from xtrkit.texts.updating import AddingSummary, write_taken
 from xtrkit.texts.whole import refusal
-
-
-class Changes(NamedTuple):
-    """What has happened to a folder since its index was made.
-
-    Attributes:
-        new: files that the index does not know.
-        changed: files whose content is another.
-        gone: files that are there no more.
-        unchanged: files that are as they were.
-    """
-
-    new: list[SourceFile]
-    changed: list[SourceFile]
-    gone: list[str]
-    unchanged: dict[str, FileState]
-
-    @property
-    def any(self) -> bool:
-        """Whether there are some."""
-        return bool(self.new or self.changed or self.gone)
 
 
 @dataclass(frozen=True)
@@ -72,24 +48,6 @@ class SyncSummary:
             "commit": None if self.commit is None else self.commit.as_json(),
             "report": self.report.as_json(),
         }
-
-
-def changes_of(source: Files, sources: Sources) -> Changes:
-    """Compare the files of a folder with what an index remembers of it."""
-    folder = _folder(source, sources)
-    known, read_so = folder.files, folder.fields == fields_record(source.fields)
-    changes, there = Changes([], [], [], {}), set()
-    for file in source.listing():
-        there.add(file.name)
-        before = known.get(file.name)
-        if before is None:
-            changes.new.append(file)
-        elif read_so and _same(file.path, before):
-            changes.unchanged[file.name] = before
-        else:
-            changes.changed.append(file)
-    changes.gone.extend(name for name in known if name not in there)
-    return changes
 
 
 def sync_folder(
@@ -122,7 +80,7 @@ def sync_folder(
     with index.writer(progress=progress) as writer:
         index.refresh()  # what another writer did in the meantime counts, too
         sources = index.sources()
-        changes, known = changes_of(source, sources), _folder(source, sources).files
+        changes, known = changes_of(source, sources), folder_in(source, sources).files
         if not (changes.new or changes.changed):
             writer.delete(documents=[of for name in changes.gone for of in known[name].documents], missing_ok=True)
             writer.set_sources(_updated(source, sources, changes.unchanged))
@@ -148,30 +106,7 @@ def sync_folder(
 
 
 def _summary(changes: Changes, index: Index, commit: AddingSummary | None, report: ReadingReport) -> SyncSummary:
-    counts = (len(changes.new), len(changes.changed), len(changes.gone), len(changes.unchanged))
-    return SyncSummary(*counts, index.generation, commit, report)
-
-
-def _folder(source: Files, sources: Sources) -> Folder:
-    """What an index remembers of a folder."""
-    for folder in sources:
-        if folder.root == source.name:
-            return folder
-    return Folder(source.name, {}, {})
-
-
-def _same(path: Path, before: FileState) -> bool:
-    """Whether a file is as it was read."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return False
-    if facts.st_size != before.size:
-        return False
-    if before.changed and facts.st_mtime_ns == before.changed:
-        return True
-    now = state_of(path)
-    return now is not None and bool(before.sha256) and now.sha256 == before.sha256
+    return SyncSummary(**changes.counts, generation=index.generation, commit=commit, report=report)
 
 
 def _check_owners(taken: Taken, changes: Changes) -> None:
@@ -201,15 +136,3 @@ def _lost(taken: Taken, changes: Changes, known: Mapping[str, FileState]) -> lis
 def _updated(source: Files, sources: Sources, files: Mapping[str, FileState]) -> Sources:
     others = tuple(folder for folder in sources if folder.root != source.name)
     return (*others, Folder(source.name, fields_record(source.fields), files))
-
-
-def folder_source(folder: str | Path, fields: Fields) -> Files:
-    """The files below a folder, or those that a glob names.
-
-    Raises:
-        CollectionError: there is none, or it is something else.
-    """
-    source = open_source(folder, fields)
-    if not isinstance(source, Files):
-        raise CollectionError(f"Only files on disk can be synced, got {folder}: give a folder.")
-    return source

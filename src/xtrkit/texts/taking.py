@@ -6,11 +6,9 @@ whether anything can be read of a text at all. What encodes goes through the tem
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
-import time
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,6 +22,7 @@ from xtrkit.forks import keep_for_ever, tell_of_forks
 from xtrkit.indexing.sources import FileState
 from xtrkit.passage import Part, Passage, checked_passage
 from xtrkit.progress import SILENT, Advance, Reporter
+from xtrkit.texts.changes import state_of
 from xtrkit.texts.document import Document, Problem, ReadingReport
 from xtrkit.texts.reading import Files, Source, SourceFile
 from xtrkit.texts.splitting import Splitter
@@ -34,11 +33,6 @@ SURVEYED = 256
 """Texts that are kept aside, to tell how large an index will be and whether the model can read them."""
 
 BLOCK = 1 << 20
-HASHED = 1 << 28
-"""Files above this size are told apart by size and time alone: reading them twice would take too long."""
-
-FRESH = 2_000_000_000
-"""Nanoseconds: a file that was changed so shortly before it was read may change again without a later time."""
 
 
 class Taken:
@@ -178,18 +172,6 @@ def _noted(
             yield item
         if before is not None and not spoilt:
             taken.files[file.name] = before._replace(documents=tuple(documents))
-
-
-def state_of(path: Path) -> FileState | None:
-    """A file as it is now; None where it can't be read."""
-    try:
-        with path.open("rb") as file:
-            facts = os.fstat(file.fileno())
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest() if facts.st_size <= HASHED else ""
-    except OSError:
-        return None
-    changed = facts.st_mtime_ns if time.time_ns() - facts.st_mtime_ns > FRESH else 0
-    return FileState(facts.st_size, changed, sha256, ())
 
 
 def _unstorable(document: Document) -> Problem | None:
