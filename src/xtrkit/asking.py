@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from xtrkit.content import has_content
 from xtrkit.encoding.base import Encoder
-from xtrkit.errors import InputError
+from xtrkit.errors import InputError, XtrkitWarning
 from xtrkit.hits import Hits, hit_of
 from xtrkit.index import Where
 from xtrkit.passage import Passage
@@ -53,7 +54,14 @@ def maxsim_order(encoder: Encoder, query: str, passages: Given, k: int | None = 
     check_query(query)
     if k is not None:
         check_k(k)
-    given, embedding = list(whole_passages(source_of(passages))), encoder.encode_queries([query])[0]
+    every, embedding = list(whole_passages(source_of(passages))), encoder.encode_queries([query])[0]
+    given = [passage for passage in every if has_content(passage.text or "")]
+    if len(given) < len(every):
+        warnings.warn(
+            f"{len(every) - len(given):,} of {len(every):,} texts have nothing in them to be found: they are left out.",
+            XtrkitWarning,
+            stacklevel=3,
+        )
     rows = encoder.encode_documents([passage.text or "" for passage in given])
     scores = np.array([(embedding @ of_one.T).max(axis=1).sum(dtype=np.float64) for of_one in rows])
     order = np.argsort(-scores, kind="stable")[:k]

@@ -161,8 +161,8 @@ def _check_metadata(identifier: str, metadata: Metadata | None) -> None:
                 f"{where} needs a name that is a string of printable characters, without quotation marks and "
                 "backslashes."
             )
-        if name in PSEUDO_FIELDS:
-            raise InputError(f"{where} needs another name: in filters {name} is what every passage has, rename yours.")
+        if name.startswith("$"):
+            raise InputError(f"{where} needs another name: in filters names with $ are operators, rename it.")
         if _is_sequence(given):
             _check_values(where, given)
         else:
@@ -170,8 +170,6 @@ def _check_metadata(identifier: str, metadata: Metadata | None) -> None:
 
 
 def _check_values(where: str, given: Any) -> None:
-    if not len(given):
-        raise InputError(f"{where} is an empty list: leave the field out, or give None.")
     if isinstance(given, np.ndarray) and given.ndim > 1:
         raise InputError(f"{where} must be one list of values, got an array of shape {given.shape}.")
     for value in given:
@@ -233,7 +231,9 @@ def _own_values(metadata: Metadata | None) -> dict[str, Any] | None:
 
 
 def _own_value(value: Any) -> Any:
-    """A value, or a list of values, as it is stored; a set has no order and is given one."""
+    """A value, or a list of values, as it is stored; a set has no order and is given one, an empty list is None."""
+    if _is_sequence(value) and not len(value):
+        return None
     if not _is_sequence(value):
         return plain_value(value)
     values = [plain_value(one) for one in value]

@@ -147,3 +147,8 @@ def test_an_index_of_embeddings_has_nothing_to_split(tmp_path, encoder):
 def test_what_is_recorded_is_json(log):
     assert json.loads(json.dumps(log.indexed.as_json()))["report"]["documents"] == 2
     assert np.all(np.diff(log.index.document_offsets) <= 64)
+
+
+def test_texts_without_content_are_left_out_of_an_order(log):
+    with pytest.warns(XtrkitWarning, match="2 of 3 texts have nothing in them"):
+        assert log.rerank("a reef", ["", "A reef.", "\u200b"]).ids == ["1"]

@@ -200,8 +200,6 @@ def test_what_is_no_condition(index, case):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([], "is an empty list"),
-        (np.zeros(0), "is an empty list"),
         (["a", None], "has None in its list"),
         ([["a"]], "without lists or dicts in it, got list"),
         ([{"a": 1}], "without lists or dicts in it, got dict"),
@@ -309,3 +307,23 @@ def test_texts_with_nul_come_back(tmp_path):
     index = Index.create(tmp_path / "idx", [vectors(3)], texts=texts, nbits=16)
     assert [passage.text for passage in index.get(["0", "1", "2"])] == texts
     assert index.verify(full=True).ok
+
+
+def test_an_id_that_nothing_has_is_named(tmp_path):
+    index = made_with_a_cut_document(tmp_path / "idx")
+    for where in ({"$document": "zz"}, {"$id": "doc"}, {"$or": [{"$document": {"$in": ["zz", "yy"]}}]}):
+        with pytest.raises(InputError, match=r"No (document|passage) of this index has the id '(zz|doc)'"):
+            index.search(np.eye(1, 8, dtype=np.float32), where=where)
+    for where in ({"$document": {"$in": ["doc", "zz"]}}, {"$document": {"$ne": "zz"}}, {"$id": "doc¶1"}):
+        assert index.search(np.eye(1, 8, dtype=np.float32), where=where).ids == ["doc¶1"]
+
+
+def test_an_empty_list_is_nothing(tmp_path):
+    index = made_with_a_cut_document(tmp_path / "idx", {"tags": []})
+    assert index.get(["doc¶1"])[0].metadata == {"tags": None}
+
+
+def made_with_a_cut_document(path, metadata=None):
+    rows = [np.eye(1, 8, dtype=np.float32)]
+    parts, ids = [("doc", 0, 1)], ["doc¶1"]
+    return Index.create(path, [rows], ids=ids, parts=parts, metadata=[metadata], nbits=16)

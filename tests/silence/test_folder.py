@@ -85,3 +85,18 @@ def test_a_folder_of_real_files(tmp_path, here, monkeypatch, each):
         assert f"Read {read:,} files: " in told
         assert f"Passed over {len(skipped):,}: " in told
         assert f"Left out {len(report['empty']):,} with nothing in them to be found (" in told
+
+
+def test_the_fields_are_named_at_the_command_line(tmp_path, here, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("films.csv").write_text(
+        "name,plot,year,code\nJaws,A shark hunts.,1975,a\nRan,A king goes mad.,1985,b\n", "cp1252"
+    )
+    named = ["--text-field", "plot", "--title-field", "name", "--id-field", "code", "--metadata-fields", "year"]
+    for command in (["index", "films.csv", "idx"], ["add", "idx", "films.csv"], ["sync", ".", "synced"]):
+        ran = here(*command, *named, "--encoding", "cp1252", "--json")
+        assert ran.returncode == 0, ran.stderr
+    for made in ("idx", "synced"):
+        (hit,) = json.loads(here("search", made, "a shark", "-k", "1", "--json").stdout)["hits"]
+        assert (hit["id"], hit["text"], hit["metadata"]) == ("a", "Jaws A shark hunts.", {"year": 1975})
+    assert here("index", "", "none").returncode == 1

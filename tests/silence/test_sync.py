@@ -100,7 +100,7 @@ def test_what_was_changed_by_other_means_is_brought_back(retriever, folder):
     retriever.delete(["owl"])
     retriever.compact()
     summary = retriever.sync(folder)
-    assert counts(summary) == (2, 0, 0, 2)
+    assert counts(summary) == (0, 2, 0, 2)
     assert [passage.text for passage in retriever.get(["sub/whales.txt", "owl"])] == [
         "Whales sing in the deep sea.",
         "Owls hunt at night.",
@@ -113,7 +113,8 @@ def test_other_folders_are_left_alone(retriever, folder, tmp_path):
     assert counts(retriever.sync(tmp_path / "other")) == (1, 0, 0, 0)
     assert len(documents(retriever)) == len(FILES) + 2
     assert counts(retriever.sync(folder)) == (0, 0, 0, 4)
-    assert counts(retriever.sync(folder / "*.txt")) == (1, 0, 0, 0)  # another way of naming: read, and nothing is gone
+    with pytest.raises(CollectionError, match=r"comes twice, first in .*notes/bread\.txt"):  # another way of naming
+        retriever.sync(folder / "*.txt")
     assert len(documents(retriever)) == len(FILES) + 2
 
 
@@ -153,7 +154,7 @@ def test_after_a_lost_segment_all_is_read_again(retriever, folder):
     if len(segments) > 1:
         drop_segment(retriever.index.path, segments[-1].name)
         retriever.refresh()
-        assert counts(retriever.sync(folder)) == (5, 0, 0, 0)
+        assert counts(retriever.sync(folder)) == (0, 5, 0, 0)
     assert "new.txt" in documents(retriever)
 
 
@@ -173,7 +174,7 @@ def test_from_the_command_line(here, tmp_path, folder, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(folder / "bread.txt", "Bread is baked at dawn.")
     shown = told()
-    assert "0 files are new, 1 changed, 0 gone, 3 as they were." in shown
+    assert "Files: 0 new, 1 changed, 0 gone, 3 as they were." in shown
     assert "generation 2" in shown
     summary = json.loads(told("--json"))
     assert (summary["unchanged"], summary["commit"], summary["generation"]) == (4, None, 2)
@@ -186,3 +187,45 @@ def test_a_backup_and_an_older_generation_remember_too(retriever, folder, tmp_pa
     retriever.backup(tmp_path / "copy")
     assert Index.open(tmp_path / "copy").sources() == retriever.index.sources()
     assert counts(Retriever(Index.open(tmp_path / "copy"), encoder).sync(folder)) == (0, 0, 0, 4)
+
+
+def test_two_folders_with_files_of_one_name_do_not_take_each_others_place(retriever, folder, tmp_path):
+    write(tmp_path / "other" / "bread.txt", "Another bread.")
+    with pytest.raises(
+        CollectionError, match=r"bread\.txt: The id 'bread\.txt' comes twice, first in .*notes/bread\.txt"
+    ):
+        retriever.sync(tmp_path / "other")
+    assert retriever.get(["bread.txt"])[0].text == FILES["bread.txt"]
+    (tmp_path / "other" / "bread.txt").rename(tmp_path / "other" / "cake.txt")
+    assert counts(retriever.sync(tmp_path / "other")) == (1, 0, 0, 0)
+    assert counts(retriever.sync(folder)) == (0, 0, 0, 4)
+
+
+def test_what_came_otherwise_and_is_replaced_is_told(tmp_path, folder, encoder):
+    made = Retriever.create(tmp_path / "own", [("mine", "My own."), ("bread.txt", "My note on bread.")], model=encoder)
+    summary = made.sync(folder)
+    assert (
+        "1 that had come into the index otherwise was replaced by what the folder has under the same id ('bread.txt')"
+        in (" ".join(summary.report.notes))
+    )
+    assert "mine" in documents(made)
+
+
+def test_a_damaged_memory_of_files_is_found_and_forgotten(retriever, folder, here):
+    (file,) = retriever.index.path.glob("sources-*.json")
+    file.write_bytes(file.read_bytes().replace(b"bread", b"braed"))
+    report = retriever.verify()
+    assert not report.ok
+    assert [command.rpartition(" ")[2] for command in report.repair] == ["--forget-sources"]
+    ran = here(*report.repair[0].split()[1:])
+    assert ran.returncode == 0, ran.stderr
+    retriever.refresh()
+    assert retriever.verify(full=True).ok
+    assert counts(retriever.sync(folder)) == (4, 0, 0, 0)
+    assert len(documents(retriever)) == 5
+
+
+def test_what_can_not_be_read_is_no_change(retriever, folder):
+    (folder / "torn.txt").write_bytes(b"\xff\xfe\xff")
+    summary = retriever.sync(folder, skip_bad=True)
+    assert (summary.commit, summary.generation) == (None, 1)

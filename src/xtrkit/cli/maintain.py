@@ -89,7 +89,7 @@ def sync(
         return
     render.print_report(out, summary.report)
     out.print(
-        f"{summary.new:,} files are new, {summary.changed:,} changed, {summary.gone:,} gone, {summary.unchanged:,} as "
+        f"Files: {summary.new:,} new, {summary.changed:,} changed, {summary.gone:,} gone, {summary.unchanged:,} as "
         "they were."
     )
     if summary.commit is not None:
@@ -214,18 +214,27 @@ def repair(
     reencode: Annotated[
         str | None, typer.Option(help="Encode a segment anew from its texts.", show_default=False, metavar="S")
     ] = None,
+    forget_sources: Annotated[
+        bool,
+        typer.Option(
+            "--forget-sources",
+            help="Forget which files the documents were read from: the next [bold]xtrkit sync[/] reads all of them.",
+        ),
+    ] = False,
     as_json: Json = False,
     model: Model = None,
 ) -> None:
-    """Mend a damaged index in one of three ways; each makes a new generation.
+    """Mend a damaged index in one of four ways; each makes a new generation.
 
-    [bold]xtrkit verify[/] names the command that fits. Encoding anew loses nothing; going back loses what was changed
-    since, and dropping a segment the passages in it.
+    [bold]xtrkit verify[/] names the command that fits. Encoding anew loses nothing, nor does forgetting the sources;
+    going back loses what was changed since, and dropping a segment the passages in it.
 
     Example: [bold]xtrkit repair idx --rollback 41[/]
     """
-    if sum(choice is not None for choice in (rollback, drop_segment, reencode)) != 1:
-        raise InputError("Choose one way: --rollback GENERATION, --drop-segment SEGMENT or --reencode SEGMENT.")
+    if sum(choice is not None for choice in (rollback, drop_segment, reencode)) + forget_sources != 1:
+        raise InputError(
+            "Choose one way: --rollback GENERATION, --drop-segment SEGMENT, --reencode SEGMENT or --forget-sources."
+        )
     from xtrkit.indexing.repairing import drop_segment as drop
     from xtrkit.indexing.repairing import roll_back_to
 
@@ -241,6 +250,11 @@ def repair(
             f"Generation {facts['generation']} is without {drop_segment}. "
             f"Lost: {facts['n_lost']:,} passages: {names}{more if facts['n_lost'] > len(facts['lost']) else ''}"
         )
+    elif forget_sources:
+        from xtrkit.indexing.repairing import forget_sources as forget
+
+        facts["generation"] = forget(index)
+        text = f"Generation {facts['generation']} has forgotten its sources: the next sync reads all files."
     else:
         facts["generation"], facts["encoded"] = _reencode(index, str(reencode), model, as_json)
         text = f"Generation {facts['generation']} has {facts['encoded']:,} passages encoded anew."

@@ -143,8 +143,8 @@ class Reading:
 
     @property
     def options(self) -> dict[str, Any]:
-        """As methods of a retriever take them."""
-        return {"fields": self.fields, "skip_bad": self.skip_bad, "batch_size": self.batch_size}
+        """As methods of a retriever take them, beside a source that was opened with the fields."""
+        return {"skip_bad": self.skip_bad, "batch_size": self.batch_size}
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,8 @@ def _repair(path: Path, manifest: Manifest | None, problems: list[Problem], olde
     name = str(path) if not str(path).startswith("-") else f"./{path}"
     command = f"xtrkit repair {shlex.quote(name)}"
     damaged_files = {problem.file for problem in problems}
+    if manifest and manifest.sources and damaged_files == {manifest.sources.name}:
+        return [f"{command} --forget-sources"]
     shared = any(problem.segment is None for problem in problems)
     bad = [] if manifest is None else [s for s in manifest.segments if s.name in {one.segment for one in problems}]
     again = [
@@ -240,6 +242,8 @@ def _structure(path: Path, manifest: Manifest, *, full: bool, known: set[str]) -
     for file in manifest.files:
         if file.name not in known:
             yield from _tried(partial(check_size, path, file), file.name, path, owners.get(file.name))
+    if manifest.sources and manifest.sources.name not in known:
+        yield from _tried(partial(check_content, path, manifest.sources), manifest.sources.name, path, None)
     try:
         properties = Properties.of(manifest, path)
         quantiser = opened_quantiser(path, manifest, properties)

@@ -20,7 +20,7 @@ takes for granted (:class:`Demand`), and who knows the passages checks that.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -289,3 +289,18 @@ def _joined(joint: str, parts: Sequence[Condition], empty: str) -> Condition:
         return Condition(empty)
     sql = joint.join(f"({part.sql})" for part in parts)
     return Condition(sql, tuple(value for part in parts for value in part.values), demands)
+
+
+def ids_named_in(where: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """("$id" or "$document", ids) for each place in a condition that asks for passages by id."""
+    for name, value in where.items():
+        if name in ("$and", "$or"):
+            for part in value:
+                yield from ids_named_in(part)
+        elif name in PSEUDO_FIELDS:
+            asked = value if isinstance(value, Mapping) else {"$eq": value}
+            for operator in ("$eq", "$in"):
+                given = asked.get(operator)
+                names = [given] if isinstance(given, str) else list(given) if operator == "$in" and given else []
+                if names and all(isinstance(one, str) for one in names):
+                    yield name, [str(one) for one in names]

@@ -9,7 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import InputError
-from xtrkit.indexing.filters import LISTS, STORED, Condition, Demand, compiled, no_such_field, no_such_kind, there
+from xtrkit.indexing.filters import (
+    LISTS,
+    STORED,
+    Condition,
+    Demand,
+    compiled,
+    ids_named_in,
+    no_such_field,
+    no_such_kind,
+    there,
+)
 from xtrkit.passage import Passage
 from xtrkit.storage.passage_file import PassageFile
 from xtrkit.values import Mask
@@ -134,6 +144,11 @@ class Passages:
         condition = compiled(where)
         for demand in condition.demands:
             self._check_met(demand)
+        for field, names in ids_named_in(where):
+            found = bool(self.numbers(names)) or (field == "$document" and any(map(self.of_document, names)))
+            if not found and len(self):
+                what = "passage" if field == "$id" else "document"
+                raise InputError(f"No {what} of this index has the id {names[0]!r}, which the filter's {field} names.")
         return np.concatenate([file.matching(condition.sql, condition.values) for file in self._files])
 
     def fields(self) -> list[str]:

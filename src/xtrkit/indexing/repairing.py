@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from xtrkit.errors import InputError
+from xtrkit.errors import IndexDamagedError, InputError
 from xtrkit.indexing.checking import living_ids
 from xtrkit.indexing.creating import creator
+from xtrkit.indexing.sources import Sources, read_sources, stale, write_sources
 from xtrkit.indexing.store import Properties
 from xtrkit.storage.files import storage_errors
 from xtrkit.storage.generations import WriterLock, collect, commit, existing, roll_back
@@ -93,8 +94,9 @@ def replace_segment(
                 if segment.name == name:
                     generation = manifest.generation + 1
                     segments = change(manifest, segment)
-                    # What is lost is not to pass for indexed: the next sync reads all files again.
-                    sources = manifest.sources if len(segments) == len(manifest.segments) else None
+                    sources = manifest.sources
+                    if len(segments) < len(manifest.segments):  # what is lost must not pass for indexed
+                        sources = write_sources(path, generation, _all_stale(path, manifest))
                     new = replace(
                         manifest, generation=generation, created_by=creator(), segments=segments, sources=sources
                     )
@@ -104,3 +106,31 @@ def replace_segment(
             raise InputError(f"{path} has no segment {name!r}: there are {there}.")
         finally:
             collect(path)
+
+
+def forget_sources(path: Path) -> int:
+    """Make a generation that does not know which files its documents were read from; return its number.
+
+    Raises:
+        IndexDamagedError: its manifest is damaged.
+        IndexLockedError: a writer is at work.
+        StorageError: the disk refused.
+    """
+    found = existing(path)
+    with WriterLock(path):
+        try:
+            file = path / manifest_name(found[-1])
+            with storage_errors(file, "reading"):
+                manifest = decoded(file.read_bytes(), file)
+            generation = manifest.generation + 1
+            commit(path, replace(manifest, generation=generation, created_by=creator(), sources=None))
+            return generation
+        finally:
+            collect(path)
+
+
+def _all_stale(path: Path, manifest: Manifest) -> Sources:
+    try:
+        return stale(read_sources(path, manifest.sources))
+    except IndexDamagedError:
+        return ()

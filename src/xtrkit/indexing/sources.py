@@ -23,7 +23,7 @@ class FileState(NamedTuple):
     """A file as it was read.
 
     Attributes:
-        size: bytes.
+        size: bytes; -1 where its documents were changed by other means since.
         changed: when it was last changed, in ns; 0 where that was so shortly before it was read that a later change may
             bear the same time.
         sha256: hexadecimal; empty for a file so large that size and time have to do.
@@ -54,13 +54,21 @@ class Folder:
 Sources = tuple[Folder, ...]
 
 
-def without_documents(sources: Sources, touched: Iterable[str]) -> Sources:
-    """Sources without the files of documents that were changed or deleted by other means: they are to be read again."""
-    gone = set(touched)
+def stale(sources: Sources, touched: Iterable[str] | None = None) -> Sources:
+    """Sources in which the files of documents that were changed by other means pass for changed: they are read again.
+
+    Args:
+        sources: the sources.
+        touched: ids of the documents; all where they are left out.
+    """
+    changed = None if touched is None else set(touched)
     return tuple(
         replace(
             folder,
-            files={name: state for name, state in folder.files.items() if gone.isdisjoint(state.documents)},
+            files={
+                name: state if changed is not None and changed.isdisjoint(state.documents) else state._replace(size=-1)
+                for name, state in folder.files.items()
+            },
         )
         for folder in sources
     )

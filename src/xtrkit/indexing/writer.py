@@ -25,7 +25,7 @@ from xtrkit.indexing.documents import Incoming, checked
 from xtrkit.indexing.merging import LivingRows, Source, check_sources, living_passages, merge
 from xtrkit.indexing.postings import train
 from xtrkit.indexing.segments import RowsInMemory, write_segment
-from xtrkit.indexing.sources import Sources, read_sources, without_documents, write_sources
+from xtrkit.indexing.sources import Sources, read_sources, stale, write_sources
 from xtrkit.indexing.store import OpenedSegment, Properties, Store, open_segment
 from xtrkit.passage import Passage, document_of
 from xtrkit.progress import SILENT, Reporter
@@ -91,7 +91,7 @@ class WriteSummary:
             return None
         return (
             f"The centroids fit the added tokens less well than those they were found for (error ×{self.drift:.2f}, "
-            f"tokens ×{self.growth:.1f}): `xtrkit compact` finds new ones."
+            f"tokens ×{self.growth:.1f}): `xtrkit compact INDEX` finds new ones."
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -215,7 +215,7 @@ class IndexWriter:
         return found
 
     def set_sources(self, sources: Sources) -> None:
-        """Say with the commit which files the documents were read from; else files of changed documents are dropped."""
+        """Say with the commit which files the documents were read from; else those of changed documents are stale."""
         self._sources = sources
 
     def commit(self) -> WriteSummary:
@@ -262,7 +262,7 @@ class IndexWriter:
         kept = self._store.pin.manifest.sources
         if self._sources is None and kept is not None:
             before = read_sources(self._path, kept)
-            after = without_documents(before, self._touched)
+            after = stale(before, self._touched)
             if after == before:
                 return kept
             self._sources = after

@@ -17,7 +17,14 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from xtrkit.errors import IndexDamagedError, IndexFormatError, IndexLockedError, InputError, StorageError
+from xtrkit.errors import (
+    IndexDamagedError,
+    IndexExistsError,
+    IndexFormatError,
+    IndexLockedError,
+    InputError,
+    StorageError,
+)
 from xtrkit.forks import tell_of_forks
 from xtrkit.storage.files import NewFile, check_size, damaged, discard, flush, let_go, storage_errors
 from xtrkit.storage.locks import fcntl
@@ -157,8 +164,13 @@ def existing(directory: Path) -> list[int]:
     with storage_errors(directory, "reading"):
         there = directory.is_dir()
     if not there:
-        what = "There is nothing" if not os.path.lexists(directory) else "There is no index"
-        raise IndexFormatError(f"{what} at {directory}: make one with `xtrkit index COLLECTION {directory}`.")
+        if os.path.lexists(directory):
+            raise IndexFormatError(
+                f"There is no index at {directory}, but a file: name one, or make one elsewhere (xtrkit index)."
+            )
+        raise IndexFormatError(
+            f"There is nothing at {directory}: make an index with `xtrkit index COLLECTION {directory}`."
+        )
     found = generations(directory)
     if found:
         return found
@@ -167,7 +179,9 @@ def existing(directory: Path) -> list[int]:
             f"{directory} has format version 1, which was never released and which this xtrkit does not read: "
             "build the index anew."
         )
-    raise IndexFormatError(f"There is no index at {directory}: make one with `xtrkit index COLLECTION {directory}`.")
+    raise IndexFormatError(
+        f"There is no index at {directory}, which has no manifest: name one, or make one elsewhere (xtrkit index)."
+    )
 
 
 def _way_back(directory: Path, found: list[int], broken: int) -> str:
@@ -315,10 +329,13 @@ def back_up(directory: Path, target: Path, generation: int | None = None) -> int
     """Copy one generation into a new directory while writers work; return its number.
 
     Raises:
+        IndexExistsError: something is at ``target`` already.
         StorageError: the copy could not be written.
     """
     with pin(directory, generation) as pinned:
         name = manifest_name(pinned.manifest.generation)
+        if os.path.lexists(target):
+            raise IndexExistsError(f"{target} exists already: choose another place for the copy.")
         with storage_errors(target, "copying"):
             target.mkdir()
             for copied in [*(file.name for file in pinned.manifest.files), name]:

@@ -121,7 +121,8 @@ class ReadingReport:
         told = []
         if self.files:
             kinds = ", ".join(f"{number:,} {kind}" for kind, number in sorted(self.files.items(), key=_by_number))
-            told.append(f"Read {sum(self.files.values()):,} files: {kinds}.")
+            number = sum(self.files.values())
+            told.append(f"Read {number:,} file{'s' * (number > 1)}: {kinds}.")
         if self.skipped:
             reasons: dict[str, list[str]] = {}
             for file, reason in self.skipped:

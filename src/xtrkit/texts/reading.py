@@ -227,6 +227,8 @@ def open_source(path: str | Path, fields: Fields = Fields()) -> Source:  # noqa:
         from xtrkit.texts.irds import collection
 
         return collection(path.removeprefix(IRDS), fields)
+    if path == "":
+        raise CollectionError(f"There is no collection at '': expected {READERS}.")
     path = Path(path)
     if is_there(path):
         if path.is_dir():

@@ -6,16 +6,17 @@ happened since, ``changes.py`` tells. All changes are one commit, and where ther
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from xtrkit.encoding.base import Encoder
 from xtrkit.index import Index
 from xtrkit.indexing.sources import FileState, Folder, Sources
+from xtrkit.indexing.writer import IndexWriter
 from xtrkit.progress import Reporter
 from xtrkit.texts.changes import Changes, changes_of, fields_record, folder_in
-from xtrkit.texts.document import Problem, ReadingReport
+from xtrkit.texts.document import EXAMPLES, Problem, ReadingReport
 from xtrkit.texts.reading import Files
 from xtrkit.texts.taking import Taken, take
 from xtrkit.texts.updating import AddingSummary, write_taken
@@ -97,30 +98,52 @@ def sync_folder(
             files=[*changes.changed, *changes.new],
             reporter=reporter,
         )
-        _check_owners(taken, changes)
+        _check_owners(taken, changes, [folder for folder in sources if folder.root != source.name])
+        _note_replaced(taken, writer, known)
         writer.delete(documents=_lost(taken, changes, known), missing_ok=True)
         as_before = {file.name: known[file.name] for file in changes.changed if file.name not in taken.files}
         writer.set_sources(_updated(source, sources, {**changes.unchanged, **as_before, **taken.files}))
+        before = index.generation
         commit = write_taken(writer, taken, index, model, batch_size=batch_size, reporter=reporter)
-    return _summary(changes, index, commit, taken.report)
+    return _summary(changes, index, commit if commit.generation > before else None, taken.report)
 
 
 def _summary(changes: Changes, index: Index, commit: AddingSummary | None, report: ReadingReport) -> SyncSummary:
     return SyncSummary(**changes.counts, generation=index.generation, commit=commit, report=report)
 
 
-def _check_owners(taken: Taken, changes: Changes) -> None:
-    """Refuse documents whose ids another file has that was not read again."""
-    owners = {document: name for name, state in changes.unchanged.items() for document in state.documents}
+def _check_owners(taken: Taken, changes: Changes, others: Sequence[Folder]) -> None:
+    """Refuse documents whose ids another file has that was not read again, of this folder or of another."""
+    owners = {
+        document: f"{folder.root}/{name}"
+        for folder in others
+        for name, state in folder.files.items()
+        for document in state.documents
+    }
+    owners |= {document: name for name, state in changes.unchanged.items() for document in state.documents}
     bad = [
         Problem(
-            taken.where(document), f"The id {document!r} comes twice, first in {owners[document]}: make ids unique."
+            taken.where(document),
+            f"The id {document!r} comes twice, first in {owners[document]}: make ids unique, or sync the folder that "
+            "both are in.",
         )
         for document in taken.documents
         if document in owners
     ]
     if bad:
         raise refusal(bad)
+
+
+def _note_replaced(taken: Taken, writer: IndexWriter, known: Mapping[str, FileState]) -> None:
+    """Tell of documents in the index that came otherwise, and whose ids the folder's have."""
+    own = {document for state in known.values() for document in state.documents}
+    replaced = [name for name in writer.ids_of_documents([*taken.documents]) if name not in own]
+    if replaced:
+        shown = ", ".join(map(repr, replaced[:EXAMPLES])) + (", …" if len(replaced) > EXAMPLES else "")
+        taken.report.notes.append(
+            f"{len(replaced):,} that had come into the index otherwise {'was' if len(replaced) == 1 else 'were'} "
+            f"replaced by what the folder has under the same id ({shown})."
+        )
 
 
 def _lost(taken: Taken, changes: Changes, known: Mapping[str, FileState]) -> list[str]:
