@@ -7,13 +7,13 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from xtrkit.passage import LARGEST_INTEGER, SMALLEST_INTEGER
-from xtrkit.texts.document import Document, Fields, Problem, Reading, SourceFile
+from xtrkit.texts.document import Document, Fields, Problem, Reading, Skipped, SourceFile
 from xtrkit.texts.files.kinds import CSV
 from xtrkit.texts.files.opening import (
     LARGEST_TEXT,
@@ -41,6 +41,50 @@ DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertica
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LIKE_NUMBER = re.compile(r"[-+]?[.,]?[0-9]+(?:[.,][0-9]+)*(?:[eE][-+]?[0-9]+)?%?")
 
+JUDGED = 20
+"""Rows beyond the first line by which a TSV file without a header is judged to hold texts, or numbers."""
+
+JUDGEMENTS = "judgements of a test collection, not texts"
+JUDGEMENT_NAMES = (
+    frozenset(["query", "queryid", "qid", "topic", "topicid", "question", "questionid", "queryno", "topicno"]),
+    frozenset(
+        [
+            "corpus",
+            "corpusid",
+            "doc",
+            "docid",
+            "did",
+            "docno",
+            "document",
+            "documentid",
+            "pid",
+            "passage",
+            "passageid",
+            "cid",
+        ]
+    ),
+    frozenset(
+        [
+            "score",
+            "relevance",
+            "rel",
+            "label",
+            "grade",
+            "relevancy",
+            "judgement",
+            "judgment",
+            "qrel",
+            "rating",
+            "gain",
+            "value",
+            "relevant",
+            "relevancelabel",
+            "relevancescore",
+        ]
+    ),
+)
+"""What the columns of judgements are called, case and signs aside: the query's, the document's, the grade's."""
+
 
 class Row(NamedTuple):
     """A row.
@@ -64,12 +108,14 @@ class Layout(NamedTuple):
         quoted: whether quotation marks are CSV's; they are text if not.
         header: names of the columns; None where there is no header.
         line: the header's line.
+        first: what the first line of a TSV file without a header holds.
     """
 
     delimiter: str
     quoted: bool
     header: list[str] | None
     line: int = 0
+    first: tuple[str, ...] = ()
 
 
 def read(file: SourceFile, reading: Reading) -> Iterator[Document | Problem]:
@@ -77,6 +123,14 @@ def read(file: SourceFile, reading: Reading) -> Iterator[Document | Problem]:
     layout = _csv_layout(file, reading) if file.kind == CSV else _tsv_layout(file, reading)
     if layout is None:
         reading.report.notes.append(f"{file.name} holds no rows.")
+    elif layout.header is None and _names_judgements(layout.first):
+        told = f"its columns are {listed(layout.first)}: these are judgements, not texts."
+        if reading.alone:
+            raise UnreadableError(
+                f"{told} Give the file or folder that holds the texts, or name the column that does: "
+                '--text-field NAME (Fields(text="NAME")).'
+            )
+        reading.report.skipped.append(Skipped(file.name, JUDGEMENTS))
     elif layout.header is None:
         yield from _headerless(file, reading, layout)
     else:
@@ -181,11 +235,23 @@ def _number(cell: str) -> int | float | None:
 
 def _headerless(file: SourceFile, reading: Reading, layout: Layout) -> Iterator[Document | Problem]:
     """ColBERT's ``id<TAB>text``, with a title behind it or without."""
+    rows = list(islice(_body(file.path, reading.fields.encoding, layout), 1 + JUDGED))
+    numbers = _numbers_for_texts([row.cells for row in rows[1:] or rows if not row.problem])
+    if numbers:
+        told = (
+            f"its {numbers} column holds numbers, so that these are no lines of id<TAB>text: the first line has "
+            f"{listed(layout.first)}. If it names the columns, say which is the text: --text-field NAME "
+            '(Fields(text="NAME")); if not, put a line that does before it.'
+        )
+        raise UnreadableError(told) from NoTextColumnError(told)
     records = Records(file.name, Fields(metadata=()))
-    firsts = [row.cells[0] for row in islice(_body(file.path, reading.fields.encoding, layout), 2) if row.cells]
-    if len(firsts) == 2 and firsts[0].isalpha() and firsts[1].isdecimal():
+    first = rows[0].cells
+    written = "id<TAB>text<TAB>title" if len(first) == 3 else "id<TAB>text"
+    since = f"from the line with the id {first[0][:40]!r} on" if first and first[0] else "from its first line on"
+    reading.report.notes.append(f"{file.name}: read as {written} without a header, {since}.")
+    if len(rows) > 1 and first and rows[1].cells and first[0].isalpha() and rows[1].cells[0].isdecimal():
         reading.report.notes.append(
-            f"The first line of {file.name} was read as a text, with the id {firsts[0][:40]!r}: if it names the "
+            f"The first line of {file.name} was read as a text, with the id {first[0][:40]!r}: if it names the "
             "columns, say which is the text with --text-field."
         )
     for row in _body(file.path, reading.fields.encoding, layout):
@@ -202,6 +268,21 @@ def _headerless(file: SourceFile, reading: Reading, layout: Layout) -> Iterator[
         else:
             record = dict(zip(("id", "text", "title"), row.cells, strict=False))
             yield records.document(record, where, "")
+
+
+def _numbers_for_texts(rows: list[list[str]]) -> str:
+    """Which column of rows without a header holds numbers, as lists of frequencies, labels or judgements do; or ""."""
+    if rows and all(len(cells) > 1 and _LIKE_NUMBER.fullmatch(cells[1].strip()) for cells in rows):
+        return "second"
+    if rows and all(len(cells) == 3 and _LIKE_NUMBER.fullmatch(cells[2].strip()) for cells in rows):
+        return "third"
+    return ""
+
+
+def _names_judgements(cells: Iterable[str]) -> bool:
+    """Whether a first line names a query, a document and a grade, and nothing else."""
+    names = ["".join(filter(str.isalnum, cell)).casefold() for cell in cells]
+    return len(names) in (3, 4) and all(any(name in known for name in names) for known in JUDGEMENT_NAMES)
 
 
 def _csv_layout(file: SourceFile, reading: Reading) -> Layout | None:
@@ -258,7 +339,7 @@ def _tsv_layout(file: SourceFile, reading: Reading) -> Layout | None:
         missing += [] if fields.metadata == "all" else fields.metadata
         if missing:
             raise UnreadableError(f'there is no column "{missing[0]}": the first line has {listed(names)}.')
-        return Layout("\t", False, None, first.line - 1)
+        return Layout("\t", False, None, first.line - 1, tuple(names))
     reading.report.notes.append(f"The first line of {file.name} was taken for the names of its columns.")
     quoted = _is_quoted(file, fields, len(names))
     if quoted is not None:
