@@ -8,8 +8,10 @@ import json
 import os
 import sys
 import time
+from zoneinfo import ZoneInfo
 
 import ir_datasets
+import numpy
 import pandas
 import polars
 import pyarrow
@@ -20,6 +22,7 @@ from pyarrow import feather, parquet
 
 from tests.silence.made import paragraph, pdf, table, write_docx
 from xtrkit.errors import CollectionError, InputError, MissingExtraError
+from xtrkit.passage import Passage, checked_passage, plain_value
 from xtrkit.texts.document import Document, Fields, Problem
 from xtrkit.texts.given import source_of
 from xtrkit.texts.reading import open_source
@@ -555,14 +558,74 @@ def test_kinds_of_tsv(tmp_path, content, texts, note):
     found, problems, _, notes = read(write(tmp_path / "c.tsv", content))
     assert (found, problems) == (texts, {})
     assert note in notes
-    assert bool(note) == bool(notes)
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (
+            "word\tmeaning\nferry\ta boat\n",
+            "a.tsv: read as id<TAB>text without a header, from the line with the id 'word' on.",
+        ),
+        ("\n7\tx\n8\t1999\n9\ty\n", "a.tsv: read as id<TAB>text without a header, from the line with the id '7' on."),
+        ("1\ta\tT\n2\t3\t4 of us\n", ""),
+        (
+            "1\ta\tT\n2\tb\t4 of us\n",
+            "a.tsv: read as id<TAB>text<TAB>title without a header, from the line with the id '1' on.",
+        ),
+    ],
+)
+def test_a_tsv_file_without_a_header_is_told(tmp_path, content, note):
+    texts, problems, _, notes = read(write(tmp_path / "a.tsv", content))
+    assert note == notes
+    assert bool(texts) == bool(note) != bool(problems)
+
+
+@pytest.mark.parametrize(
+    ("content", "named", "column"),
+    [
+        ("word\tcount\nthe\t1,000\nof\t-7.5e3\n", '"word", "count"', "second"),
+        ("sentence\tlabel\na lovely film\t1\nnot so\t0\n", '"sentence", "label"', "second"),
+        ("q1\td1\t1\nq1\td2\t0\n", '"q1", "d1", "1"', "third"),
+        ("q1\t0\td1\t1\nq1\t0\td2\t0\n", '"q1", "0", "d1", "1"', "second"),
+        ("the\t12\n", '"the", "12"', "second"),
+        ("w\tn\n" + "a\t1\n" * 20 + "b\tnone\n", '"w", "n"', "second"),
+    ],
+)
+def test_tables_of_numbers_are_no_texts(tmp_path, content, named, column):
+    texts, problems, _, _ = read(write(tmp_path / "a.tsv", content))
+    assert texts == {}
+    assert problems["a.tsv"].startswith(f"its {column} column holds numbers")
+    assert f"the first line has {named}. " in problems["a.tsv"]
+    assert "--text-field NAME" in problems["a.tsv"]
+    write(tmp_path / "b.txt", "b")
+    texts, problems, skipped, _ = read(tmp_path)
+    assert (texts, problems) == ({"b.txt": "b"}, {})
+    assert skipped == {"a.tsv": "TSV without a column of texts (see --text-field)"}
+
+
+def test_the_text_of_a_table_of_numbers_can_be_named(tmp_path):
+    path = write(tmp_path / "a.tsv", "sentence\tlabel\na lovely film\t1\nnot so\t0\n")
+    assert read(path, Fields(text="sentence"))[0] == {"a.tsv:1": "a lovely film", "a.tsv:2": "not so"}
+
+
+@pytest.mark.parametrize(
+    "header", ["query-id\tcorpus-id\tscore", "qid\titer\tdocno\trel", "Topic ID\tDocID\tRelevance"]
+)
+def test_judgements_are_no_texts(tmp_path, header):
+    path = write(tmp_path / "a.tsv", f"{header}\nq1\td1\thigh\n")
+    texts, problems, _, _ = read(path)
+    assert texts == {}
+    assert "these are judgements, not texts. Give the file or folder that holds the texts" in problems["a.tsv"]
+    write(tmp_path / "b.txt", "b")
+    assert read(tmp_path)[:3] == ({"b.txt": "b"}, {}, {"a.tsv": "judgements of a test collection, not texts"})
 
 
 def test_a_header_that_is_not_known_is_told(tmp_path):
     path = write(tmp_path / "c.tsv", "qid\tquery\n1\tx\n")
     texts, _, _, notes = read(path)
     assert texts == {"qid": "query", "1": "x"}
-    assert notes.startswith("The first line of c.tsv was read as a text, with the id 'qid': if it names the columns")
+    assert "The first line of c.tsv was read as a text, with the id 'qid': if it names the columns" in notes
     assert read(path, Fields(id="qid", text="query"))[0] == {"1": "x"}
 
 
@@ -679,6 +742,74 @@ def test_dicts_follow_the_fields_too():
     problem, document = source_of([{"a": 1}, {"text": "x"}])
     assert problem.where == "Passage 0"
     assert (document.where, document.id) == ("Passage 1", "1")
+
+
+@pytest.mark.parametrize("empty", [[], (), set(), frozenset(), numpy.array([])])
+def test_an_empty_list_is_no_value(empty):
+    (document,) = source_of([{"id": "1", "text": "x", "tags": empty, "metadata": {"more": empty, "n": 1}}])
+    assert document.metadata == {"tags": None, "more": None, "n": 1}
+    (problem,) = source_of([{"id": "1", "text": "x", "tags": [[]]}])
+    assert "'tags' of '1' must be a string" in problem.problem
+
+
+def test_empty_lists_in_files_and_tables(tmp_path):
+    path = write(tmp_path / "a.jsonl", '{"id": "1", "text": "x", "tags": [], "metadata": {"by": []}}\n')
+    assert one(path).metadata == {"tags": None, "by": None}
+    frame = polars.DataFrame({"id": ["1", "2"], "text": ["x", "y"], "tags": [[], ["a"]]})
+    frame.write_parquet(tmp_path / "a.parquet")
+    pandas_frame = pandas.DataFrame({"id": ["1", "2"], "text": ["x", "y"], "tags": [numpy.array([]), ["a"]]})
+    for given in (frame, tmp_path / "a.parquet", pandas_frame):
+        assert [document.metadata for document in source_of(given)] == [{"tags": None}, {"tags": ["a"]}]
+
+
+PARIS = datetime.timezone(datetime.timedelta(hours=2))
+DATES = [
+    (datetime.datetime(2024, 5, 1, 1, 30, tzinfo=PARIS), "2024-04-30T23:30:00+00:00"),
+    (datetime.datetime(2024, 5, 1, 12, tzinfo=ZoneInfo("America/New_York")), "2024-05-01T16:00:00+00:00"),
+    (datetime.datetime(2024, 5, 1, 10), "2024-05-01T10:00:00"),
+    (datetime.date(2024, 5, 1), "2024-05-01"),
+    (numpy.datetime64("2024-01-01T10"), "2024-01-01T10:00:00"),
+    (numpy.datetime64("2024-01-01"), "2024-01-01"),
+    (numpy.datetime64("2024-01-01T10:00:00.500", "ns"), "2024-01-01T10:00:00.500000"),
+    (pandas.Timestamp("2024-05-01 10:00", tz="Europe/Berlin"), "2024-05-01T08:00:00+00:00"),
+    (pandas.Timestamp("2024-05-01 10:00"), "2024-05-01T10:00:00"),
+]
+
+
+@pytest.mark.parametrize(("date", "stored"), DATES)
+def test_dates_are_the_same_text_however_they_are_given(tmp_path, date, stored):
+    frame = pandas.DataFrame({"id": ["1"], "text": ["x"], "when": pandas.Series([date], dtype=object)})
+    for given in (
+        [{"id": "1", "text": "x", "when": date}],
+        [{"id": "1", "text": "x", "metadata": {"when": date}}],
+        [("1", "x", {"when": date})],
+        [Passage("1", "x", {"when": date})],
+        frame,
+    ):
+        (document,) = source_of(given)
+        assert checked_passage(Passage("1", "x", document.metadata)).metadata == {"when": stored}
+    (document,) = source_of([{"id": "1", "text": "x", "when": [date, date]}])
+    assert document.metadata == {"when": [stored, stored]}
+    assert plain_value(date) == stored  # what a filter compares with
+
+
+def test_dates_of_columns_with_a_zone():
+    when = pandas.to_datetime(["2024-05-01 10:00", None]).tz_localize("Asia/Tokyo")
+    frame = pandas.DataFrame({"id": ["1", "2"], "text": ["x", "y"], "when": when})
+    expected = ["2024-05-01T01:00:00+00:00", None]
+    for given in (frame, polars.from_pandas(frame), pyarrow.Table.from_pandas(frame)):
+        assert [document.metadata["when"] for document in source_of(given)] == expected
+    (document,) = source_of([{"text": "x", "when": numpy.array(["2024-01-01T10"], "datetime64[ns]")}])
+    assert document.metadata == {"when": ["2024-01-01T10:00:00"]}
+
+
+def test_dates_that_can_not_be_kept_are_told():
+    (document,) = source_of([{"text": "x", "a": numpy.datetime64("NaT"), "b": pandas.NaT}])
+    assert document.metadata == {"a": None, "b": None}
+    fine, far = numpy.datetime64("2024-01-01T10:00:00.000000001"), datetime.datetime(1, 1, 1, tzinfo=PARIS)
+    for problem in source_of([{"text": "x", "when": fine}, {"text": "y", "when": far}]):
+        assert problem.problem.startswith("the date ")
+        assert "can't be kept: " in problem.problem
 
 
 # What others' programs write
