@@ -382,7 +382,7 @@ def test_records_of_json_lines_keep_what_they_have(tmp_path):
     assert [first.where, second.where] == ["c.jsonl, line 1", "c.jsonl, line 2"]
     assert source.report.notes == [
         'c.jsonl: the field "docid" was taken as the id and the field "contents" was taken as the text.',
-        "c.jsonl: 1 of 2 records have no id and are called by their place, from 'c.jsonl:2' on; name the field that is "
+        "c.jsonl: 1 of 2 records has no id and is called by its place, 'c.jsonl:2'; name the field that is "
         "the id with --id-field if there is one.",
         "c.jsonl: the field 'by' of 1 record holds objects, or bytes, and was left out: metadata are texts, numbers, "
         "booleans and lists of them.",
@@ -448,7 +448,7 @@ def test_fields_that_were_named(tmp_path):
 def test_json_files(tmp_path, content, expected):
     texts, problems, _, notes = read(write(tmp_path / "c.json", content))
     assert (texts, problems) == (expected, {})
-    assert ("version" in content) == ('The records below "data" were read' in notes)
+    assert ("version" in content) == ('c.json: the records below "data" were read' in notes)
     assert content.startswith("[") or "\n" not in content or "was read as JSON lines" in notes
 
 
@@ -492,7 +492,8 @@ def test_csv(tmp_path):
         ("id|body\n1|a\n", {"1": "a"}, 'the field "body" was taken as the text'),
         ("sep=;\nid;text\n1;a\n", {"1": "a"}, "parted by a semicolon"),
         ("ID,Text\n1,a\n", {"1": "a"}, '"Text" was taken as the text'),
-        (",text\n0,a\n", {"c.csv:1": "a"}, "1 columns without a name were left out"),
+        (",text\n0,a\n", {"c.csv:1": "a"}, "c.csv: 1 column without a name was left out."),
+        (",text,\n0,a,b\n", {"c.csv:1": "a"}, "c.csv: 2 columns without a name were left out."),
         ("text\na\nb\n", {"c.csv:1": "a", "c.csv:2": "b"}, "2 of 2 records have no id"),
         ("id,text\n", {}, "holds no rows"),
         ("", {}, "holds no rows"),
@@ -505,10 +506,26 @@ def test_kinds_of_csv(tmp_path, content, texts, note):
     assert read(write(tmp_path / "c.csv.gz", content))[1] == {}
 
 
+def test_csv_with_blanks_behind_its_delimiters(tmp_path):
+    note = "a.csv: its columns are parted by a comma and a blank: blanks before its cells were left out."
+    source = open_source(write(tmp_path / "a.csv", "id, text, year\n1, hello there, 1999\n 2,  y, 2000\n"))
+    assert [document[:3] for document in source] == [
+        ("1", "hello there", {"year": 1999}),
+        ("2", "y", {"year": 2000}),
+    ]
+    assert source.report.notes == [note, 'a.csv: a column of numbers became numbers: "year".']
+    source = open_source(write(tmp_path / "b.csv", 'id; "text"; "of; which"\n1; "a; ""b"""; " c"\n'))
+    assert [document[:3] for document in source] == [("1", 'a; "b"', {"of; which": " c"})]
+    assert "parted by a semicolon and a blank" in source.report.notes[0]
+    source = open_source(write(tmp_path / "c.csv", "id,text, year\n 1, hello,x\n"))  # not all begin so
+    assert [document[:3] for document in source] == [(" 1", " hello", {"year": "x"})]
+    assert source.report.notes == []
+
+
 @pytest.mark.parametrize(
     ("content", "where", "problem"),
     [
-        ("id,text\n1,a\n2\n3,c\n", "c.csv, line 3", '1 columns, where the header names 2: "id", "text".'),
+        ("id,text\n1,a\n2\n3,c\n", "c.csv, line 3", '1 column, where the header names 2: "id", "text".'),
         ("id,text\n1,a\n2,b,c\n3,c\n", "c.csv, line 3", "3 columns"),
         ('id,text\n1,a\n2,"b" c\n3,c\n', "c.csv, line 3", "not CSV"),
         ('id,text\n1,a\n3,c\n4,"open\n5,e\n', "c.csv, line 4", "never closed"),
@@ -691,13 +708,39 @@ def test_pandas(tmp_path):
     first, second = source
     assert first[:3] == ("a", "x", {"n": 1.0, "day": "2020-01-01T00:00:00"})
     assert second[:3] == ("b", "", {"n": None, "day": None})
-    source = source_of(frame.rename_axis("other"))
+    (first, _) = source_of(frame.rename_axis("other"))
+    assert first[:3] == ("0", "x", {"other": "a", "n": 1.0, "day": "2020-01-01T00:00:00"})
+    source = source_of(frame.rename_axis(None))
     assert [document.id for document in source] == ["0", "1"]
-    assert "The index other of the DataFrame was left out" in source.report.notes[0]
+    assert "The index of the DataFrame has no name and was left out" in source.report.notes[0]
     with pytest.raises(CollectionError, match='its columns are "n", "day"'):
         source_of(frame[["n", "day"]].reset_index(drop=True))
     with pytest.raises(InputError, match="must be called by texts"):
         source_of(pandas.DataFrame([["a"]]))
+
+
+def test_what_the_index_of_pandas_has_names_for_is_read():
+    frame = pandas.DataFrame({"id": ["a", "b"], "c": [1, 2], "d": ["u", "v"], "text": ["x", "y"]})
+    expected = [("a", "x", {"c": 1, "d": "u"}), ("b", "y", {"c": 2, "d": "v"})]
+    for index in ("id", "c", "text", ["id", "c"], ["c", "d"], ["text", "id", "c", "d"]):
+        source = source_of(frame.set_index(index))
+        assert [document[:3] for document in source] == expected
+        assert source.report.notes == []
+    half = frame.set_index(["id", "c"]).rename_axis(["id", None])
+    source = source_of(half)
+    assert [document[:3] for document in source] == [("a", "x", {"d": "u"}), ("b", "y", {"d": "v"})]
+    assert len(source.report.notes) == 1
+    assert list(frame.set_index("id").index) == ["a", "b"]
+
+
+def test_an_index_of_pandas_that_is_called_as_a_column_is_refused():
+    frame = pandas.DataFrame({"id": ["a", "b"], "c": [1, 2], "text": ["x", "y"]})
+    with pytest.raises(InputError, match="index of the DataFrame is called 'id', as a column is"):
+        source_of(frame.set_index("id", drop=False))
+    with pytest.raises(InputError, match="is called 'k', as another level of it is"):
+        source_of(frame.set_index(["id", "c"]).rename_axis(["k", "k"]))
+    with pytest.raises(InputError, match="must be called by texts"):
+        source_of(frame.rename_axis(7))
 
 
 def test_datasets_of_hugging_face():
@@ -877,7 +920,7 @@ def test_pdf_by_pages(tmp_path, capfd):
         ("Page one", {"page": 1}),
         ("Page three", {"page": 3}),
     ]
-    assert source.report.notes[0].startswith("a.pdf: 1 of 3 pages have no text")
+    assert source.report.notes[0].startswith("a.pdf: 1 of 3 pages has no text; is it scanned?")
     assert read(write(tmp_path / "b.pdf", pdf("", "")))[0] == {"b.pdf": ""}
     assert "no page has a text; are they scanned?" in read(tmp_path / "b.pdf")[3]
     assert capfd.readouterr() == ("", "")

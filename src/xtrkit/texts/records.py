@@ -106,10 +106,13 @@ class Records:
         if self._beside:
             report.notes.append(f'{at}"{self._beside[0]}" is the id, and "{self._beside[1]}" was kept as metadata.')
         if self._numbered:
-            report.notes.append(
-                f"{at}{self._numbered:,} of {self._records:,} records have no id and are called by their place, from "
-                f"{self._first_numbered!r} on; name the field that is the id with --id-field if there is one."
+            of = f"{self._numbered:,} of {self._records:,} record{'s' * (self._records > 1)}"
+            told = (
+                f"{of} has no id and is called by its place, {self._first_numbered!r}"
+                if self._numbered == 1
+                else f"{of} have no id and are called by their place, from {self._first_numbered!r} on"
             )
+            report.notes.append(f"{at}{told}; name the field that is the id with --id-field if there is one.")
         for field, times in self._left_out.items():
             report.notes.append(
                 f"{at}the field {field!r} of {times:,} record{'s' * (times > 1)} holds objects, or bytes, and was left "

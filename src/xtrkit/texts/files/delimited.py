@@ -109,6 +109,7 @@ class Layout(NamedTuple):
         header: names of the columns; None where there is no header.
         line: the header's line.
         first: what the first line of a TSV file without a header holds.
+        spaced: whether each delimiter is followed by a blank, which is no part of the cell then.
     """
 
     delimiter: str
@@ -116,6 +117,7 @@ class Layout(NamedTuple):
     header: list[str] | None
     line: int = 0
     first: tuple[str, ...] = ()
+    spaced: bool = False
 
 
 def read(file: SourceFile, reading: Reading) -> Iterator[Document | Problem]:
@@ -146,7 +148,9 @@ def _rows_with_header(
     except RecordError as error:
         raise UnreadableError(str(error)) from error
     if len(named) < len(header):
-        reading.report.notes.append(f"{file.name}: {len(header) - len(named)} columns without a name were left out.")
+        unnamed = len(header) - len(named)
+        told = "1 column without a name was" if unnamed == 1 else f"{unnamed} columns without a name were"
+        reading.report.notes.append(f"{file.name}: {told} left out.")
     numbers = _numbers(file, reading, layout, header)
     count, row = 0, None
     for row in _body(file.path, reading.fields.encoding, layout):
@@ -168,7 +172,11 @@ def _rows_with_header(
 def _wrong_length(row: Row, header: list[str]) -> str:
     if len(row.cells) == len(header):
         return ""
-    return f"{len(row.cells)} columns, where the header names {len(header)}: {listed(header)}."
+    return f"{_columns(row)}, where the header names {len(header)}: {listed(header)}."
+
+
+def _columns(row: Row) -> str:
+    return f"{len(row.cells)} column{'s' * (len(row.cells) != 1)}"
 
 
 def _numbers(file: SourceFile, reading: Reading, layout: Layout, header: list[str]) -> list[str]:
@@ -186,7 +194,8 @@ def _numbers(file: SourceFile, reading: Reading, layout: Layout, header: list[st
                 column.see(row.cells[place])
     numbers = [header[place] for place, column in columns.items() if column.is_numbers]
     if numbers:
-        reading.report.notes.append(f"{file.name}: columns of numbers became numbers: {listed(numbers)}.")
+        told = "a column" if len(numbers) == 1 else "columns"
+        reading.report.notes.append(f"{file.name}: {told} of numbers became numbers: {listed(numbers)}.")
     for place, column in columns.items():
         if column.only_alike:
             reading.report.notes.append(
@@ -259,7 +268,7 @@ def _headerless(file: SourceFile, reading: Reading, layout: Layout) -> Iterator[
         if row.problem:
             yield Problem(where, row.problem)
         elif len(row.cells) not in (2, 3) or not row.cells[0]:
-            told = f"{len(row.cells)} columns" if row.cells[0] else "no id"
+            told = _columns(row) if row.cells[0] else "no id"
             yield Problem(
                 where,
                 f"expected id<TAB>text or id<TAB>text<TAB>title, got {told}; a header would name its columns, one of "
@@ -305,20 +314,38 @@ def _csv_layout(file: SourceFile, reading: Reading) -> Layout | None:
         told = f"the first line must name the columns, and {no_text(cells)}"
         raise UnreadableError(told) from NoTextColumnError(told)
     best = max(candidates, key=lambda layout: len(layout.header or ()))  # the first of equals
-    if best.delimiter != ",":
+    if best.spaced:
+        reading.report.notes.append(
+            f"{file.name}: its columns are parted by {DELIMITERS[best.delimiter]} and a blank: blanks before its cells "
+            "were left out."
+        )
+    elif best.delimiter != ",":
         reading.report.notes.append(f"{file.name}: its columns are parted by {DELIMITERS[best.delimiter]}.")
     return best
 
 
 def _with_header(path: Path, fields: Fields, delimiter: str, skipped: int) -> Layout | None:
     """The layout with this delimiter, if the header names a text then; the header may take several lines."""
-    rows = _body(path, fields.encoding, Layout(delimiter, True, None, skipped))
-    header = next((row for row in rows if not row.problem), None)
+    layout = Layout(delimiter, True, None, skipped)
+    header = _first_right(path, fields, layout)
+    if header is not None and _is_spaced(header.cells):
+        layout = layout._replace(spaced=True)
+        header = _first_right(path, fields, layout)  # again: cells may be quoted behind their blanks
     if header is None:
         return None
     names = [name.strip() for name in header.cells]
     known = fields.text in names if fields.text is not None else found(names, TEXT_NAMES) is not None
-    return Layout(delimiter, True, names, header.line) if known else None
+    return layout._replace(header=names, line=header.line) if known else None
+
+
+def _first_right(path: Path, fields: Fields, layout: Layout) -> Row | None:
+    return next((row for row in _body(path, fields.encoding, layout) if not row.problem), None)
+
+
+def _is_spaced(header: list[str]) -> bool:
+    """Whether every cell of a header but the first begins with a blank; one without a name may be empty."""
+    rest = header[1:]
+    return any(cell.startswith(" ") for cell in rest) and all(cell.startswith(" ") or not cell for cell in rest)
 
 
 def _likely(line: str) -> str:
@@ -372,7 +399,7 @@ def _unquoted(cell: str) -> str:
 
 def _body(path: Path, encoding: str, layout: Layout) -> Iterator[Row]:
     """The rows behind a header, empty lines left out."""
-    rows = _quoted_rows(path, encoding, layout.delimiter) if layout.quoted else _split_rows(path, encoding, layout)
+    rows = _quoted_rows(path, encoding, layout) if layout.quoted else _split_rows(path, encoding, layout)
     for row in rows:
         if row.line > layout.line and (row.problem or row.cells):
             yield row
@@ -392,20 +419,20 @@ def _raw_rows(path: Path, encoding: str) -> Iterator[Row]:
         yield Row(line.number, [line.text], line.problem)
 
 
-def _quoted_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
+def _quoted_rows(path: Path, encoding: str, layout: Layout) -> Iterator[Row]:
     """Rows as Python's csv reads them, strictly."""
     with opened(path) as file:
         encoding = encoding_of(peeked(file), encoding)
         errors = "surrogateescape" if line_by_line(encoding) else "strict"
         lines = io.TextIOWrapper(file, encoding, errors=errors, newline="")
         try:
-            yield from _parsed_rows(lines, delimiter, encoding)
+            yield from _parsed_rows(lines, layout, encoding)
         finally:
             lines.detach()
 
 
-def _parsed_rows(lines: io.TextIOWrapper, delimiter: str, encoding: str) -> Iterator[Row]:
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+def _parsed_rows(lines: io.TextIOWrapper, layout: Layout, encoding: str) -> Iterator[Row]:
+    reader = csv.reader(lines, delimiter=layout.delimiter, skipinitialspace=layout.spaced, strict=True)
     while True:
         first = reader.line_num + 1
         limit = csv.field_size_limit(LARGEST_TEXT)
