@@ -8,8 +8,10 @@ import json
 import os
 import sys
 import time
+from zoneinfo import ZoneInfo
 
 import ir_datasets
+import numpy
 import pandas
 import polars
 import pyarrow
@@ -20,6 +22,7 @@ from pyarrow import feather, parquet
 
 from tests.silence.made import paragraph, pdf, table, write_docx
 from xtrkit.errors import CollectionError, InputError, MissingExtraError
+from xtrkit.passage import Passage, checked_passage, plain_value
 from xtrkit.texts.document import Document, Fields, Problem
 from xtrkit.texts.given import source_of
 from xtrkit.texts.reading import open_source
@@ -379,7 +382,7 @@ def test_records_of_json_lines_keep_what_they_have(tmp_path):
     assert [first.where, second.where] == ["c.jsonl, line 1", "c.jsonl, line 2"]
     assert source.report.notes == [
         'c.jsonl: the field "docid" was taken as the id and the field "contents" was taken as the text.',
-        "c.jsonl: 1 of 2 records have no id and are called by their place, from 'c.jsonl:2' on; name the field that is "
+        "c.jsonl: 1 of 2 records has no id and is called by its place, 'c.jsonl:2'; name the field that is "
         "the id with --id-field if there is one.",
         "c.jsonl: the field 'by' of 1 record holds objects, or bytes, and was left out: metadata are texts, numbers, "
         "booleans and lists of them.",
@@ -445,7 +448,7 @@ def test_fields_that_were_named(tmp_path):
 def test_json_files(tmp_path, content, expected):
     texts, problems, _, notes = read(write(tmp_path / "c.json", content))
     assert (texts, problems) == (expected, {})
-    assert ("version" in content) == ('The records below "data" were read' in notes)
+    assert ("version" in content) == ('c.json: the records below "data" were read' in notes)
     assert content.startswith("[") or "\n" not in content or "was read as JSON lines" in notes
 
 
@@ -489,7 +492,8 @@ def test_csv(tmp_path):
         ("id|body\n1|a\n", {"1": "a"}, 'the field "body" was taken as the text'),
         ("sep=;\nid;text\n1;a\n", {"1": "a"}, "parted by a semicolon"),
         ("ID,Text\n1,a\n", {"1": "a"}, '"Text" was taken as the text'),
-        (",text\n0,a\n", {"c.csv:1": "a"}, "1 columns without a name were left out"),
+        (",text\n0,a\n", {"c.csv:1": "a"}, "c.csv: 1 column without a name was left out."),
+        (",text,\n0,a,b\n", {"c.csv:1": "a"}, "c.csv: 2 columns without a name were left out."),
         ("text\na\nb\n", {"c.csv:1": "a", "c.csv:2": "b"}, "2 of 2 records have no id"),
         ("id,text\n", {}, "holds no rows"),
         ("", {}, "holds no rows"),
@@ -502,10 +506,26 @@ def test_kinds_of_csv(tmp_path, content, texts, note):
     assert read(write(tmp_path / "c.csv.gz", content))[1] == {}
 
 
+def test_csv_with_blanks_behind_its_delimiters(tmp_path):
+    note = "a.csv: its columns are parted by a comma and a blank: blanks before its cells were left out."
+    source = open_source(write(tmp_path / "a.csv", "id, text, year\n1, hello there, 1999\n 2,  y, 2000\n"))
+    assert [document[:3] for document in source] == [
+        ("1", "hello there", {"year": 1999}),
+        ("2", "y", {"year": 2000}),
+    ]
+    assert source.report.notes == [note, 'a.csv: a column of numbers became numbers: "year".']
+    source = open_source(write(tmp_path / "b.csv", 'id; "text"; "of; which"\n1; "a; ""b"""; " c"\n'))
+    assert [document[:3] for document in source] == [("1", 'a; "b"', {"of; which": " c"})]
+    assert "parted by a semicolon and a blank" in source.report.notes[0]
+    source = open_source(write(tmp_path / "c.csv", "id,text, year\n 1, hello,x\n"))  # not all begin so
+    assert [document[:3] for document in source] == [(" 1", " hello", {"year": "x"})]
+    assert source.report.notes == []
+
+
 @pytest.mark.parametrize(
     ("content", "where", "problem"),
     [
-        ("id,text\n1,a\n2\n3,c\n", "c.csv, line 3", '1 columns, where the header names 2: "id", "text".'),
+        ("id,text\n1,a\n2\n3,c\n", "c.csv, line 3", '1 column, where the header names 2: "id", "text".'),
         ("id,text\n1,a\n2,b,c\n3,c\n", "c.csv, line 3", "3 columns"),
         ('id,text\n1,a\n2,"b" c\n3,c\n', "c.csv, line 3", "not CSV"),
         ('id,text\n1,a\n3,c\n4,"open\n5,e\n', "c.csv, line 4", "never closed"),
@@ -555,14 +575,74 @@ def test_kinds_of_tsv(tmp_path, content, texts, note):
     found, problems, _, notes = read(write(tmp_path / "c.tsv", content))
     assert (found, problems) == (texts, {})
     assert note in notes
-    assert bool(note) == bool(notes)
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (
+            "word\tmeaning\nferry\ta boat\n",
+            "a.tsv: read as id<TAB>text without a header, from the line with the id 'word' on.",
+        ),
+        ("\n7\tx\n8\t1999\n9\ty\n", "a.tsv: read as id<TAB>text without a header, from the line with the id '7' on."),
+        ("1\ta\tT\n2\t3\t4 of us\n", ""),
+        (
+            "1\ta\tT\n2\tb\t4 of us\n",
+            "a.tsv: read as id<TAB>text<TAB>title without a header, from the line with the id '1' on.",
+        ),
+    ],
+)
+def test_a_tsv_file_without_a_header_is_told(tmp_path, content, note):
+    texts, problems, _, notes = read(write(tmp_path / "a.tsv", content))
+    assert note == notes
+    assert bool(texts) == bool(note) != bool(problems)
+
+
+@pytest.mark.parametrize(
+    ("content", "named", "column"),
+    [
+        ("word\tcount\nthe\t1,000\nof\t-7.5e3\n", '"word", "count"', "second"),
+        ("sentence\tlabel\na lovely film\t1\nnot so\t0\n", '"sentence", "label"', "second"),
+        ("q1\td1\t1\nq1\td2\t0\n", '"q1", "d1", "1"', "third"),
+        ("q1\t0\td1\t1\nq1\t0\td2\t0\n", '"q1", "0", "d1", "1"', "second"),
+        ("the\t12\n", '"the", "12"', "second"),
+        ("w\tn\n" + "a\t1\n" * 20 + "b\tnone\n", '"w", "n"', "second"),
+    ],
+)
+def test_tables_of_numbers_are_no_texts(tmp_path, content, named, column):
+    texts, problems, _, _ = read(write(tmp_path / "a.tsv", content))
+    assert texts == {}
+    assert problems["a.tsv"].startswith(f"its {column} column holds numbers")
+    assert f"the first line has {named}. " in problems["a.tsv"]
+    assert "--text-field NAME" in problems["a.tsv"]
+    write(tmp_path / "b.txt", "b")
+    texts, problems, skipped, _ = read(tmp_path)
+    assert (texts, problems) == ({"b.txt": "b"}, {})
+    assert skipped == {"a.tsv": "TSV without a column of texts (see --text-field)"}
+
+
+def test_the_text_of_a_table_of_numbers_can_be_named(tmp_path):
+    path = write(tmp_path / "a.tsv", "sentence\tlabel\na lovely film\t1\nnot so\t0\n")
+    assert read(path, Fields(text="sentence"))[0] == {"a.tsv:1": "a lovely film", "a.tsv:2": "not so"}
+
+
+@pytest.mark.parametrize(
+    "header", ["query-id\tcorpus-id\tscore", "qid\titer\tdocno\trel", "Topic ID\tDocID\tRelevance"]
+)
+def test_judgements_are_no_texts(tmp_path, header):
+    path = write(tmp_path / "a.tsv", f"{header}\nq1\td1\thigh\n")
+    texts, problems, _, _ = read(path)
+    assert texts == {}
+    assert "these are judgements, not texts. Give the file or folder that holds the texts" in problems["a.tsv"]
+    write(tmp_path / "b.txt", "b")
+    assert read(tmp_path)[:3] == ({"b.txt": "b"}, {}, {"a.tsv": "judgements of a test collection, not texts"})
 
 
 def test_a_header_that_is_not_known_is_told(tmp_path):
     path = write(tmp_path / "c.tsv", "qid\tquery\n1\tx\n")
     texts, _, _, notes = read(path)
     assert texts == {"qid": "query", "1": "x"}
-    assert notes.startswith("The first line of c.tsv was read as a text, with the id 'qid': if it names the columns")
+    assert "The first line of c.tsv was read as a text, with the id 'qid': if it names the columns" in notes
     assert read(path, Fields(id="qid", text="query"))[0] == {"1": "x"}
 
 
@@ -628,13 +708,39 @@ def test_pandas(tmp_path):
     first, second = source
     assert first[:3] == ("a", "x", {"n": 1.0, "day": "2020-01-01T00:00:00"})
     assert second[:3] == ("b", "", {"n": None, "day": None})
-    source = source_of(frame.rename_axis("other"))
+    (first, _) = source_of(frame.rename_axis("other"))
+    assert first[:3] == ("0", "x", {"other": "a", "n": 1.0, "day": "2020-01-01T00:00:00"})
+    source = source_of(frame.rename_axis(None))
     assert [document.id for document in source] == ["0", "1"]
-    assert "The index other of the DataFrame was left out" in source.report.notes[0]
+    assert "The index of the DataFrame has no name and was left out" in source.report.notes[0]
     with pytest.raises(CollectionError, match='its columns are "n", "day"'):
         source_of(frame[["n", "day"]].reset_index(drop=True))
     with pytest.raises(InputError, match="must be called by texts"):
         source_of(pandas.DataFrame([["a"]]))
+
+
+def test_what_the_index_of_pandas_has_names_for_is_read():
+    frame = pandas.DataFrame({"id": ["a", "b"], "c": [1, 2], "d": ["u", "v"], "text": ["x", "y"]})
+    expected = [("a", "x", {"c": 1, "d": "u"}), ("b", "y", {"c": 2, "d": "v"})]
+    for index in ("id", "c", "text", ["id", "c"], ["c", "d"], ["text", "id", "c", "d"]):
+        source = source_of(frame.set_index(index))
+        assert [document[:3] for document in source] == expected
+        assert source.report.notes == []
+    half = frame.set_index(["id", "c"]).rename_axis(["id", None])
+    source = source_of(half)
+    assert [document[:3] for document in source] == [("a", "x", {"d": "u"}), ("b", "y", {"d": "v"})]
+    assert len(source.report.notes) == 1
+    assert list(frame.set_index("id").index) == ["a", "b"]
+
+
+def test_an_index_of_pandas_that_is_called_as_a_column_is_refused():
+    frame = pandas.DataFrame({"id": ["a", "b"], "c": [1, 2], "text": ["x", "y"]})
+    with pytest.raises(InputError, match="index of the DataFrame is called 'id', as a column is"):
+        source_of(frame.set_index("id", drop=False))
+    with pytest.raises(InputError, match="is called 'k', as another level of it is"):
+        source_of(frame.set_index(["id", "c"]).rename_axis(["k", "k"]))
+    with pytest.raises(InputError, match="must be called by texts"):
+        source_of(frame.rename_axis(7))
 
 
 def test_datasets_of_hugging_face():
@@ -679,6 +785,74 @@ def test_dicts_follow_the_fields_too():
     problem, document = source_of([{"a": 1}, {"text": "x"}])
     assert problem.where == "Passage 0"
     assert (document.where, document.id) == ("Passage 1", "1")
+
+
+@pytest.mark.parametrize("empty", [[], (), set(), frozenset(), numpy.array([])])
+def test_an_empty_list_is_no_value(empty):
+    (document,) = source_of([{"id": "1", "text": "x", "tags": empty, "metadata": {"more": empty, "n": 1}}])
+    assert document.metadata == {"tags": None, "more": None, "n": 1}
+    (problem,) = source_of([{"id": "1", "text": "x", "tags": [[]]}])
+    assert "'tags' of '1' must be a string" in problem.problem
+
+
+def test_empty_lists_in_files_and_tables(tmp_path):
+    path = write(tmp_path / "a.jsonl", '{"id": "1", "text": "x", "tags": [], "metadata": {"by": []}}\n')
+    assert one(path).metadata == {"tags": None, "by": None}
+    frame = polars.DataFrame({"id": ["1", "2"], "text": ["x", "y"], "tags": [[], ["a"]]})
+    frame.write_parquet(tmp_path / "a.parquet")
+    pandas_frame = pandas.DataFrame({"id": ["1", "2"], "text": ["x", "y"], "tags": [numpy.array([]), ["a"]]})
+    for given in (frame, tmp_path / "a.parquet", pandas_frame):
+        assert [document.metadata for document in source_of(given)] == [{"tags": None}, {"tags": ["a"]}]
+
+
+PARIS = datetime.timezone(datetime.timedelta(hours=2))
+DATES = [
+    (datetime.datetime(2024, 5, 1, 1, 30, tzinfo=PARIS), "2024-04-30T23:30:00+00:00"),
+    (datetime.datetime(2024, 5, 1, 12, tzinfo=ZoneInfo("America/New_York")), "2024-05-01T16:00:00+00:00"),
+    (datetime.datetime(2024, 5, 1, 10), "2024-05-01T10:00:00"),
+    (datetime.date(2024, 5, 1), "2024-05-01"),
+    (numpy.datetime64("2024-01-01T10"), "2024-01-01T10:00:00"),
+    (numpy.datetime64("2024-01-01"), "2024-01-01"),
+    (numpy.datetime64("2024-01-01T10:00:00.500", "ns"), "2024-01-01T10:00:00.500000"),
+    (pandas.Timestamp("2024-05-01 10:00", tz="Europe/Berlin"), "2024-05-01T08:00:00+00:00"),
+    (pandas.Timestamp("2024-05-01 10:00"), "2024-05-01T10:00:00"),
+]
+
+
+@pytest.mark.parametrize(("date", "stored"), DATES)
+def test_dates_are_the_same_text_however_they_are_given(tmp_path, date, stored):
+    frame = pandas.DataFrame({"id": ["1"], "text": ["x"], "when": pandas.Series([date], dtype=object)})
+    for given in (
+        [{"id": "1", "text": "x", "when": date}],
+        [{"id": "1", "text": "x", "metadata": {"when": date}}],
+        [("1", "x", {"when": date})],
+        [Passage("1", "x", {"when": date})],
+        frame,
+    ):
+        (document,) = source_of(given)
+        assert checked_passage(Passage("1", "x", document.metadata)).metadata == {"when": stored}
+    (document,) = source_of([{"id": "1", "text": "x", "when": [date, date]}])
+    assert document.metadata == {"when": [stored, stored]}
+    assert plain_value(date) == stored  # what a filter compares with
+
+
+def test_dates_of_columns_with_a_zone():
+    when = pandas.to_datetime(["2024-05-01 10:00", None]).tz_localize("Asia/Tokyo")
+    frame = pandas.DataFrame({"id": ["1", "2"], "text": ["x", "y"], "when": when})
+    expected = ["2024-05-01T01:00:00+00:00", None]
+    for given in (frame, polars.from_pandas(frame), pyarrow.Table.from_pandas(frame)):
+        assert [document.metadata["when"] for document in source_of(given)] == expected
+    (document,) = source_of([{"text": "x", "when": numpy.array(["2024-01-01T10"], "datetime64[ns]")}])
+    assert document.metadata == {"when": ["2024-01-01T10:00:00"]}
+
+
+def test_dates_that_can_not_be_kept_are_told():
+    (document,) = source_of([{"text": "x", "a": numpy.datetime64("NaT"), "b": pandas.NaT}])
+    assert document.metadata == {"a": None, "b": None}
+    fine, far = numpy.datetime64("2024-01-01T10:00:00.000000001"), datetime.datetime(1, 1, 1, tzinfo=PARIS)
+    for problem in source_of([{"text": "x", "when": fine}, {"text": "y", "when": far}]):
+        assert problem.problem.startswith("the date ")
+        assert "can't be kept: " in problem.problem
 
 
 # What others' programs write
@@ -746,7 +920,7 @@ def test_pdf_by_pages(tmp_path, capfd):
         ("Page one", {"page": 1}),
         ("Page three", {"page": 3}),
     ]
-    assert source.report.notes[0].startswith("a.pdf: 1 of 3 pages have no text")
+    assert source.report.notes[0].startswith("a.pdf: 1 of 3 pages has no text; is it scanned?")
     assert read(write(tmp_path / "b.pdf", pdf("", "")))[0] == {"b.pdf": ""}
     assert "no page has a text; are they scanned?" in read(tmp_path / "b.pdf")[3]
     assert capfd.readouterr() == ("", "")

@@ -8,7 +8,7 @@ from typing import Any
 from xtrkit.errors import CollectionError, InputError
 from xtrkit.texts.document import Document, Fields, Problem, ReadingReport
 from xtrkit.texts.files.opening import UnreadableError
-from xtrkit.texts.records import ID_NAMES, RecordError, Records, found
+from xtrkit.texts.records import RecordError, Records
 
 Numbers = Callable[[], Iterator[int]]
 
@@ -92,24 +92,39 @@ def table_of(given: Any, fields: Fields, numbers: Numbers) -> Rows | ArrowRows |
 
 
 def _pandas(frame: Any, fields: Fields, numbers: Numbers) -> Rows:
+    """A DataFrame; what its index has a name for are columns too.
+
+    Raises:
+        InputError: a column is not called by a text, or the index by a name that a column has.
+    """
+    frame = _with_index(frame)
     columns = list(frame.columns)
     if not all(isinstance(name, str) for name in columns):
         raise InputError(f"The columns of a DataFrame must be called by texts, got {columns!r:.100}.")
-    index, note = frame.index, ""
-    named = [name for name in index.names if isinstance(name, str)]
-    is_id = len(index.names) == 1 and bool(named) and (named[0] == fields.id or found(named, ID_NAMES) is not None)
-    if is_id and named[0] not in columns and (fields.id is None or fields.id == named[0]):
-        columns = [named[0], *columns]
-    else:
-        is_id = False
-        if named or type(index).__name__ != "RangeIndex":
-            told = f"index {', '.join(named)}" if named else "index"
-            note = f"The {told} of the DataFrame was left out: reset_index() makes it columns."
 
     def rows() -> Iterator[dict[str, Any]]:
-        for values in frame.itertuples(index=is_id, name=None):
+        for values in frame.itertuples(index=False, name=None):
             yield dict(zip(columns, values, strict=True))
 
     made = Rows(columns, rows, fields, numbers)
-    made.note = note
+    if type(frame.index).__name__ != "RangeIndex":
+        made.note = "The index of the DataFrame has no name and was left out: reset_index() makes it a column."
     return made
+
+
+def _with_index(frame: Any) -> Any:
+    """A DataFrame with the named levels of its index as columns; without any, it itself."""
+    levels = [(place, name) for place, name in enumerate(frame.index.names) if name is not None]
+    names = [name for _, name in levels]
+    for name in names:
+        if name in frame.columns or names.count(name) > 1:
+            beside = "a column" if name in frame.columns else "another level of it"
+            raise InputError(
+                f"The index of the DataFrame is called {name!r}, as {beside} is, so that one would hide the other: "
+                "rename one of them, or leave the index out with reset_index(drop=True)."
+            )
+    if not levels:
+        return frame
+    unnamed = len(levels) < len(frame.index.names)
+    made = frame.reset_index(level=[place for place, _ in levels])
+    return made if unnamed else made.reset_index(drop=True)

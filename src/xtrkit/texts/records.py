@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from xtrkit.passage import plain_value
 from xtrkit.texts.document import Document, Fields, Problem, ReadingReport
 
 ID_NAMES = ("_id", "id", "docid", "doc_id", "docno", "pid", "passage_id", "document_id", "corpus_id", "corpus-id")
@@ -105,10 +106,13 @@ class Records:
         if self._beside:
             report.notes.append(f'{at}"{self._beside[0]}" is the id, and "{self._beside[1]}" was kept as metadata.')
         if self._numbered:
-            report.notes.append(
-                f"{at}{self._numbered:,} of {self._records:,} records have no id and are called by their place, from "
-                f"{self._first_numbered!r} on; name the field that is the id with --id-field if there is one."
+            of = f"{self._numbered:,} of {self._records:,} record{'s' * (self._records > 1)}"
+            told = (
+                f"{of} has no id and is called by its place, {self._first_numbered!r}"
+                if self._numbered == 1
+                else f"{of} have no id and are called by their place, from {self._first_numbered!r} on"
             )
+            report.notes.append(f"{at}{told}; name the field that is the id with --id-field if there is one.")
         for field, times in self._left_out.items():
             report.notes.append(
                 f"{at}the field {field!r} of {times:,} record{'s' * (times > 1)} holds objects, or bytes, and was left "
@@ -253,7 +257,9 @@ def found(fields: Iterable[Any], names: tuple[str, ...]) -> Any:
 
 
 def plain(value: Any, *, lenient: bool = False) -> Any:
-    """A value as metadata keep it: dates in ISO's form, decimals as floats, NumPy's as Python's.
+    """A value as metadata keep it: dates as :func:`~xtrkit.passage.plain_value` gives them, decimals as floats.
+
+    NumPy's values become Python's, and an empty list None.
 
     Args:
         value: the value.
@@ -261,16 +267,23 @@ def plain(value: Any, *, lenient: bool = False) -> Any:
 
     Returns:
         it, or LEFT_OUT if it is an object with fields of its own, or bytes.
+
+    Raises:
+        RecordError: it is a date that can't be kept.
     """
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
         return None if lenient and math.isnan(value) else value
     if isinstance(value, np.ndarray):
-        value = value.tolist()
+        value = list(value) if value.ndim else value[()]
     if isinstance(value, list | tuple):
+        if any(isinstance(one, list | tuple | np.ndarray) for one in value):
+            return LEFT_OUT
         inner = [plain(one, lenient=lenient) for one in value]
-        return LEFT_OUT if any(one is LEFT_OUT or isinstance(one, list) for one in inner) else inner
+        return LEFT_OUT if any(one is LEFT_OUT for one in inner) else inner or None
+    if isinstance(value, set | frozenset) and not value:
+        return None
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
     for kind, own in _OWN:
@@ -279,10 +292,20 @@ def plain(value: Any, *, lenient: bool = False) -> Any:
     return LEFT_OUT if lenient or isinstance(value, Mapping | bytes | bytearray | memoryview) else value
 
 
+def _date(value: Any) -> Any:
+    """A date as it is stored and compared everywhere."""
+    if isinstance(value, np.datetime64) and np.isnat(value):
+        return None
+    try:
+        return plain_value(value)
+    except (ValueError, OverflowError) as error:
+        raise RecordError(f"the date {value!r} can't be kept: {error}.") from error
+
+
 _OWN: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
-    (np.datetime64, lambda value: None if np.isnat(value) else str(value)),
+    (np.datetime64 | datetime.date, _date),
     (np.generic, lambda value: value.item()),
-    (datetime.date | datetime.time, lambda value: value.isoformat()),
+    (datetime.time, lambda value: value.isoformat()),
     (datetime.timedelta, lambda value: value.total_seconds()),
     (decimal.Decimal, float),
     (uuid.UUID, str),

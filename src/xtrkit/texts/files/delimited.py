@@ -7,13 +7,13 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from xtrkit.passage import LARGEST_INTEGER, SMALLEST_INTEGER
-from xtrkit.texts.document import Document, Fields, Problem, Reading, SourceFile
+from xtrkit.texts.document import Document, Fields, Problem, Reading, Skipped, SourceFile
 from xtrkit.texts.files.kinds import CSV
 from xtrkit.texts.files.opening import (
     LARGEST_TEXT,
@@ -41,6 +41,50 @@ DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertica
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LIKE_NUMBER = re.compile(r"[-+]?[.,]?[0-9]+(?:[.,][0-9]+)*(?:[eE][-+]?[0-9]+)?%?")
 
+JUDGED = 20
+"""Rows beyond the first line by which a TSV file without a header is judged to hold texts, or numbers."""
+
+JUDGEMENTS = "judgements of a test collection, not texts"
+JUDGEMENT_NAMES = (
+    frozenset(["query", "queryid", "qid", "topic", "topicid", "question", "questionid", "queryno", "topicno"]),
+    frozenset(
+        [
+            "corpus",
+            "corpusid",
+            "doc",
+            "docid",
+            "did",
+            "docno",
+            "document",
+            "documentid",
+            "pid",
+            "passage",
+            "passageid",
+            "cid",
+        ]
+    ),
+    frozenset(
+        [
+            "score",
+            "relevance",
+            "rel",
+            "label",
+            "grade",
+            "relevancy",
+            "judgement",
+            "judgment",
+            "qrel",
+            "rating",
+            "gain",
+            "value",
+            "relevant",
+            "relevancelabel",
+            "relevancescore",
+        ]
+    ),
+)
+"""What the columns of judgements are called, case and signs aside: the query's, the document's, the grade's."""
+
 
 class Row(NamedTuple):
     """A row.
@@ -64,12 +108,16 @@ class Layout(NamedTuple):
         quoted: whether quotation marks are CSV's; they are text if not.
         header: names of the columns; None where there is no header.
         line: the header's line.
+        first: what the first line of a TSV file without a header holds.
+        spaced: whether each delimiter is followed by a blank, which is no part of the cell then.
     """
 
     delimiter: str
     quoted: bool
     header: list[str] | None
     line: int = 0
+    first: tuple[str, ...] = ()
+    spaced: bool = False
 
 
 def read(file: SourceFile, reading: Reading) -> Iterator[Document | Problem]:
@@ -77,6 +125,14 @@ def read(file: SourceFile, reading: Reading) -> Iterator[Document | Problem]:
     layout = _csv_layout(file, reading) if file.kind == CSV else _tsv_layout(file, reading)
     if layout is None:
         reading.report.notes.append(f"{file.name} holds no rows.")
+    elif layout.header is None and _names_judgements(layout.first):
+        told = f"its columns are {listed(layout.first)}: these are judgements, not texts."
+        if reading.alone:
+            raise UnreadableError(
+                f"{told} Give the file or folder that holds the texts, or name the column that does: "
+                '--text-field NAME (Fields(text="NAME")).'
+            )
+        reading.report.skipped.append(Skipped(file.name, JUDGEMENTS))
     elif layout.header is None:
         yield from _headerless(file, reading, layout)
     else:
@@ -92,7 +148,9 @@ def _rows_with_header(
     except RecordError as error:
         raise UnreadableError(str(error)) from error
     if len(named) < len(header):
-        reading.report.notes.append(f"{file.name}: {len(header) - len(named)} columns without a name were left out.")
+        unnamed = len(header) - len(named)
+        told = "1 column without a name was" if unnamed == 1 else f"{unnamed} columns without a name were"
+        reading.report.notes.append(f"{file.name}: {told} left out.")
     numbers = _numbers(file, reading, layout, header)
     count, row = 0, None
     for row in _body(file.path, reading.fields.encoding, layout):
@@ -114,7 +172,11 @@ def _rows_with_header(
 def _wrong_length(row: Row, header: list[str]) -> str:
     if len(row.cells) == len(header):
         return ""
-    return f"{len(row.cells)} columns, where the header names {len(header)}: {listed(header)}."
+    return f"{_columns(row)}, where the header names {len(header)}: {listed(header)}."
+
+
+def _columns(row: Row) -> str:
+    return f"{len(row.cells)} column{'s' * (len(row.cells) != 1)}"
 
 
 def _numbers(file: SourceFile, reading: Reading, layout: Layout, header: list[str]) -> list[str]:
@@ -132,7 +194,8 @@ def _numbers(file: SourceFile, reading: Reading, layout: Layout, header: list[st
                 column.see(row.cells[place])
     numbers = [header[place] for place, column in columns.items() if column.is_numbers]
     if numbers:
-        reading.report.notes.append(f"{file.name}: columns of numbers became numbers: {listed(numbers)}.")
+        told = "a column" if len(numbers) == 1 else "columns"
+        reading.report.notes.append(f"{file.name}: {told} of numbers became numbers: {listed(numbers)}.")
     for place, column in columns.items():
         if column.only_alike:
             reading.report.notes.append(
@@ -181,11 +244,23 @@ def _number(cell: str) -> int | float | None:
 
 def _headerless(file: SourceFile, reading: Reading, layout: Layout) -> Iterator[Document | Problem]:
     """ColBERT's ``id<TAB>text``, with a title behind it or without."""
+    rows = list(islice(_body(file.path, reading.fields.encoding, layout), 1 + JUDGED))
+    numbers = _numbers_for_texts([row.cells for row in rows[1:] or rows if not row.problem])
+    if numbers:
+        told = (
+            f"its {numbers} column holds numbers, so that these are no lines of id<TAB>text: the first line has "
+            f"{listed(layout.first)}. If it names the columns, say which is the text: --text-field NAME "
+            '(Fields(text="NAME")); if not, put a line that does before it.'
+        )
+        raise UnreadableError(told) from NoTextColumnError(told)
     records = Records(file.name, Fields(metadata=()))
-    firsts = [row.cells[0] for row in islice(_body(file.path, reading.fields.encoding, layout), 2) if row.cells]
-    if len(firsts) == 2 and firsts[0].isalpha() and firsts[1].isdecimal():
+    first = rows[0].cells
+    written = "id<TAB>text<TAB>title" if len(first) == 3 else "id<TAB>text"
+    since = f"from the line with the id {first[0][:40]!r} on" if first and first[0] else "from its first line on"
+    reading.report.notes.append(f"{file.name}: read as {written} without a header, {since}.")
+    if len(rows) > 1 and first and rows[1].cells and first[0].isalpha() and rows[1].cells[0].isdecimal():
         reading.report.notes.append(
-            f"The first line of {file.name} was read as a text, with the id {firsts[0][:40]!r}: if it names the "
+            f"The first line of {file.name} was read as a text, with the id {first[0][:40]!r}: if it names the "
             "columns, say which is the text with --text-field."
         )
     for row in _body(file.path, reading.fields.encoding, layout):
@@ -193,7 +268,7 @@ def _headerless(file: SourceFile, reading: Reading, layout: Layout) -> Iterator[
         if row.problem:
             yield Problem(where, row.problem)
         elif len(row.cells) not in (2, 3) or not row.cells[0]:
-            told = f"{len(row.cells)} columns" if row.cells[0] else "no id"
+            told = _columns(row) if row.cells[0] else "no id"
             yield Problem(
                 where,
                 f"expected id<TAB>text or id<TAB>text<TAB>title, got {told}; a header would name its columns, one of "
@@ -202,6 +277,21 @@ def _headerless(file: SourceFile, reading: Reading, layout: Layout) -> Iterator[
         else:
             record = dict(zip(("id", "text", "title"), row.cells, strict=False))
             yield records.document(record, where, "")
+
+
+def _numbers_for_texts(rows: list[list[str]]) -> str:
+    """Which column of rows without a header holds numbers, as lists of frequencies, labels or judgements do; or ""."""
+    if rows and all(len(cells) > 1 and _LIKE_NUMBER.fullmatch(cells[1].strip()) for cells in rows):
+        return "second"
+    if rows and all(len(cells) == 3 and _LIKE_NUMBER.fullmatch(cells[2].strip()) for cells in rows):
+        return "third"
+    return ""
+
+
+def _names_judgements(cells: Iterable[str]) -> bool:
+    """Whether a first line names a query, a document and a grade, and nothing else."""
+    names = ["".join(filter(str.isalnum, cell)).casefold() for cell in cells]
+    return len(names) in (3, 4) and all(any(name in known for name in names) for known in JUDGEMENT_NAMES)
 
 
 def _csv_layout(file: SourceFile, reading: Reading) -> Layout | None:
@@ -224,20 +314,38 @@ def _csv_layout(file: SourceFile, reading: Reading) -> Layout | None:
         told = f"the first line must name the columns, and {no_text(cells)}"
         raise UnreadableError(told) from NoTextColumnError(told)
     best = max(candidates, key=lambda layout: len(layout.header or ()))  # the first of equals
-    if best.delimiter != ",":
+    if best.spaced:
+        reading.report.notes.append(
+            f"{file.name}: its columns are parted by {DELIMITERS[best.delimiter]} and a blank: blanks before its cells "
+            "were left out."
+        )
+    elif best.delimiter != ",":
         reading.report.notes.append(f"{file.name}: its columns are parted by {DELIMITERS[best.delimiter]}.")
     return best
 
 
 def _with_header(path: Path, fields: Fields, delimiter: str, skipped: int) -> Layout | None:
     """The layout with this delimiter, if the header names a text then; the header may take several lines."""
-    rows = _body(path, fields.encoding, Layout(delimiter, True, None, skipped))
-    header = next((row for row in rows if not row.problem), None)
+    layout = Layout(delimiter, True, None, skipped)
+    header = _first_right(path, fields, layout)
+    if header is not None and _is_spaced(header.cells):
+        layout = layout._replace(spaced=True)
+        header = _first_right(path, fields, layout)  # again: cells may be quoted behind their blanks
     if header is None:
         return None
     names = [name.strip() for name in header.cells]
     known = fields.text in names if fields.text is not None else found(names, TEXT_NAMES) is not None
-    return Layout(delimiter, True, names, header.line) if known else None
+    return layout._replace(header=names, line=header.line) if known else None
+
+
+def _first_right(path: Path, fields: Fields, layout: Layout) -> Row | None:
+    return next((row for row in _body(path, fields.encoding, layout) if not row.problem), None)
+
+
+def _is_spaced(header: list[str]) -> bool:
+    """Whether every cell of a header but the first begins with a blank; one without a name may be empty."""
+    rest = header[1:]
+    return any(cell.startswith(" ") for cell in rest) and all(cell.startswith(" ") or not cell for cell in rest)
 
 
 def _likely(line: str) -> str:
@@ -258,7 +366,7 @@ def _tsv_layout(file: SourceFile, reading: Reading) -> Layout | None:
         missing += [] if fields.metadata == "all" else fields.metadata
         if missing:
             raise UnreadableError(f'there is no column "{missing[0]}": the first line has {listed(names)}.')
-        return Layout("\t", False, None, first.line - 1)
+        return Layout("\t", False, None, first.line - 1, tuple(names))
     reading.report.notes.append(f"The first line of {file.name} was taken for the names of its columns.")
     quoted = _is_quoted(file, fields, len(names))
     if quoted is not None:
@@ -291,7 +399,7 @@ def _unquoted(cell: str) -> str:
 
 def _body(path: Path, encoding: str, layout: Layout) -> Iterator[Row]:
     """The rows behind a header, empty lines left out."""
-    rows = _quoted_rows(path, encoding, layout.delimiter) if layout.quoted else _split_rows(path, encoding, layout)
+    rows = _quoted_rows(path, encoding, layout) if layout.quoted else _split_rows(path, encoding, layout)
     for row in rows:
         if row.line > layout.line and (row.problem or row.cells):
             yield row
@@ -311,20 +419,20 @@ def _raw_rows(path: Path, encoding: str) -> Iterator[Row]:
         yield Row(line.number, [line.text], line.problem)
 
 
-def _quoted_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
+def _quoted_rows(path: Path, encoding: str, layout: Layout) -> Iterator[Row]:
     """Rows as Python's csv reads them, strictly."""
     with opened(path) as file:
         encoding = encoding_of(peeked(file), encoding)
         errors = "surrogateescape" if line_by_line(encoding) else "strict"
         lines = io.TextIOWrapper(file, encoding, errors=errors, newline="")
         try:
-            yield from _parsed_rows(lines, delimiter, encoding)
+            yield from _parsed_rows(lines, layout, encoding)
         finally:
             lines.detach()
 
 
-def _parsed_rows(lines: io.TextIOWrapper, delimiter: str, encoding: str) -> Iterator[Row]:
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+def _parsed_rows(lines: io.TextIOWrapper, layout: Layout, encoding: str) -> Iterator[Row]:
+    reader = csv.reader(lines, delimiter=layout.delimiter, skipinitialspace=layout.spaced, strict=True)
     while True:
         first = reader.line_num + 1
         limit = csv.field_size_limit(LARGEST_TEXT)

@@ -89,7 +89,7 @@ def read_json(file: SourceFile, reading: Reading) -> Iterator[Document | Problem
         reading.report.notes.append(f"{file.name} holds an object on each line, and was read as JSON lines.")
         yield from read_lines(file, reading)
         return
-    records = _records_of(whole, reading)
+    records = _records_of(whole, file.name, reading)
     if records is None:
         if reading.alone:
             raise CollectionError(
@@ -111,7 +111,7 @@ def read_json(file: SourceFile, reading: Reading) -> Iterator[Document | Problem
     yield from maker.end(reading.report)
 
 
-def _records_of(whole: Any, reading: Reading) -> list[Any] | None:
+def _records_of(whole: Any, name: str, reading: Reading) -> list[Any] | None:
     """The records in a JSON file; None if there are none with a text."""
     if isinstance(whole, list):
         return whole if not whole or any(_has_text(record, reading) for record in whole[:100]) else None
@@ -122,13 +122,15 @@ def _records_of(whole: Any, reading: Reading) -> list[Any] | None:
     for key in WRAPPERS:
         inner = whole.get(key)
         if isinstance(inner, list) and inner and _has_text(inner[0], reading):
-            beside = ", ".join(name for name in whole if name != key)
+            beside = ", ".join(other for other in whole if other != key)
             if beside:
-                reading.report.notes.append(f'The records below "{key}" were read, not what stands beside: {beside}.')
+                reading.report.notes.append(
+                    f'{name}: the records below "{key}" were read, not what stands beside: {beside}.'
+                )
             return inner
     if whole and all(_has_text(record, reading) for record in whole.values()):
         if reading.fields.id is None and not any("id" in record or "_id" in record for record in whole.values()):
-            return [{"_id": name, **record} for name, record in whole.items()]
+            return [{"_id": key, **record} for key, record in whole.items()]
         return list(whole.values())
     return None
 

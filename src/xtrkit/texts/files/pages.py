@@ -52,8 +52,9 @@ def read(file: SourceFile, reading: Reading) -> Iterator[Document | Problem]:
         texts.append(text)
         place += len(text) + len(BETWEEN)
     if empty:
-        told = "no page has a text" if empty == count else f"{empty:,} of {count:,} pages have no text"
-        reading.report.notes.append(f"{file.name}: {told}; are they scanned? xtrkit does not recognise characters.")
+        have, scanned = ("has", "is it") if empty == 1 else ("have", "are they")
+        told = "no page has a text" if empty == count else f"{empty:,} of {count:,} pages {have} no text"
+        reading.report.notes.append(f"{file.name}: {told}; {scanned} scanned? xtrkit does not recognise characters.")
     yield Document(file.name, BETWEEN.join(texts), sections=tuple(sections), where=file.name)
 
 

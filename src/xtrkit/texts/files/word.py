@@ -49,7 +49,8 @@ def read(file: SourceFile, reading: Reading) -> Iterator[Document]:
     if unknown:
         reading.report.notes.append(f"{file.name}: what is in these elements was left out: {'; '.join(unknown)[:300]}.")
     if pictures:
-        reading.report.notes.append(f"{file.name}: its {pictures:,} pictures were left out.")
+        told = "one picture was" if pictures == 1 else f"{pictures:,} pictures were"
+        reading.report.notes.append(f"{file.name}: its {told} left out.")
     yield Document(file.name, text, sections=sections_of(text, headings), where=file.name)
 
 
