@@ -6,7 +6,14 @@ import shutil
 import pytest
 
 from tests.storage import toy
-from xtrkit.errors import IndexDamagedError, IndexFormatError, IndexLockedError, InputError, StorageError
+from xtrkit.errors import (
+    IndexDamagedError,
+    IndexExistsError,
+    IndexFormatError,
+    IndexLockedError,
+    InputError,
+    StorageError,
+)
 from xtrkit.storage.generations import WriterLock, back_up, collect, commit, generations, pin, roll_back
 from xtrkit.storage.manifest import manifest_name
 
@@ -129,7 +136,7 @@ def test_a_copy_made_while_a_writer_works_is_a_backup(tmp_path, index):
     toy.apply(tmp_path / "copy", toy.STEPS[3])
     assert content(tmp_path / "copy") == toy.STATES[4]
     assert content(index) == toy.STATES[3]
-    with pytest.raises(StorageError, match="copying failed"):
+    with pytest.raises(IndexExistsError, match="exists already: choose another place for the copy"):
         back_up(index, tmp_path / "copy")
 
 

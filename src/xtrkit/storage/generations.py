@@ -168,9 +168,7 @@ def existing(directory: Path) -> list[int]:
             raise IndexFormatError(
                 f"There is no index at {directory}, but a file: name one, or make one elsewhere (xtrkit index)."
             )
-        raise IndexFormatError(
-            f"There is nothing at {directory}: make an index with `xtrkit index COLLECTION {directory}`."
-        )
+        raise IndexFormatError(f"There is nothing at {directory}: make one with `xtrkit index COLLECTION {directory}`.")
     found = generations(directory)
     if found:
         return found
