@@ -15,7 +15,7 @@ from xtrkit.storage.passage_file import PassageFile, write_passages
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 scalars = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | texts
 values = st.none() | scalars | st.lists(scalars, min_size=1, max_size=3)
-names = texts.filter(lambda name: name and name.isprintable() and not set(name) & set('"\\'))
+names = texts.filter(lambda name: name and name.isprintable() and not set(name) & set('"\\') and name[0] != "$")
 fields = st.dictionaries(names, values, min_size=1, max_size=3)
 parts = st.builds(Part, texts.filter(bool), st.integers(0, 9), st.integers(10, 99))
 passages = st.lists(
