@@ -66,9 +66,9 @@ def _small_index(codec: str, nbits: int) -> Iterator[tuple[Index, FloatArray]]:
 
 
 def _search_first(index: Index, query: FloatArray, codec: str, nbits: int) -> None:
-    """As a search without options does: with clusters open and closed."""
+    """As a search without options does, with what it shows: with clusters open and closed."""
     for nprobe in (2, 32):
-        index.search(query, 3, nprobe=nprobe)
+        index.explain(query, index.search(query, 3, nprobe=nprobe))  # whose places are shown
     mark_compiled(nbits, codec)
 
 
