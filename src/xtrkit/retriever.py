@@ -276,7 +276,8 @@ class Retriever:
     ) -> SyncSummary:
         """Bring the index up to a folder in one commit: add what is new, encode what changed, delete what is gone.
 
-        Documents that came otherwise, or from another folder, are left alone. Where nothing changed, nothing is done.
+        Documents that came otherwise, or from another folder, are left alone; one that came otherwise and whose id the
+        folder has is replaced, which the report notes. Where nothing changed, nothing is done.
 
         Args:
             folder: the folder, or a glob, under the name that it was indexed or synced by before.

@@ -229,3 +229,24 @@ def test_what_can_not_be_read_is_no_change(retriever, folder):
     (folder / "torn.txt").write_bytes(b"\xff\xfe\xff")
     summary = retriever.sync(folder, skip_bad=True)
     assert (summary.commit, summary.generation) == (None, 1)
+
+
+def test_an_id_that_came_twice_stays_with_the_file_that_had_it_first(tmp_path, folder, encoder):
+    write(folder / "more.jsonl", '{"_id": "owl", "text": "Another owl."}\n{"_id": "kite", "text": "Kites soar."}')
+    made = Retriever.create(tmp_path / "skipped", folder, model=encoder, skip_bad=True)
+    assert [problem.where for problem in made.indexed.report.bad] == ["more.jsonl, line 1"]
+    summary = made.sync(folder, skip_bad=True)  # what was left out is told again
+    assert (counts(summary), len(summary.report.notes)) == ((0, 1, 0, 4), 0)
+    (folder / "more.jsonl").unlink()
+    made.sync(folder)
+    assert made.get(["owl"])[0].text == "Owls hunt at night."
+    assert "kite" not in documents(made)
+
+
+def test_records_that_became_unreadable_stay_and_go_with_their_file(retriever, folder):
+    write(folder / "birds.jsonl", '{"_id": "owl", "text": "Owls sleep by day."}\n{"_id": "wren", "text": \n')
+    retriever.sync(folder, skip_bad=True)
+    assert [passage.text for passage in retriever.get(["owl", "wren"])] == ["Owls sleep by day.", "Wrens are small."]
+    (folder / "birds.jsonl").unlink()
+    retriever.sync(folder)
+    assert documents(retriever) == ["boats.md", "bread.txt", "sub/whales.txt"]

@@ -62,7 +62,8 @@ def sync(
     """Bring an index up to a folder: add what is new, encode again what changed, delete what is gone.
 
     All in one commit; where nothing changed, nothing is done. The folder is named as it was for [bold]xtrkit index[/].
-    Documents that came otherwise are left alone. An index that is not there yet is made, as [bold]xtrkit index[/] does.
+    Documents that came otherwise are left alone, but for those whose ids the folder has: they are replaced, and told.
+    An index that is not there yet is made, as [bold]xtrkit index[/] does.
 
     Example: [bold]xtrkit sync notes/ idx[/]
     """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,10 +25,7 @@ def encoder_of(path: Path) -> EncoderIdentity:
         InputError: it was made of embeddings.
         IndexDamagedError: its manifest is damaged.
     """
-    file = path / manifest_name(existing(path)[-1])
-    with storage_errors(file, "reading"):
-        manifest = decoded(file.read_bytes(), file)
-    encoder = Properties.of(manifest, path).encoder
+    encoder = Properties.of(_newest(path), path).encoder
     if encoder is None:
         raise InputError(f"The index at {path} was made of embeddings, so nothing can be encoded again.")
     return encoder
@@ -84,28 +82,17 @@ def replace_segment(
     Returns:
         the generation, and what the old one said of the segment.
     """
-    found = existing(path)
-    with WriterLock(path):
-        try:
-            file = path / manifest_name(found[-1])
-            with storage_errors(file, "reading"):
-                manifest = decoded(file.read_bytes(), file)
-            for segment in manifest.segments:
-                if segment.name == name:
-                    generation = manifest.generation + 1
-                    segments = change(manifest, segment)
-                    sources = manifest.sources
-                    if len(segments) < len(manifest.segments):  # what is lost must not pass for indexed
-                        sources = write_sources(path, generation, _all_stale(path, manifest))
-                    new = replace(
-                        manifest, generation=generation, created_by=creator(), segments=segments, sources=sources
-                    )
-                    commit(path, new)
-                    return generation, segment
-            there = ", ".join(segment.name for segment in manifest.segments)
+    with _changing(path) as manifest:
+        segment = next((one for one in manifest.segments if one.name == name), None)
+        if segment is None:
+            there = ", ".join(one.name for one in manifest.segments)
             raise InputError(f"{path} has no segment {name!r}: there are {there}.")
-        finally:
-            collect(path)
+        generation, segments, sources = manifest.generation + 1, change(manifest, segment), manifest.sources
+        if len(segments) < len(manifest.segments):  # what is lost must not pass for indexed
+            sources = write_sources(path, generation, _all_stale(path, manifest))
+        new = replace(manifest, generation=generation, created_by=creator(), segments=segments, sources=sources)
+        commit(path, new)
+        return generation, segment
 
 
 def forget_sources(path: Path) -> int:
@@ -116,17 +103,27 @@ def forget_sources(path: Path) -> int:
         IndexLockedError: a writer is at work.
         StorageError: the disk refused.
     """
-    found = existing(path)
+    with _changing(path) as manifest:
+        generation = manifest.generation + 1
+        commit(path, replace(manifest, generation=generation, created_by=creator(), sources=None))
+        return generation
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[Manifest]:
+    """The newest manifest, while this process alone may make another."""
+    existing(path)
     with WriterLock(path):
         try:
-            file = path / manifest_name(found[-1])
-            with storage_errors(file, "reading"):
-                manifest = decoded(file.read_bytes(), file)
-            generation = manifest.generation + 1
-            commit(path, replace(manifest, generation=generation, created_by=creator(), sources=None))
-            return generation
+            yield _newest(path)
         finally:
             collect(path)
+
+
+def _newest(path: Path) -> Manifest:
+    file = path / manifest_name(existing(path)[-1])
+    with storage_errors(file, "reading"):
+        return decoded(file.read_bytes(), file)
 
 
 def _all_stale(path: Path, manifest: Manifest) -> Sources:

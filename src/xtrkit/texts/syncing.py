@@ -16,11 +16,10 @@ from xtrkit.indexing.sources import FileState, Folder, Sources
 from xtrkit.indexing.writer import IndexWriter
 from xtrkit.progress import Reporter
 from xtrkit.texts.changes import Changes, changes_of, fields_record, folder_in
-from xtrkit.texts.document import EXAMPLES, Problem, ReadingReport
+from xtrkit.texts.document import EXAMPLES, ReadingReport
 from xtrkit.texts.reading import Files
 from xtrkit.texts.taking import Taken, take
 from xtrkit.texts.updating import AddingSummary, write_taken
-from xtrkit.texts.whole import refusal
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,8 @@ def sync_folder(
 
     Args:
         source: the folder.
-        index: the index; it moves to the new generation. Documents that came otherwise are left alone.
+        index: the index; it moves to the new generation. Documents that came otherwise are left
+            alone, but for those whose ids the folder has: they are replaced, which the report notes.
         encoder: gives the encoder that made the index, if there is something to encode.
         batch_size: texts encoded together.
         skip_bad: leave out what can't be read; what the index has of such a file stays as it is.
@@ -96,13 +96,13 @@ def sync_folder(
             index.path.parent,
             skip_bad=skip_bad,
             files=[*changes.changed, *changes.new],
+            owners=_owners(changes, [folder for folder in sources if folder.root != source.name]),
             reporter=reporter,
         )
-        _check_owners(taken, changes, [folder for folder in sources if folder.root != source.name])
         _note_replaced(taken, writer, known)
         writer.delete(documents=_lost(taken, changes, known), missing_ok=True)
-        as_before = {file.name: known[file.name] for file in changes.changed if file.name not in taken.files}
-        writer.set_sources(_updated(source, sources, {**changes.unchanged, **as_before, **taken.files}))
+        read = {name: _with_kept(state, name, taken, known) for name, state in taken.files.items()}
+        writer.set_sources(_updated(source, sources, {**changes.unchanged, **read}))
         before = index.generation
         commit = write_taken(writer, taken, index, model, batch_size=batch_size, reporter=reporter)
     return _summary(changes, index, commit if commit.generation > before else None, taken.report)
@@ -112,26 +112,15 @@ def _summary(changes: Changes, index: Index, commit: AddingSummary | None, repor
     return SyncSummary(**changes.counts, generation=index.generation, commit=commit, report=report)
 
 
-def _check_owners(taken: Taken, changes: Changes, others: Sequence[Folder]) -> None:
-    """Refuse documents whose ids another file has that was not read again, of this folder or of another."""
+def _owners(changes: Changes, others: Sequence[Folder]) -> dict[str, str]:
+    """{document: the file that has it} of what is not read again, of this folder and of others."""
     owners = {
         document: f"{folder.root}/{name}"
         for folder in others
         for name, state in folder.files.items()
         for document in state.documents
     }
-    owners |= {document: name for name, state in changes.unchanged.items() for document in state.documents}
-    bad = [
-        Problem(
-            taken.where(document),
-            f"The id {document!r} comes twice, first in {owners[document]}: make ids unique, or sync the folder that "
-            "both are in.",
-        )
-        for document in taken.documents
-        if document in owners
-    ]
-    if bad:
-        raise refusal(bad)
+    return owners | {document: name for name, state in changes.unchanged.items() for document in state.documents}
 
 
 def _note_replaced(taken: Taken, writer: IndexWriter, known: Mapping[str, FileState]) -> None:
@@ -150,10 +139,17 @@ def _lost(taken: Taken, changes: Changes, known: Mapping[str, FileState]) -> lis
     """Ids of documents that are no more: of files that are gone, and those that a changed file no longer has."""
     before = [
         document
-        for name in [*changes.gone, *(file.name for file in changes.changed if file.name in taken.files)]
+        for name in [*changes.gone, *(file.name for file in changes.changed if file.name not in taken.spoilt)]
         for document in known[name].documents
     ]
     return [document for document in before if document not in taken.documents]
+
+
+def _with_kept(state: FileState, name: str, taken: Taken, known: Mapping[str, FileState]) -> FileState:
+    """A file as it was read; of one of which something was left out, what the index has of it stays its own."""
+    if name not in taken.spoilt or name not in known:
+        return state
+    return state._replace(documents=tuple(dict.fromkeys([*known[name].documents, *state.documents])))
 
 
 def _updated(source: Files, sources: Sources, files: Mapping[str, FileState]) -> Sources:

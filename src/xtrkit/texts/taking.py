@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 from typing import IO, Any
@@ -47,16 +47,26 @@ class Taken:
         unreadable: of how many of them the model knows less than half of the pieces.
         text_bytes: bytes of ids and texts.
         sample: some of the texts, by chance.
-        files: {file: as it was when it was read}, where files were read.
+        files: {file: as it was when it was read, with the documents taken in from it}, where files were read.
+        owners: {document: the file that has it} of documents whose ids are not to come again.
+        spoilt: names of those files of which something was left out.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, owners: Mapping[str, str]) -> None:
+        """Begin with nothing.
+
+        Args:
+            directory: where the temporary file goes.
+            owners: {document: the file that has it} of documents whose ids are not to come.
+        """
+        self.owners = owners
         self.report = ReadingReport()
         self.ids: dict[str, None] = {}
         self.documents: dict[str, None] = {}
         self.n_passages = self.truncated = self.unreadable = self.text_bytes = 0
         self.sample: list[str] = []
         self.files: dict[str, FileState] = {}
+        self.spoilt: set[str] = set()
         self._random = Random(0)
         # Where the index goes there is room; what is there temporarily may be larger than the memory.
         self._file: IO[bytes] = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - lives as long as this does
@@ -90,11 +100,14 @@ class Taken:
     def _rows(self) -> Iterator[list[Any]]:
         """The lines of the file; several may go through it at a time."""
         self._file.flush()
-        place, rest = 0, b""
+        place, begun = 0, list[bytes]()
         while block := os.pread(self._file.fileno(), BLOCK, place):
             place += len(block)
-            *lines, rest = (rest + block).split(b"\n")
-            yield from map(json.loads, lines)
+            *lines, rest = block.split(b"\n")
+            for line in lines:
+                yield json.loads(b"".join([*begun, line]))
+                begun = []
+            begun.append(rest)
 
 
 def take(
@@ -105,6 +118,7 @@ def take(
     *,
     skip_bad: bool = False,
     files: Iterable[SourceFile] | None = None,
+    owners: Mapping[str, str] | None = None,
     reporter: Reporter = SILENT,
 ) -> Taken:
     """Read a collection, check all of it, and cut it into passages.
@@ -116,22 +130,23 @@ def take(
         directory: where the temporary file goes.
         skip_bad: leave out what can't be read instead of refusing all of it.
         files: those files of the source that are wanted; all where this is left out.
+        owners: {document: the file that has it} of documents whose ids are not to come again.
         reporter: told about the progress.
 
     Raises:
         CollectionError: something can't be read; ``problems`` has the list.
     """
-    taken, bad, empty = Taken(directory), list[Problem](), list[str]()
+    taken, bad, empty = Taken(directory, owners or {}), list[Problem](), list[str]()
     splitter = None if splitting is None else Splitter(encoder, splitting)
     with reporter.phase("Reading", None, "documents") as advance:
         for item in _noted(source, taken, files, advance):
             if isinstance(item, Problem):
                 bad.append(item)
-            elif (problem := _unstorable(item)) is not None:
-                bad.append(problem)
+            elif isinstance(whole := _checked(item), Problem):
+                bad.append(whole)
             elif not has_content(item.text):
                 empty.append(item.where or item.id)
-            elif (problem := _taken(item, taken, splitter, encoder)) is not None:
+            elif (problem := _taken(item, whole, taken, splitter, encoder)) is not None:
                 bad.append(problem)
     taken.report = source.report
     taken.report.bad, taken.report.empty, taken.report.documents = bad, empty, len(taken.documents)
@@ -163,32 +178,37 @@ def _noted(
             yield item
         return
     for file, items in source.by_file(source.listing() if files is None else list(files)):
-        before, documents, spoilt = state_of(file.path), list[str](), False
+        before, documents = state_of(file.path), list[str]()
         for item in items:
             advance(1)
-            spoilt = spoilt or isinstance(item, Problem)
-            if isinstance(item, Document):
+            known = len(taken.ids)
+            yield item  # which whoever asked takes in, or does not, before this goes on
+            if len(taken.ids) > known and isinstance(item, Document):
                 documents.append(item.id)
-            yield item
-        if before is not None and not spoilt:
-            taken.files[file.name] = before._replace(documents=tuple(documents))
+            elif isinstance(item, Problem) or has_content(item.text):
+                taken.spoilt.add(file.name)
+        if before is None:
+            taken.spoilt.add(file.name)
+        taken.files[file.name] = (before or FileState(-1, 0, "", ()))._replace(documents=tuple(documents))
+        if file.name in taken.spoilt:  # read again, and told again, the next time
+            taken.files[file.name] = taken.files[file.name]._replace(size=-1)
 
 
-def _unstorable(document: Document) -> Problem | None:
-    """What is wrong with a document, if anything is."""
+def _checked(document: Document) -> Passage | Problem:
+    """A document as one passage; what is wrong with it, if anything is."""
     try:
-        checked_passage(Passage(document.id, document.text, document.metadata, document.part))
+        return checked_passage(Passage(document.id, document.text, document.metadata, document.part))
     except InputError as error:
         return Problem(document.where, str(error))
-    return None
 
 
-def _taken(document: Document, taken: Taken, splitter: Splitter | None, encoder: Encoder) -> Problem | None:
+def _taken(
+    document: Document, whole: Passage, taken: Taken, splitter: Splitter | None, encoder: Encoder
+) -> Problem | None:
     """Take in a document that can be stored; what is wrong with it beside the others, if anything is."""
-    whole = checked_passage(Passage(document.id, document.text, document.metadata, document.part))
     passages = [whole] if splitter is None else [*map(checked_passage, splitter.passages(document))]
-    if document.id in taken.ids:
-        first = taken.where(document.id)
+    if document.id in taken.ids or whole.document in taken.owners:
+        first = taken.owners.get(whole.document) or taken.where(document.id)
         before = f", first in {first}" if first else ""
         return Problem(document.where, f"The id {document.id!r} comes twice{before}: make ids unique.")
     taken.ids[document.id] = taken.documents[whole.document] = None
