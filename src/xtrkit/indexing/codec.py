@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from xtrkit.errors import InputError
 from xtrkit.kernels.bundles import Table
-from xtrkit.kernels.codes import encode_grid
+from xtrkit.kernels.encoding import encode_grid
 from xtrkit.kernels.tables import NO_TABLE, table_of
 
 Floats = npt.NDArray[np.float32]

@@ -2,7 +2,7 @@
 
 ================  ====================================================================================
 shared            ``rotation``, ``group_vectors``, ``group_scales``, ``group_sizes``, ``centroid_vectors``,
-                  ``centroid_scales``, and ``codec_…``, the codec's parameters
+                  ``centroid_scales``, ``energies``, and ``codec_…``, the codec's parameters
 of a segment      ``lengths``, ``cluster_sizes``, ``scales``, ``documents``, ``positions``, ``codes``
 ================  ====================================================================================
 
@@ -38,6 +38,7 @@ SHARED = {
     "group_sizes": "<i4",
     "centroid_vectors": "|i1",
     "centroid_scales": "<f4",
+    "energies": "<f4",
 }
 OWN = {
     "lengths": "<i4",
@@ -65,6 +66,7 @@ class Quantiser:
         groups: (G, d) the groups' directions.
         group_offsets: (G + 1,) which centroids belong to each group.
         centroids: (C, d).
+        energies: (C,) mean ‖x − mean‖² of the tokens that each centroid was found for.
     """
 
     codec: Codec
@@ -72,6 +74,7 @@ class Quantiser:
     groups: ScaledVectors
     group_offsets: npt.NDArray[np.int64]
     centroids: ScaledVectors
+    energies: Floats
 
     @property
     def bits(self) -> int:
@@ -192,6 +195,7 @@ def write_quantiser(directory: Path, name: str, quantiser: Quantiser) -> FileFac
         "group_sizes": np.diff(quantiser.group_offsets),
         "centroid_vectors": quantiser.centroids.vectors,
         "centroid_scales": quantiser.centroids.scales,
+        "energies": quantiser.energies,
     }
     arrays = {key: np.asarray(values, SHARED[key]) for key, values in shared.items()}
     parameters = {PARAMETER + key: np.asarray(values, "<f4") for key, values in quantiser.codec.parameters().items()}
@@ -215,13 +219,15 @@ def open_quantiser(path: Path, codec: str, bits: int) -> Quantiser:
     d, g, c = len(arrays["rotation"]), len(arrays["group_scales"]), len(arrays["centroid_scales"])
     shapes = {
         "rotation": (d, d), "group_vectors": (g, d), "group_scales": (g,), "group_sizes": (g,),
-        "centroid_vectors": (c, d), "centroid_scales": (c,),
+        "centroid_vectors": (c, d), "centroid_scales": (c,), "energies": (c,),
     }  # fmt: skip
     _check_shapes(path, arrays, shapes)
     if not d or not c:
         raise damaged(path, "it has no dimensions, or no centroids")
     if not all(np.isfinite(values).all() for values in arrays.values()):
         raise damaged(path, "it has numbers that are not finite")
+    if arrays["energies"].min() < 0:
+        raise damaged(path, "its energies are less than nothing")
     group_offsets = _offsets(path, arrays["group_sizes"], c)
     try:
         named = codec_named(codec, bits, parameters)
@@ -229,7 +235,7 @@ def open_quantiser(path: Path, codec: str, bits: int) -> Quantiser:
         raise damaged(path, f"its codec can't be used: {error}") from error
     groups = ScaledVectors(arrays["group_vectors"], arrays["group_scales"])
     centroids = ScaledVectors(arrays["centroid_vectors"], arrays["centroid_scales"])
-    return Quantiser(named, arrays["rotation"], groups, group_offsets, centroids)
+    return Quantiser(named, arrays["rotation"], groups, group_offsets, centroids, arrays["energies"])
 
 
 def token_specs(n_documents: int, n_tokens: int, quantiser: Quantiser) -> dict[str, ArraySpec]:

@@ -11,6 +11,7 @@ Documents that are added later go through the last two passes alone, with the ce
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -91,15 +92,24 @@ def train(
         tree = clustering.train(sample, clustering.centroid_count(rows.n_tokens), seed, advance, assign)
     held_out = sample[:HELD_OUT].copy()
     del sample
-    assigned, means = _assign(rows, rotation, tree, reporter, assign)
-    quantiser = quantiser_of(codec, rotation, tree, means)
+    assigned, means, energies = _assign(rows, rotation, tree, reporter, assign)
+    quantiser = quantiser_of(codec, rotation, tree, means, energies)
     residuals = held_out - quantiser.decoded_centroids[tree.assign(held_out)]
-    return quantiser_of(codec.fitted(residuals), rotation, tree, means), assigned
+    return replace(quantiser, codec=codec.fitted(residuals)), assigned
 
 
-def quantiser_of(codec: Codec, rotation: Floats, tree: clustering.CentroidTree, means: Floats) -> Quantiser:
-    """What is stored of centroids: (C, d) means, in the groups of a tree."""
-    return Quantiser(codec, rotation, _to_int8(tree.groups), tree.offsets, _to_int8(means))
+def quantiser_of(
+    codec: Codec, rotation: Floats, tree: clustering.CentroidTree, means: Floats, energies: Floats
+) -> Quantiser:
+    """What is stored of centroids: (C, d) means and (C,) energies, in the groups of a tree."""
+    return Quantiser(codec, rotation, _to_int8(tree.groups), tree.offsets, _to_int8(means), energies)
+
+
+def energies_of(sums: npt.NDArray[np.floating], sizes: IntArray) -> Floats:
+    """(C,) sums of ‖x − mean‖² over clusters of some sizes -> their means; that of all tokens where there are none."""
+    sums = np.maximum(sums.astype(np.float64), 0)
+    overall = sums.sum() / max(int(sizes.sum()), 1)
+    return np.where(sizes > 0, sums / np.maximum(sizes, 1), overall).astype(np.float32)
 
 
 def compress(
@@ -196,16 +206,19 @@ def _rotated(rows: TokenRows, rotation: Floats, what: str, reporter: Reporter) -
 
 def _assign(
     rows: TokenRows, rotation: Floats, tree: clustering.CentroidTree, reporter: Reporter, assign: clustering.Assign
-) -> tuple[npt.NDArray[np.int32], Floats]:
-    """The cluster of each token, and the mean of each cluster's tokens."""
+) -> tuple[npt.NDArray[np.int32], Floats, Floats]:
+    """The cluster of each token, and of each cluster's tokens the mean and the mean ‖x − mean‖²."""
     assigned = np.empty(rows.n_tokens, dtype=np.int32)
-    sums = np.zeros_like(tree.centroids)
+    sums, squares = np.zeros_like(tree.centroids), np.zeros(len(tree.centroids))
     for block, rotated in _rotated(rows, rotation, "Assigning tokens", reporter):
         assigned[block] = assign(tree, rotated)
         sums += clustering.sums_by_cluster(rotated, assigned[block], len(sums))
-    sizes = np.bincount(assigned, minlength=len(sums))[:, np.newaxis]
+        squares += np.bincount(assigned[block], np.square(rotated).sum(axis=1), minlength=len(sums))
+    sizes = np.bincount(assigned, minlength=len(sums))
     # A cluster without tokens keeps its direction: nobody will find anything there.
-    return assigned, np.where(sizes > 0, sums / np.maximum(sizes, 1), tree.centroids)
+    means = np.where(sizes[:, np.newaxis] > 0, sums / np.maximum(sizes, 1)[:, np.newaxis], tree.centroids)
+    residual = squares - sizes * np.square(means.astype(np.float64)).sum(axis=1)
+    return assigned, means, energies_of(residual, sizes)
 
 
 def _encode(

@@ -29,7 +29,7 @@ def products(
 
 
 def best_gain(residual: Floats, bits: int, factors: Sequence[float]) -> float:
-    """(r·u)² / u·u of the best step that :func:`xtrkit.kernels.codes.encode_grid` tries."""
+    """(r·u)² / u·u of the best step that :func:`xtrkit.kernels.encoding.encode_grid` tries."""
     offset = (2**bits - 1) / 2
     gains = [0.0]
     for factor in factors:
