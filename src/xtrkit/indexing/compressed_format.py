@@ -24,7 +24,7 @@ import numpy.typing as npt
 from xtrkit.errors import InputError
 from xtrkit.indexing.centroids import CentroidTree
 from xtrkit.indexing.codec import Codec, code_width, codec_named, renormalised
-from xtrkit.kernels.bundles import DocumentRows, Postings, ScaledVectors, Table, shifts_of
+from xtrkit.kernels.bundles import Centroids, DocumentRows, Postings, ScaledVectors, Table, shifts_of
 from xtrkit.kernels.gathering import ROWS_PER_MARK
 from xtrkit.storage.arrays import ArraySpec, open_arrays, write_arrays
 from xtrkit.storage.files import FileFacts, damaged
@@ -95,6 +95,18 @@ class Quantiser:
     def table(self) -> Table:
         """What bytes of codes stand for; empty where codes are numbers on a grid."""
         return self.codec.table(self.dim)
+
+    @cached_property
+    def radii(self) -> Floats:
+        """(C,) how far each cluster's tokens spread along any one direction."""
+        return np.sqrt(self.energies / np.float32(self.dim))
+
+    def centroids_with(self, sizes: npt.NDArray[np.int64]) -> Centroids:
+        """The centroids with (C,) sizes of their clusters, as kernels read them."""
+        mean_square = np.float32((np.square(self.radii, dtype=np.float64) * sizes).sum() / max(1, sizes.sum()))
+        return Centroids(
+            self.groups, self.group_offsets, self.centroids, sizes.astype(np.int32), self.radii, mean_square
+        )
 
     @cached_property
     def decoded_centroids(self) -> Floats:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.indexing.codec import GridCodec
-from xtrkit.kernels.codes import QUERY_LIMIT
+from xtrkit.kernels.bundles import QUERY_LIMIT
 from xtrkit.token_retrieval.corpus import ClusteredCorpus
 from xtrkit.values import FloatArray
 
