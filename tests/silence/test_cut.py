@@ -10,7 +10,7 @@ from xtrkit import Index, Passage, Retriever
 from xtrkit.encoding import load_encoder
 from xtrkit.errors import InputError, XtrkitWarning
 
-FILLER = " ".join(f"On day {day} the fleet sailed {day % 9 + 2} miles and met nobody." for day in range(150))
+FILLER = " ".join(f"On day {day} the fleet sailed {day % 9 + 2} miles and met nobody." for day in range(40))
 LONG = f"{FILLER} At last the whale sank the ship."
 QUESTION = "what sank the ship?"
 

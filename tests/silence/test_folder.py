@@ -17,13 +17,13 @@ KINDS = {
     ".py": STANDARD, ".txt": SITE, ".md": SITE, ".rst": SITE, ".json": SITE, ".csv": SITE, ".html": SITE, ".js": SITE,
     ".css": SITE, ".toml": SITE, ".parquet": SITE, ".pyi": SITE, "": SITE,
 }  # fmt: skip
-SMALLEST, LARGEST = 150, 4000
+SMALLEST = 150
 PAGES = ("The harbour master counts boats.", "Nets are mended in winter.", "The lighthouse is painted white every May.")
 
 
-def found(suffix, root, wanted):
+def found(suffix, root, wanted, largest):
     """Some real files of a kind, the same ones each time."""
-    limit = LARGEST * (5 if suffix == ".parquet" else 1)
+    limit = 20_000 if suffix == ".parquet" else largest
     there = sorted(
         path
         for path in root.rglob(f"*{suffix}" if suffix else "LICENSE")
@@ -33,10 +33,10 @@ def found(suffix, root, wanted):
     return there[:wanted]
 
 
-def fill(folder, each):
+def fill(folder, each, largest):
     """Real files in folders of their kinds, and one of each kind that machines don't have."""
     for suffix, root in KINDS.items():
-        for number, path in enumerate(found(suffix, root, each)):
+        for number, path in enumerate(found(suffix, root, each, largest)):
             target = folder / (suffix[1:] or "none") / f"{number:02d}-{path.name}"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
@@ -52,10 +52,12 @@ def fill(folder, each):
     (folder / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0")
 
 
-@pytest.mark.parametrize("each", [2, pytest.param(30, marks=pytest.mark.slow)], ids=["some", "two hundred"])
-def test_a_folder_of_real_files(tmp_path, here, monkeypatch, each):
+@pytest.mark.parametrize(
+    ("each", "largest"), [(2, 800), pytest.param(30, 4000, marks=pytest.mark.slow)], ids=["some", "two hundred"]
+)
+def test_a_folder_of_real_files(tmp_path, here, monkeypatch, each, largest):
     monkeypatch.chdir(tmp_path)
-    fill(tmp_path / "folder", each)
+    fill(tmp_path / "folder", each, largest)
     files = [path for path in (tmp_path / "folder").rglob("*") if path.is_file() and ".hidden" not in path.parts]
     assert len(files) > (190 if each > 10 else 20)
     ran = here("index", "folder", "idx", "--json")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -21,6 +22,14 @@ N = 1201
 @pytest.fixture(scope="module")
 def encoder():
     return load_encoder()
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory, encoder):
+    """An index to add to; tests take a copy."""
+    path = tmp_path_factory.mktemp("refused") / "there"
+    Retriever.create(path, ["a text"], model=encoder).close()
+    return path
 
 
 def corpus(path, last, between=()):
@@ -50,12 +59,12 @@ BAD = {
 
 
 @pytest.mark.parametrize(("line", "told"), BAD.values(), ids=BAD)
-def test_the_last_line_is_checked_before_the_first_text_is_encoded(tmp_path, encoder, monkeypatch, line, told):
+def test_the_last_line_is_checked_before_the_first_text_is_encoded(tmp_path, encoder, there, monkeypatch, line, told):
     def encode(*arguments, **options):
         raise AssertionError("it was encoding already")
 
     path = corpus(tmp_path / "corpus.jsonl", line)
-    Retriever.create(tmp_path / "there", ["a text"], model=encoder)
+    shutil.copytree(there, tmp_path / "there")
     monkeypatch.setattr(type(encoder), "stream_documents", encode)
     with pytest.raises(CollectionError, match=rf"corpus\.jsonl, line {N}: .*({told})"):
         Retriever.create(tmp_path / "idx", path, model=encoder)
