@@ -74,7 +74,7 @@ def test_an_index_that_does_not_split_says_how_many_texts_it_cuts_before_it_enco
 def test_from_the_command_line(here, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "log.txt").write_text(" ".join([FILLER] * 4) + " At last the whale sank the ship.")
+    (tmp_path / "notes" / "log.txt").write_text(" ".join([FILLER] * 3) + " At last the whale sank the ship.")
 
     def told(*arguments):
         ran = here(*arguments, "--json")

@@ -41,7 +41,7 @@ def fill(folder, each, largest):
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
     for name in ("glossary.md", "models.md"):
-        (folder / f"{name}.gz").write_bytes(gzip.compress((ROOT / "docs" / name).read_bytes()[:6000]))
+        (folder / f"{name}.gz").write_bytes(gzip.compress((ROOT / "docs" / name).read_bytes()[: 2 * largest]))
     (folder / "port.pdf").write_bytes(pdf(*PAGES))
     write_docx(folder / "letter.docx", paragraph("Dear harbour master, the crane is broken."))
     (folder / "log.jsonl").write_text('{"id": "log-1", "text": "A storm came from the west."}\n')
@@ -55,7 +55,7 @@ def fill(folder, each, largest):
 @pytest.mark.parametrize(
     ("each", "largest"), [(2, 800), pytest.param(30, 4000, marks=pytest.mark.slow)], ids=["some", "two hundred"]
 )
-def test_a_folder_of_real_files(tmp_path, here, monkeypatch, each, largest):
+def test_a_folder_of_real_files(tmp_path, here, monkeypatch, checkpoints, each, largest):
     monkeypatch.chdir(tmp_path)
     fill(tmp_path / "folder", each, largest)
     files = [path for path in (tmp_path / "folder").rglob("*") if path.is_file() and ".hidden" not in path.parts]
@@ -83,7 +83,7 @@ def test_a_folder_of_real_files(tmp_path, here, monkeypatch, each, largest):
     assert json.loads(ran.stdout)["hits"][0]["id"] == "letter.docx"
 
     if each < 10:
-        told = here("index", "folder", "again").stdout
+        told = here("index", "folder", "again", "--model", checkpoints["stanford"]).stdout  # a small one
         assert f"Read {read:,} files: " in told
         assert f"Passed over {len(skipped):,}: " in told
         assert f"Left out {len(report['empty']):,} with nothing in them to be found (" in told

@@ -60,7 +60,7 @@ def bad_states(subject, states, box):
 def test_states_after_power_cuts(recorded, box):
     states, subject = list(distinct_states(recorded, extra=1)), recorded[2]
     assert len(states) > 500
-    for number, (acknowledged, state) in enumerate(states[:: len(states) // 120]):
+    for number, (acknowledged, state) in enumerate(states[:: len(states) // 60]):
         check(subject, acknowledged, state, box, commit=number % 10 == 0)
 
 
@@ -77,5 +77,5 @@ def test_all_states_after_power_cuts(recorded, box):
 def test_without_flushing_there_would_be_bad_states(recorded, box, ignored):
     """The controls: were flushes of files, or of directories, ignored, the test above would fail."""
     states = list(distinct_states(recorded, extra=0, **{ignored: True}))
-    bad, total = bad_states(recorded[2], states[:: len(states) // 60], box)
+    bad, total = bad_states(recorded[2], states[:: len(states) // 30], box)
     assert bad > total / 10
