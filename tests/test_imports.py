@@ -22,7 +22,7 @@ sys.exit(f"loaded {loaded}" if loaded else 0)
 
 
 def run_python(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_searching_needs_no_torch():

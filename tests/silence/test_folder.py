@@ -2,8 +2,11 @@
 
 import gzip
 import json
+import os
 import shutil
 import sysconfig
+from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -21,14 +24,21 @@ SMALLEST = 150
 PAGES = ("The harbour master counts boats.", "Nets are mended in winter.", "The lighthouse is painted white every May.")
 
 
+@cache
+def files_below(root):
+    """{suffix: files}, of a folder of a hundred thousand files that is gone through once."""
+    found = defaultdict(list)
+    for folder, _, names in os.walk(root):
+        for name in names:
+            found[os.path.splitext(name)[1]].append(Path(folder, name))
+    return found
+
+
 def found(suffix, root, wanted, largest):
     """Some real files of a kind, the same ones each time."""
     limit = 20_000 if suffix == ".parquet" else largest
-    there = sorted(
-        path
-        for path in root.rglob(f"*{suffix}" if suffix else "LICENSE")
-        if path.suffix == suffix and path.is_file() and SMALLEST <= path.stat().st_size <= limit
-    )
+    named = (path for path in files_below(root).get(suffix, []) if suffix or path.name == "LICENSE")
+    there = sorted(path for path in named if path.is_file() and SMALLEST <= path.stat().st_size <= limit)
     Random(0).shuffle(there)
     return there[:wanted]
 
