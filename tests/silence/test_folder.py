@@ -93,7 +93,7 @@ def test_a_folder_of_real_files(tmp_path, here, monkeypatch, checkpoints, each, 
     assert json.loads(ran.stdout)["hits"][0]["id"] == "letter.docx"
 
     if each < 10:
-        told = here("index", "folder", "again", "--model", checkpoints["stanford"]).stdout  # a small one
+        told = here("index", "folder", "again", "--model", checkpoints["stanford"], "--no-split").stdout  # quicker
         assert f"Read {read:,} files: " in told
         assert f"Passed over {len(skipped):,}: " in told
         assert f"Left out {len(report['empty']):,} with nothing in them to be found (" in told

@@ -193,7 +193,7 @@ def test_forks_amid_searches_of_other_threads_all_end(index):
     for thread in threads:
         thread.start()
     try:
-        for _ in range(8):
+        for _ in range(6):
             assert in_child(lambda: (retriever.get(["1"]), retriever.search("cheese"))) == 0
     finally:
         ended.set()
