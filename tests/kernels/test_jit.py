@@ -57,6 +57,7 @@ def test_without_any_place_kernels_compile_in_each_process(tmp_path, package):
         assert run(package, HOME=str(tmp_path / "file")) == ["compiled", "NullCache"]
 
 
+@pytest.mark.slow
 def test_a_cache_directory_that_cannot_be_made_is_passed_over(tmp_path, package):
     (tmp_path / "file").write_text("no directory")
     nowhere = str(tmp_path / "file" / "cache")
