@@ -104,7 +104,7 @@ class Quantiser:
     @cached_property
     def radii(self) -> Floats:
         """(C,) how far each cluster's tokens spread along any one direction."""
-        return np.sqrt(self.energies / np.float32(self.dim))
+        return np.asarray(np.sqrt(self.energies / np.float32(self.dim)), dtype=np.float32)
 
     def centroids_with(self, sizes: npt.NDArray[np.int64]) -> Centroids:
         """The centroids with (C,) sizes of their clusters, as kernels read them."""

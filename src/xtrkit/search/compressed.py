@@ -98,8 +98,7 @@ class CompressedEngine:
         one = np.array([document], dtype=np.int64)
         best = np.empty(n)
         for i in range(n):  # the kernel adds up; asked for one query token it gives the term itself
-            at = slice(i, i + 1)
-            of_token = QuantisedQuery(*(part[at] for part in quantised_query))
+            of_token = quantised_query.token(i)
             best[i] = sums_over_all_tokens(self._corpus, of_token, one, None if most is None else most[i : i + 1])[0]
         return Contribution(best, (query.astype(np.float32) @ self.vectors(document).T).argmax(axis=1))
 
