@@ -180,9 +180,13 @@ def look_at_groups(centroids: Centroids, query: QuantisedQuery, groups_probed: i
     seen, radii = 0, centroids.radii
     for i in range(n):
         vector_scores(of_groups, 0, n_groups, tokens + i * stride, scales[i], address_of(group_scores))
-        border = border_of(group_scores, 0, n_groups, groups_probed)
+        border, above = border_of(group_scores, 0, n_groups, groups_probed), 0
         for group in range(n_groups):
-            if group_scores[group] >= border:
+            above += group_scores[group] > border
+        equals = groups_probed - above  # of the border: those with lower numbers
+        for group in range(n_groups):
+            if group_scores[group] > border or (group_scores[group] == border and equals > 0):
+                equals -= group_scores[group] == border
                 first, last = offsets[group], offsets[group + 1]
                 vector_scores(of_centroids, first, last, tokens + i * stride, scales[i], target + 4 * seen)
                 at, spread, count = np.uint64(seen), SPREADS_AHEAD * query.norms[i], np.uint64(last - first)

@@ -51,11 +51,13 @@ def score_clusters(
                 prefetch(halves + 2 * upcoming + line)
             if len(live):
                 score_run(postings, tiles, run, query, i, of_token, scratch, of_all, 0)
-                at = free[probe]
+                living, at = 0, free[probe]
                 for j in range(size):
-                    scores[at] = of_all[j]  # a row that is dead is overwritten, or beyond
-                    at += live[documents[first + j]]
-                free[probe] = at
+                    of_all[living] = of_all[j]  # a row that is dead is overwritten, or not copied
+                    living += live[documents[first + j]]
+                for j in range(living):
+                    scores[at + j] = of_all[j]
+                free[probe] = at + living
             else:
                 score_run(postings, tiles, run, query, i, of_token, scratch, scores, free[probe])
                 free[probe] += size
