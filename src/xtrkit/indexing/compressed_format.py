@@ -97,6 +97,11 @@ class Quantiser:
         return self.codec.table(self.dim)
 
     @cached_property
+    def largest_group(self) -> int:
+        """Most centroids that a group has."""
+        return int(np.diff(self.group_offsets).max())
+
+    @cached_property
     def radii(self) -> Floats:
         """(C,) how far each cluster's tokens spread along any one direction."""
         return np.sqrt(self.energies / np.float32(self.dim))

@@ -22,7 +22,7 @@ from xtrkit.kernels.bundles import (
 )
 from xtrkit.kernels.codes import reach, sums_of_bytes
 from xtrkit.kernels.jit import inlined, kernel, part
-from xtrkit.kernels.selection import ROOM, border_of, extremes, keep
+from xtrkit.kernels.selection import border_of, extremes, keep
 from xtrkit.kernels.vectors import (
     LANES,
     WIDTH,
@@ -42,7 +42,7 @@ SMALLEST_RANGE = np.float32(1e-30)
 SMALLEST_SCALE = np.float32(1e-30)
 
 SPREADS_AHEAD = np.float32(2.5)
-"""How many spreads above its centroid a cluster promises tokens: fitted on SciFact, as good on two other collections."""
+"""How many spreads above its centroid a cluster promises tokens: fitted on SciFact, as good on two others."""
 FAIR_SHARE = np.float32(0.5)
 """The part of an even share of the effort that every query token gets at least."""
 STEPS = 64
@@ -108,7 +108,7 @@ def _rows_of(vectors: ScaledVectors) -> Rows:
     return Rows(address_of(vectors.vectors), address_of(vectors.scales), width, to)
 
 
-@inlined
+@part
 def _plain_scores(rows: Rows, first: int, last: int, query: int, scale: np.float32, values: int) -> None:
     """Similarities of a query token with some consecutive vectors, row by row.
 
@@ -128,7 +128,7 @@ def _plain_scores(rows: Rows, first: int, last: int, query: int, scale: np.float
         put(values, row - first, np.float32(np.float32(total) * (float_at(rows.scales, row) * scale)))
 
 
-@inlined
+@part
 def _tiled_scores(rows: Rows, first: int, last: int, query: int, scale: np.float32, values: int) -> None:
     """As :func:`_plain_scores`, in tiles."""
     scales, row = splat(scale), first
@@ -146,101 +146,112 @@ vector_scores = _tiled_scores if LANES else _plain_scores
 
 
 class LookedAt(NamedTuple):
-    """The centroids that query tokens were compared with, K of all tokens together.
+    """The centroids that query tokens were compared with, K of all tokens together; arrays may be longer.
 
     Attributes:
-        numbers: (K,) the centroids, those of a query token by number.
+        numbers: (K,) the centroids.
         scores: (K,) float32, similarities.
-        promises: (K,) float32, similarities and so many spreads beyond them.
+        promises: (K,) float32, similarities and :data:`SPREADS_AHEAD` radii times the query token's length.
         starts: (n + 1,) where each query token's begin and end.
+        group_scores: (G,) scratch.
     """
 
     numbers: npt.NDArray[np.int32]
     scores: npt.NDArray[np.float32]
     promises: npt.NDArray[np.float32]
     starts: npt.NDArray[np.int64]
-
-
-@part
-def look_at_groups(centroids: Centroids, query: QuantisedQuery, groups_probed: int) -> LookedAt:
-    """Compare each query token with the centroids of its ``groups_probed`` most alike groups; 1 to G."""
-    offsets, n, n_groups = centroids.group_offsets, len(query.scales), len(centroids.group_offsets) - 1
-    most = 0
-    for group in range(n_groups):
-        most = max(most, offsets[group + 1] - offsets[group])
-    most = n * min(len(centroids.sizes), groups_probed * most) + LANES
-    numbers, scores, promises = (
-        np.empty(most, dtype=np.int32),
-        np.empty(most, dtype=np.float32),
-        np.empty(most, dtype=np.float32),
-    )
-    starts, group_scores = np.zeros(n + 1, dtype=np.int64), np.empty(n_groups, dtype=np.float32)
-    tokens, stride, scales = address_of(query.tokens), 2 * query.tokens.shape[1], query.scales
-    of_groups, of_centroids, target = _rows_of(centroids.groups), _rows_of(centroids.centroids), address_of(scores)
-    seen, radii = 0, centroids.radii
-    for i in range(n):
-        vector_scores(of_groups, 0, n_groups, tokens + i * stride, scales[i], address_of(group_scores))
-        border, above = border_of(group_scores, 0, n_groups, groups_probed), 0
-        for group in range(n_groups):
-            above += group_scores[group] > border
-        equals = groups_probed - above  # of the border: those with lower numbers
-        for group in range(n_groups):
-            if group_scores[group] > border or (group_scores[group] == border and equals > 0):
-                equals -= group_scores[group] == border
-                first, last = offsets[group], offsets[group + 1]
-                vector_scores(of_centroids, first, last, tokens + i * stride, scales[i], target + 4 * seen)
-                at, spread, count = np.uint64(seen), SPREADS_AHEAD * query.norms[i], np.uint64(last - first)
-                for j in range(count):  # counted without a sign: Numba looks whether others are negative
-                    numbers[at + j] = np.uint64(first) + j
-                    promises[at + j] = scores[at + j] + spread * radii[np.uint64(first) + j]
-                seen += last - first
-        starts[i + 1] = seen
-    return LookedAt(numbers, scores, promises, starts)
+    group_scores: npt.NDArray[np.float32]
 
 
 @kernel
-def nearest_clusters(
-    centroids: Centroids, query: QuantisedQuery, groups_probed: int, nprobe: int, chosen: ChosenClusters
-) -> None:
-    """The clusters whose centroids are most alike to each query token, in order of number.
-
-    Only centroids of the ``groups_probed`` most alike groups are looked at; of equals the lower number is taken.
+def look_at_groups(centroids: Centroids, query: QuantisedQuery, groups_probed: int, looked_at: LookedAt) -> None:
+    """Compare each query token with the centroids of the groups that are most alike to it.
 
     Args:
         centroids: what is chosen from.
         query: n query tokens.
-        groups_probed: at least 1, at most G.
+        groups_probed: how many groups, 1 to G; more where there are equals.
+        looked_at: receives the centroids, those of a query token by number.
+    """
+    offsets, group_scores, radii = centroids.group_offsets, looked_at.group_scores, centroids.radii
+    numbers, scores, promises = looked_at.numbers, looked_at.scores, looked_at.promises
+    tokens, stride, scales = address_of(query.tokens), 2 * query.tokens.shape[1], query.scales
+    of_groups, of_centroids, target = _rows_of(centroids.groups), _rows_of(centroids.centroids), address_of(scores)
+    seen = none = offsets[0]  # 0; a constant would have functions compiled twice
+    for i in range(len(scales)):
+        of_token = tokens + i * stride
+        vector_scores(of_groups, none, len(group_scores), of_token, scales[i], address_of(group_scores))
+        border, spread = border_of(group_scores, none, len(group_scores), groups_probed), SPREADS_AHEAD * query.norms[i]
+        for group in range(len(group_scores)):
+            if group_scores[group] >= border:
+                first, last = offsets[group], offsets[group + 1]
+                vector_scores(of_centroids, first, last, of_token, scales[i], target + 4 * seen)
+                at, centroid = np.uint64(seen), np.uint64(first)
+                for j in range(np.uint64(last - first)):  # without a sign: Numba looks whether others are negative
+                    numbers[at + j] = centroid + j
+                    promises[at + j] = scores[at + j] + spread * radii[centroid + j]
+                seen += last - first
+        looked_at.starts[i + 1] = seen
+
+
+@kernel
+def nearest_clusters(looked_at: LookedAt, nprobe: int, chosen: ChosenClusters) -> int:
+    """The clusters whose centroids are most alike to each query token; of equals that of the lower number.
+
+    Args:
+        looked_at: what is chosen from, for n query tokens.
         nprobe: how many clusters each query token gets, as far as that many were looked at.
         chosen: receives the clusters, and has room for nprobe of each query token.
+
+    Returns:
+        how many clusters all query tokens got.
     """
-    looked_at, clusters, scores, starts = (
-        look_at_groups(centroids, query, groups_probed),
-        chosen.clusters,
-        chosen.scores,
-        chosen.starts,
-    )
-    starts[0] = taken = 0
-    for i in range(len(query.scales)):
+    numbers, of_centroids, clusters, scores = looked_at.numbers, looked_at.scores, chosen.clusters, chosen.scores
+    taken = looked_at.starts[0]
+    for i in range(len(chosen.starts) - 1):
         first, last = looked_at.starts[i], looked_at.starts[i + 1]
-        wanted = min(nprobe, last - first)
-        if wanted:
-            border, above = border_of(looked_at.scores, first, last, wanted), 0
+        room = min(nprobe, last - first)
+        if room:
+            border = border_of(of_centroids, first, last, room)
             for at in range(first, last):
-                above += looked_at.scores[at] > border
-            room = wanted - above
-            for at in range(first, last):
-                score = looked_at.scores[at]
+                room -= of_centroids[at] > border
+            for at in range(first, last):  # room is now that for equals
+                score = of_centroids[at]
                 if score >= border and (score > border or room > 0):
                     room -= score == border
-                    clusters[taken], scores[taken] = looked_at.numbers[at], score
+                    clusters[taken], scores[taken] = numbers[at], score
                     taken += 1
-        starts[i + 1] = taken
+        chosen.starts[i + 1] = taken
+    return taken
+
+
+class Promised(NamedTuple):
+    """How many tokens clusters hold by what they promise to each query token; arrays for :func:`promising_clusters`.
+
+    Attributes:
+        above: (n, B + 1) tokens in each of B equal steps of promise and all above it; zeros before.
+        borders: (2, n) float32: t_i, and the border that a fair share of the effort gives; scratch.
+        places: (K + :data:`~xtrkit.kernels.selection.ROOM`,) int32, scratch.
+        values: as many float32, scratch.
+        every: (K,) int32, 0 to K − 1.
+    """
+
+    above: npt.NDArray[np.float64]
+    borders: npt.NDArray[np.float32]
+    places: npt.NDArray[np.int32]
+    values: npt.NDArray[np.float32]
+    every: npt.NDArray[np.int32]
 
 
 @kernel
 def promising_clusters(
-    centroids: Centroids, query: QuantisedQuery, groups_probed: int, k: int, budget: float
-) -> ChosenClusters:
+    looked_at: LookedAt,
+    sizes: npt.NDArray[np.int32],
+    k: int,
+    budget: float,
+    promised: Promised,
+    chosen: ChosenClusters,
+) -> int:
     """The clusters that promise most tokens among the k best of the query tokens, up to a budget of tokens to look at.
 
     A cluster promises tokens up to its centroid's score and :data:`SPREADS_AHEAD` times its radius (times the query
@@ -250,66 +261,50 @@ def promising_clusters(
     counted in :data:`STEPS` steps of promise, so that about the budget is reached.
 
     Args:
-        centroids: what is chosen from.
-        query: n query tokens.
-        groups_probed: of so many most alike groups centroids are looked at, 1 to G.
+        looked_at: what is chosen from, for n query tokens.
+        sizes: (C,) tokens of each cluster.
         k: k'.
         budget: how many tokens are to be looked at, about, for all query tokens together; infinite: all.
+        promised: scratch.
+        chosen: receives the clusters, and has room for all that were looked at; ``closed_tokens`` are zeros before.
+
+    Returns:
+        how many clusters all query tokens got.
     """
-    looked_at, n = look_at_groups(centroids, query, groups_probed), len(query.scales)
-    promises, starts_of, most = looked_at.promises, looked_at.starts, 0
-    counts = Counts(
-        np.zeros((n, STEPS), dtype=np.float32),
-        np.zeros((n, STEPS + 1), dtype=np.float64),
-        np.empty((n, 2), dtype=np.float32),
-    )
-    anchors, fair = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32)
+    promises, starts, n = looked_at.promises, looked_at.starts, len(chosen.starts) - 1
+    anchors, fair, taken = promised.borders[0], promised.borders[1], starts[0]
+    share = np.float64(FAIR_SHARE) * budget / n
     for i in range(n):
-        most = max(most, starts_of[i + 1] - starts_of[i])
-        highest = _count(centroids.sizes, looked_at, i, counts)
-        anchors[i] = border_with(counts, i, np.float64(k))
-        fair[i] = min(border_with(counts, i, FAIR_SHARE * budget / n), highest)
-    shift = _shift(counts, anchors, fair, budget)
-    clusters, scores = np.empty(len(promises), dtype=np.int32), np.empty(len(promises), dtype=np.float32)
-    every, starts = np.arange(most).astype(np.int32), np.zeros(n + 1, dtype=np.int64)
-    places, kept = np.empty(most + ROOM, dtype=np.int32), np.empty(most + ROOM, dtype=np.float32)
-    taken = 0
+        highest = _count(looked_at, sizes, i, promised, chosen)
+        anchors[i] = border_with(promised, chosen, i, np.float64(k))
+        fair[i] = min(border_with(promised, chosen, i, share), highest)
+    shift, clusters, scores = _shift(promised, chosen, budget), chosen.clusters, chosen.scores
     for i in range(n):
-        first, border = starts_of[i], min(anchors[i] + shift, fair[i])
-        count = keep(promises, first, every[: starts_of[i + 1] - first], border, places, kept, np.uint64(0))
-        low, factor = counts.ranges[i, 0], _steps_a_unit(counts, i)
+        first, border, none = starts[i], min(anchors[i] + shift, fair[i]), np.uint64(0)
+        every = promised.every[: starts[i + 1] - first]
+        count = keep(promises, first, every, border, promised.places, promised.values, none)
+        low, factor, closed = chosen.closed_range[i, 0], _steps_a_unit(chosen, i), chosen.closed_tokens[i]
         for j in range(count):
-            at = np.uint64(first + places[j])
+            at = np.uint64(first + promised.places[j])
             cluster = looked_at.numbers[at]
             clusters[taken], scores[taken] = cluster, looked_at.scores[at]
-            counts.steps[i, _step(promises[at], low, factor)] -= centroids.sizes[cluster]
+            closed[_step(promises[at], low, factor)] -= sizes[cluster]
             taken += 1
-        starts[i + 1] = taken
-    return ChosenClusters(clusters[:taken].copy(), scores[:taken].copy(), starts, counts.steps, counts.ranges)
-
-
-class Counts(NamedTuple):
-    """How many tokens clusters hold by what they promise to each query token.
-
-    Attributes:
-        steps: (n, B) float32, tokens in each of B equal steps of promise.
-        above: (n, B + 1) tokens in each step and all above it.
-        ranges: (n, 2) float32, from where to where the steps go.
-    """
-
-    steps: npt.NDArray[np.float32]
-    above: npt.NDArray[np.float64]
-    ranges: npt.NDArray[np.float32]
+        chosen.starts[i + 1] = taken
+    return taken
 
 
 @part
-def _count(sizes: npt.NDArray[np.int32], looked_at: LookedAt, i: int, counts: Counts) -> np.float32:
-    """Fill row i of the counts; return the highest promise of a cluster that holds tokens."""
+def _count(
+    looked_at: LookedAt, sizes: npt.NDArray[np.int32], i: int, promised: Promised, chosen: ChosenClusters
+) -> np.float32:
+    """Count the tokens that were promised to query token i; return the highest promise of a cluster that holds any."""
     numbers, promises, first, last = looked_at.numbers, looked_at.promises, looked_at.starts[i], looked_at.starts[i + 1]
-    steps, above, highest = counts.steps[i], counts.above[i], np.float32(-np.inf)
+    steps, above, highest = chosen.closed_tokens[i], promised.above[i], np.float32(-np.inf)
     low, high = extremes(promises, first, last)
-    counts.ranges[i, 0], counts.ranges[i, 1] = low, max(high, low + max(abs(low), np.float32(1)) * np.float32(1e-6))
-    factor = _steps_a_unit(counts, i)
+    chosen.closed_range[i, 0] = low
+    chosen.closed_range[i, 1] = max(high, low + max(abs(low), np.float32(1)) * np.float32(1e-6))
+    factor = _steps_a_unit(chosen, i)
     for j in range(np.uint64(first), np.uint64(last)):
         size, promise = sizes[np.uint64(numbers[j])], promises[j]
         steps[_step(promise, low, factor)] += size
@@ -320,8 +315,8 @@ def _count(sizes: npt.NDArray[np.int32], looked_at: LookedAt, i: int, counts: Co
 
 
 @inlined
-def _steps_a_unit(counts: Counts, i: int) -> np.float32:
-    return np.float32(STEPS) / (counts.ranges[i, 1] - counts.ranges[i, 0])
+def _steps_a_unit(chosen: ChosenClusters, i: int) -> np.float32:
+    return np.float32(STEPS) / (chosen.closed_range[i, 1] - chosen.closed_range[i, 0])
 
 
 @inlined
@@ -330,9 +325,9 @@ def _step(promise: np.float32, low: np.float32, factor: np.float32) -> np.uint64
 
 
 @part
-def border_with(counts: Counts, i: int, tokens: float) -> np.float32:
-    """The promise above which so many tokens are, as if they were spread evenly in each step; the lowest if all are fewer."""
-    above, low, high = counts.above[i], counts.ranges[i, 0], counts.ranges[i, 1]
+def border_with(promised: Promised, chosen: ChosenClusters, i: int, tokens: float) -> np.float32:
+    """The promise above which so many tokens are, spread evenly in each step; the lowest if all are fewer."""
+    above, low, high = promised.above[i], chosen.closed_range[i, 0], chosen.closed_range[i, 1]
     for step in range(STEPS - 1, -1, -1):
         if above[step] >= tokens:
             share = (above[step] - tokens) / max(above[step] - above[step + 1], 1.0)
@@ -341,9 +336,9 @@ def border_with(counts: Counts, i: int, tokens: float) -> np.float32:
 
 
 @part
-def _tokens_from(counts: Counts, i: int, border: np.float32) -> float:
+def _tokens_from(promised: Promised, chosen: ChosenClusters, i: int, border: np.float32) -> float:
     """How many tokens are above a promise: what :func:`border_with` answers the other way round."""
-    above, low, high = counts.above[i], counts.ranges[i, 0], counts.ranges[i, 1]
+    above, low, high = promised.above[i], chosen.closed_range[i, 0], chosen.closed_range[i, 1]
     place = (border - low) * STEPS / (high - low)
     if place <= 0:
         return above[0]
@@ -354,17 +349,16 @@ def _tokens_from(counts: Counts, i: int, border: np.float32) -> float:
 
 
 @part
-def _shift(
-    counts: Counts, anchors: npt.NDArray[np.float32], fair: npt.NDArray[np.float32], budget: float
-) -> np.float32:
+def _shift(promised: Promised, chosen: ChosenClusters, budget: float) -> np.float32:
     """How far from t_i clusters are opened, so that the budget is met: found by halving."""
+    anchors, fair = promised.borders[0], promised.borders[1]
     low, high = np.float32(np.inf), np.float32(-np.inf)
     for i in range(len(anchors)):
-        low, high = min(low, counts.ranges[i, 0] - anchors[i]), max(high, counts.ranges[i, 1] - anchors[i])
+        low, high = min(low, chosen.closed_range[i, 0] - anchors[i]), max(high, chosen.closed_range[i, 1] - anchors[i])
     for _ in range(HALVINGS):
-        middle, tokens = (low + high) / np.float32(2), 0.0
+        middle, tokens = (low + high) * np.float32(0.5), 0.0
         for i in range(len(anchors)):
-            tokens += _tokens_from(counts, i, min(anchors[i] + middle, fair[i]))
+            tokens += _tokens_from(promised, chosen, i, min(anchors[i] + middle, fair[i]))
         if tokens > budget:
             low = middle
         else:

@@ -26,7 +26,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba.extending import overload
 
 from xtrkit.kernels.bundles import Postings, QuantisedQuery, Run
@@ -116,23 +115,18 @@ def affine_score(
 
 @part
 def table_scores(
-    postings: Postings,
-    run: Run,
-    query: QuantisedQuery,
-    i: int,
-    centroid: np.float32,
-    sums: npt.NDArray[np.int32],
-    scores: npt.NDArray[np.float32],
+    postings: Postings, run: Run, query: QuantisedQuery, i: int, centroid: np.float32, scores: int
 ) -> None:
     """Similarities with a run of rows where a table decodes: scale_t · (centroid + step · scale_q · sum).
 
     The query's ``code_scales`` contain the table's step.
     """
-    table_products(postings.codes, run, query.tokens[i], postings.table, sums)
-    halves, first, factor = postings.halves, run.first, query.code_scales[i]
-    for j in range(run.last - run.first):
+    halves, first, factor, of_token = postings.halves, run.first, query.code_scales[i], query.tokens[i]
+    sums = np.empty(run.last - first, dtype=np.int32)
+    table_products(postings.codes, run, of_token, postings.table, sums)
+    for j in range(run.last - first):
         scale = float_of_bits(np.uint32(halves[first + j]) << np.uint32(13)) * HALF_BIAS
-        scores[j] = scale * (centroid + factor * np.float32(sums[j]))
+        put(scores, j, np.float32(scale * (centroid + factor * np.float32(sums[j]))))
 
 
 @inlined
@@ -270,9 +264,8 @@ def score_run(
     query: QuantisedQuery,
     i: int,
     of_token: tuple[np.float32, np.float32, np.float32],
-    scratch: tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]],
-    scores: npt.NDArray[np.float32],
-    at: int,
+    scratch: int,
+    scores: int,
 ) -> None:
     """Similarities of query token i with a run of rows of one cluster.
 
@@ -286,27 +279,25 @@ def score_run(
         query: the query.
         i: which of its tokens.
         of_token: its similarity with the cluster's centroid, its scale for codes times 2^112, and its offset.
-        scratch: (rows of the run or more,) integers, and as many floats as a register has.
-        scores: receives the similarities.
-        at: from where on.
+        scratch: address of as many floats as a register has.
+        scores: address that receives the similarities.
     """
 
 
 @overload(score_run, jit_options=INLINED)
 def _score_run(
-    postings: Any, tiles: Any, run: Any, query: Any, i: Any, of_token: Any, scratch: Any, scores: Any, at: Any
+    postings: Any, tiles: Any, run: Any, query: Any, i: Any, of_token: Any, scratch: Any, scores: Any
 ) -> Any:
     in_tiles = run_scored(n_fields_of(postings))
 
     def of_codes(
-        postings: Any, tiles: Any, run: Any, query: Any, i: Any, of_token: Any, scratch: Any, scores: Any, at: Any
+        postings: Any, tiles: Any, run: Any, query: Any, i: Any, of_token: Any, scratch: Any, scores: Any
     ) -> Any:
-        integers, target = tiles.query + i * tiles.stride, address_of(scores) + 4 * at
-        in_tiles(tiles, run, integers, of_token, address_of(scratch[1]), target)
+        in_tiles(tiles, run, tiles.query + i * tiles.stride, of_token, scratch, scores)
 
     def of_table(
-        postings: Any, tiles: Any, run: Any, query: Any, i: Any, of_token: Any, scratch: Any, scores: Any, at: Any
+        postings: Any, tiles: Any, run: Any, query: Any, i: Any, of_token: Any, scratch: Any, scores: Any
     ) -> Any:
-        table_scores(postings, run, query, i, of_token[0], scratch[0], scores[at:])
+        table_scores(postings, run, query, i, of_token[0], scores)
 
     return of_codes if is_affine(postings) else of_table

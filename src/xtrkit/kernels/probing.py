@@ -36,28 +36,26 @@ def score_clusters(
     """
     halves, documents, offsets = address_of(postings.halves), postings.documents, postings.cluster_offsets
     clusters, cluster_scores, starts = probes.chosen.clusters, probes.chosen.scores, probes.chosen.starts
-    scores, largest, final = probes.scores, 0, len(clusters) - 1
+    scores, largest, final, some_dead = probes.scores, 1, len(clusters) - 1, len(live) > 0
     for cluster in clusters:
         largest = max(largest, offsets[cluster + 1] - offsets[cluster])
-    scratch = np.empty(largest, dtype=np.int32), np.empty(max(LANES, 1), dtype=np.float32)
-    of_all, tiles = np.empty(largest, dtype=np.float32), tiles_of(postings, query)
+    tiles, scratch, of_all = tiles_of(postings, query), np.empty(LANES + 1, np.float32), np.empty(largest, np.float32)
     for i in range(len(query.scales)):
         factor, offset = query.code_scales[i] * HALF_BIAS, query.code_offsets[i]
         for probe in range(starts[i], starts[i + 1]):
-            first, last = offsets[clusters[probe]], offsets[clusters[probe] + 1]
-            upcoming, size = offsets[clusters[min(probe + AHEAD, final)]], last - first
-            run, of_token = Run(first, last, upcoming), (cluster_scores[probe], factor, offset)
-            for line in range(0, 2 * size, CACHE_LINE):
-                prefetch(halves + 2 * upcoming + line)
-            if len(live):
-                score_run(postings, tiles, run, query, i, of_token, scratch, of_all, 0)
-                living, at = 0, free[probe]
-                for j in range(size):
-                    of_all[living] = of_all[j]  # a row that is dead is overwritten, or not copied
-                    living += live[documents[first + j]]
-                for j in range(living):
-                    scores[at + j] = of_all[j]
-                free[probe] = at + living
+            first, last, at = offsets[clusters[probe]], offsets[clusters[probe] + 1], free[probe]
+            run = Run(first, last, offsets[clusters[min(probe + AHEAD, final)]])
+            for line in range(0, 2 * (last - first), CACHE_LINE):
+                prefetch(halves + 2 * run.upcoming + line)
+            target, of_token = address_of(scores) + 4 * at, (cluster_scores[probe], factor, offset)
+            if some_dead:
+                target = address_of(of_all)
+            score_run(postings, tiles, run, query, i, of_token, address_of(scratch), target)
+            if some_dead:
+                for row in range(first, last):
+                    if live[documents[row]]:
+                        scores[at] = of_all[row - first]
+                        at += 1
+                free[probe] = at
             else:
-                score_run(postings, tiles, run, query, i, of_token, scratch, scores, free[probe])
-                free[probe] += size
+                free[probe] += last - first

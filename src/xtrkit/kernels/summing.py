@@ -74,7 +74,7 @@ def sum_best(
         for probe in range(starts[i], starts[i + 1]):
             retrieved += offsets[clusters[probe] + 1] - offsets[clusters[probe]]
         most = max(most, retrieved)
-    kept_documents, kept_scores = np.empty(most + ROOM, dtype=np.int32), np.empty(most + ROOM, dtype=np.float32)
+    kept_documents, kept_scores = np.empty(most + ROOM, np.int32), np.empty(most + ROOM, np.float32)
     for i in range(len(lowest)):
         kept, token = np.uint64(0), np.int32(i + 1)
         for probe in range(starts[i], starts[i + 1]):

@@ -11,9 +11,18 @@ import numpy.typing as npt
 from xtrkit.indexing.codec import code_width
 from xtrkit.indexing.compressed_format import Quantiser
 from xtrkit.kernels.bundles import PADDING, ChosenClusters, Probes, QuantisedQuery
-from xtrkit.kernels.choosing import nearest_clusters, promising_clusters, quantise
+from xtrkit.kernels.choosing import (
+    STEPS,
+    LookedAt,
+    Promised,
+    look_at_groups,
+    nearest_clusters,
+    promising_clusters,
+    quantise,
+)
 from xtrkit.kernels.gathering import sums_of_max
 from xtrkit.kernels.probing import score_clusters
+from xtrkit.kernels.selection import ROOM
 from xtrkit.token_retrieval.corpus import ClusteredCorpus
 from xtrkit.values import FloatArray, Mask, TokenHits, offsets_of
 
@@ -57,23 +66,54 @@ def promising(corpus: ClusteredCorpus, query: QuantisedQuery, nprobe: int, k_pri
     """
     quantiser, n = corpus.quantiser, len(query.scales)
     budget = np.inf if nprobe >= quantiser.n_clusters else n * nprobe * corpus.n_tokens / quantiser.n_clusters
-    return promising_clusters(corpus.centroids, query, groups_probed(quantiser, nprobe), k_prime, budget)
+    looked_at = _looked_at(corpus, query, nprobe)
+    most = int(np.diff(looked_at.starts).max())
+    promised = Promised(
+        above=np.zeros((n, STEPS + 1)),
+        borders=np.empty((2, n), dtype=np.float32),
+        places=np.empty(most + ROOM, dtype=np.int32),
+        values=np.empty(most + ROOM, dtype=np.float32),
+        every=np.arange(most, dtype=np.int32),
+    )
+    chosen = _room_for(int(looked_at.starts[-1]), n, STEPS)
+    return _taken(chosen, promising_clusters(looked_at, corpus.centroids.sizes, k_prime, budget, promised, chosen))
 
 
 def nearest(corpus: ClusteredCorpus, query: QuantisedQuery, nprobe: int) -> ChosenClusters:
     """The ``nprobe`` clusters most alike to each query token, all where there are fewer. Of others it tells nothing."""
-    quantiser = corpus.quantiser
-    n, nprobe = len(query.scales), min(nprobe, quantiser.n_clusters)
-    chosen = ChosenClusters(
-        clusters=np.empty(n * nprobe, dtype=np.int32),
-        scores=np.empty(n * nprobe, dtype=np.float32),
-        starts=np.empty(n + 1, dtype=np.int64),
-        closed_tokens=np.zeros((n, 0), dtype=np.float32),
-        closed_range=np.zeros((n, 2), dtype=np.float32),
+    nprobe = min(nprobe, corpus.n_clusters)
+    chosen = _room_for(len(query.scales) * nprobe, len(query.scales), 0)
+    return _taken(chosen, nearest_clusters(_looked_at(corpus, query, nprobe), nprobe, chosen))
+
+
+def _looked_at(corpus: ClusteredCorpus, query: QuantisedQuery, nprobe: int) -> LookedAt:
+    """The centroids that each query token is compared with, so that the ``nprobe`` best of nearly every one are there."""
+    quantiser, n = corpus.quantiser, len(query.scales)
+    probed = groups_probed(quantiser, nprobe)
+    most = n * min(quantiser.n_clusters, probed * quantiser.largest_group)
+    looked_at = LookedAt(
+        numbers=np.empty(most, dtype=np.int32),
+        scores=np.empty(most, dtype=np.float32),
+        promises=np.empty(most, dtype=np.float32),
+        starts=np.zeros(n + 1, dtype=np.int64),
+        group_scores=np.empty(len(quantiser.groups.scales), dtype=np.float32),
     )
-    nearest_clusters(corpus.centroids, query, groups_probed(quantiser, nprobe), nprobe, chosen)
-    taken = slice(chosen.starts[-1])
-    return chosen._replace(clusters=chosen.clusters[taken], scores=chosen.scores[taken])
+    look_at_groups(corpus.centroids, query, probed, looked_at)
+    return looked_at
+
+
+def _room_for(n_clusters: int, n_tokens: int, steps: int) -> ChosenClusters:
+    return ChosenClusters(
+        clusters=np.empty(n_clusters, dtype=np.int32),
+        scores=np.empty(n_clusters, dtype=np.float32),
+        starts=np.zeros(n_tokens + 1, dtype=np.int64),
+        closed_tokens=np.zeros((n_tokens, steps), dtype=np.float32),
+        closed_range=np.zeros((n_tokens, 2), dtype=np.float32),
+    )
+
+
+def _taken(chosen: ChosenClusters, count: int) -> ChosenClusters:
+    return chosen._replace(clusters=chosen.clusters[:count], scores=chosen.scores[:count])
 
 
 def shared_by_all(corpus: ClusteredCorpus, query: QuantisedQuery, chosen: ChosenClusters) -> ChosenClusters:
