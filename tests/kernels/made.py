@@ -72,9 +72,7 @@ class Made(NamedTuple):
         """Similarities with some rows, to the last bit, given those with their centroids."""
         factor, halves = query.code_scales[i], self.postings.halves[rows]
         if self.codec is None:
-            return twin.affine_scores(
-                self.sums(rows, query, i), halves, of_centroids, factor, query.code_offsets[i]
-            )
+            return twin.affine_scores(self.sums(rows, query, i), halves, of_centroids, factor, query.code_offsets[i])
         return twin.table_scores(self.sums(rows, query, i), halves, of_centroids, factor)
 
     def of_centroid(self, cluster, query, i):
