@@ -89,9 +89,9 @@ def nearest_clusters(
 def promising_borders(
     promises: Sequence[npt.NDArray[Any]], sizes: Sequence[npt.NDArray[Any]], k: int, budget: float, fair_share: float
 ) -> list[float]:
-    """Twin of :func:`xtrkit.kernels.choosing.promising_clusters`: the promise of the last cluster that is opened.
+    """Twin of :func:`xtrkit.kernels.choosing.promising_clusters`: the promise from which up clusters are opened.
 
-    Tokens are counted cluster by cluster instead of in steps.
+    Tokens are counted cluster by cluster instead of in steps; the cluster with which the budget is passed is the border.
 
     Args:
         promises: those of the clusters that each query token looked at.
@@ -117,14 +117,14 @@ def promising_borders(
     spent = sum(
         int(held[of_token >= border].sum()) for of_token, held, border in zip(promises, sizes, fair, strict=True)
     )
-    borders = list(fair)
-    for _, promise, size, token in order_of_all:
+    shift = -np.inf
+    for beyond, promise, size, token in order_of_all:
         if promise < fair[token]:
             spent += size
             if spent > budget:
+                shift = beyond
                 break
-            borders[token] = min(borders[token], promise)
-    return borders
+    return [min(border, anchor + shift) for border, anchor in zip(fair, anchors, strict=True)]
 
 
 def xtr_sums(
