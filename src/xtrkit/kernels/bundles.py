@@ -77,8 +77,8 @@ class QuantisedQuery(NamedTuple):
     """A query as kernels read it: q_i ≈ scale_i · p_i after rotation, p_i integers.
 
     There are two of each token: of 12 bits, for centroids, and for codes that are worth it; and of 8 bits, for codes
-    of up to 4 bits, which are further off than that rounding by ten times and more. Both go on with zeros up to a multiple of
-    :data:`PADDING`, since registers are loaded whole.
+    of up to 4 bits, which are further off than that rounding by ten times and more. Both go on with zeros up to a
+    multiple of :data:`PADDING`, since registers are loaded whole.
 
     Attributes:
         tokens: (n, D) int16, p of 12 bits.
@@ -191,8 +191,9 @@ class Probes(NamedTuple):
 class Slots(NamedTuple):
     """A place for each document to add up its score in: three views of the same memory, all zeros between searches.
 
-    A slot is 16 bytes, so that a hit touches one cache line: the sum so far (``doubles[:, 0]``), the best similarity with
-    a query token (``floats[:, 2]``), and that query token, counted from 1 (``words[:, 3]``); negative when the sum has it.
+    A slot is 16 bytes, so that a hit touches one cache line: the sum so far (``doubles[:, 0]``), the best similarity
+    with a query token (``floats[:, 2]``), and that query token, counted from 1 (``words[:, 3]``); negative when the sum
+    has it.
 
     Attributes:
         words: (N, 4) int32.

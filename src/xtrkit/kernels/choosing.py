@@ -261,8 +261,8 @@ def promising_clusters(
 
     A cluster promises tokens up to its centroid's score and :data:`SPREADS_AHEAD` times its radius (times the query
     token's length) beyond. For each query token that promise is t_i at which clusters hold k tokens together, best
-    first. Clusters are opened in order of promise minus t_i, those of all query tokens in one order, until the budget is
-    reached; every query token gets :data:`FAIR_SHARE` of an even share of it, and a cluster, at least. Tokens are
+    first. Clusters are opened in order of promise minus t_i, those of all query tokens in one order, until the budget
+    is reached; every query token gets :data:`FAIR_SHARE` of an even share of it, and a cluster, at least. Tokens are
     counted in :data:`STEPS` steps of promise, so that about the budget is reached.
 
     Args:

@@ -2,7 +2,7 @@
 
 A code of b bits stands for scale · (code − offset), offset = (2^b − 1) / 2, so a similarity is
 
-    q · v = q · centroid + scale_t · scale_q · (Σ_j code_j · p_j − offset · Σ_j p_j)        with q ≈ scale_q · p, p integer,
+    q · v = q · centroid + scale_t · scale_q · (Σ_j code_j · p_j − offset · Σ_j p_j)     with q ≈ scale_q · p, p integer,
 
 and the sum over codes is all that has to touch memory.
 
@@ -15,8 +15,8 @@ There are two of everything here: a loop over tiles of as many rows as a registe
 rows of a file, where a register would reach beyond its end. Both compute the same integers, and the same floats in the
 same order of operations: results are the same bits everywhere.
 
-Two rules about Numba keep these loops fast. Sums are cut to 32 bits in every round: int32 + int32 is int64 in Numba, and
-only so does LLVM see that 32 are enough (4.7 against 12.7 ns a product). And what is called for every row or cluster
+Two rules about Numba keep these loops fast. Sums are cut to 32 bits in every round: int32 + int32 is int64 in Numba,
+and only so does LLVM see that 32 are enough (4.7 against 12.7 ns a product). And what is called for every row or cluster
 takes numbers and addresses, no arrays: Numba counts references to all arrays of a bundle wherever a function takes it
 and branches, with instructions that lock memory, a hundred nanoseconds a call.
 """

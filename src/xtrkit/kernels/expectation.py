@@ -22,8 +22,8 @@ FIXED_POINT = np.float32(1 << 20)
 """What a squared deviation, of a query token of length 1, is multiplied by and then rounded."""
 PRIOR_TOKENS = np.float32(500)
 PRIOR_RATIO = np.float32(2.1)
-"""Spread along a query token over spread along any direction, squared, as if measured on so many tokens before: few
-opened tokens tell little. Both were fitted on NFCorpus and are as good on two other collections."""
+"""Spread along a query token over spread along any direction, squared, as if it had been measured on so many tokens
+before: few opened tokens tell little. Both were fitted on NFCorpus and are as good on two other collections."""
 SMALLEST_NORM = np.float32(1e-30)
 """Of a query token all of whose integers are 0."""
 NORMAL_REACH = 4.0
@@ -41,9 +41,9 @@ def expected_kth_scores(
 ) -> None:
     """About the k-th best similarity among *all* tokens, of which only those of opened clusters were looked at.
 
-    The tokens of a closed cluster are taken to be spread normally around its centroid's score, with a standard deviation
-    σ: the one that tokens of any cluster have along any direction, √(mean radius²), times what those of the opened
-    clusters have along this query token more than that. Then the k-th best similarity is the t with
+    The tokens of a closed cluster are taken to be spread normally around its centroid's score, with a standard
+    deviation σ: the one that tokens of any cluster have along any direction, √(mean radius²), times what those of the
+    opened clusters have along this query token more than that. Then the k-th best similarity is the t with
 
         #{opened tokens ≥ t} + Σ_closed size_c · Φ((S_c − t) / σ) = k.
 

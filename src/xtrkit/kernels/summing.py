@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.kernels.bundles import Postings, Probes, Slots
+from xtrkit.kernels.codes import CACHE_LINE
 from xtrkit.kernels.intrinsics import prefetch
 from xtrkit.kernels.jit import kernel, part
 from xtrkit.kernels.selection import ROOM, keep, kth_largest
@@ -13,6 +14,8 @@ from xtrkit.kernels.vectors import address_of
 
 NOTHING = np.float32(-np.inf)
 ONE, TWO, THREE, SLOT_WORDS = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
+CLUSTERS_AHEAD = 4
+"""How many clusters before they are needed their rows' documents are fetched."""
 HITS_AHEAD = np.uint64(8)
 """How many hits before it is needed a document's slot is fetched."""
 
@@ -68,7 +71,7 @@ def sum_best(
     clusters, starts, scores = probes.chosen.clusters, probes.chosen.starts, probes.scores
     words, floats, doubles = slots.words.ravel(), slots.floats.ravel(), slots.doubles.ravel()
     most, n_found, number = 0, np.uint64(0), np.uint64(first_document)
-    slots_here = address_of(words) + 16 * first_document
+    slots_here, documents_at = address_of(words) + 16 * first_document, address_of(documents)
     for i in range(len(lowest)):
         retrieved = 0
         for probe in range(starts[i], starts[i + 1]):
@@ -79,6 +82,9 @@ def sum_best(
         kept, token = np.uint64(0), np.int32(i + 1)
         for probe in range(starts[i], starts[i + 1]):
             first, last, at = offsets[clusters[probe]], offsets[clusters[probe] + 1], free[probe]
+            upcoming = documents_at + 4 * offsets[clusters[min(probe + CLUSTERS_AHEAD, len(clusters) - 1)]]
+            for line in range(0, 4 * (last - first), CACHE_LINE):
+                prefetch(upcoming + line)
             if len(live):
                 for row in range(first, last):
                     if live[documents[row]]:

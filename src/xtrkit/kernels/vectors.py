@@ -82,7 +82,7 @@ def _features() -> str:
 TARGET = target_of(config.CPU_NAME, _features())
 WIDTH, LANES = TARGET.width, TARGET.lanes
 PACKS = TARGET in (AVX512, AVX2)
-"""Bytes, and numbers of 32 bits, of a register; 0 where there are no vector values. And whether there is ``keep_from``."""
+"""Bytes, and numbers of 32 bits, of a register, 0 where there are no vector values; and whether ``keep_from`` is there."""
 
 
 class _Vector(types.Type):

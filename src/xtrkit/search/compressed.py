@@ -40,7 +40,7 @@ from xtrkit.token_retrieval.error import similarity_error_bounds
 from xtrkit.values import EVERYONE, FloatArray, Mask, Ragged, Segment
 
 CANDIDATE_TOKENS = 4000
-"""k' by which clusters are opened to find candidates for MaxSim, whose documents have tokens further down than XTR's."""
+"""k' by which clusters are opened to find candidates for MaxSim, which has use for tokens further down than XTR."""
 
 COUNTED_CLUSTERS = 128
 """Clusters whose sizes the cumulated estimate may add up, if more than are opened."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -56,7 +57,7 @@ def groups_probed(quantiser: Quantiser, nprobe: int) -> int:
     if nprobe >= quantiser.n_clusters:
         return n_groups
     wanted = CENTROIDS_PER_PROBE * nprobe * n_groups / quantiser.n_clusters
-    return int(min(n_groups, max(LEAST_GROUPS, np.ceil(np.sqrt(wanted * n_groups) / 2))))
+    return min(n_groups, max(LEAST_GROUPS, math.ceil(math.sqrt(wanted * n_groups) / 2)))
 
 
 def promising(corpus: ClusteredCorpus, query: QuantisedQuery, nprobe: int, k_prime: int) -> ChosenClusters:
@@ -67,7 +68,7 @@ def promising(corpus: ClusteredCorpus, query: QuantisedQuery, nprobe: int, k_pri
     quantiser, n = corpus.quantiser, len(query.scales)
     budget = np.inf if nprobe >= quantiser.n_clusters else n * nprobe * corpus.n_tokens / quantiser.n_clusters
     looked_at = _looked_at(corpus, query, nprobe)
-    most = int(np.diff(looked_at.starts).max())
+    most = groups_probed(quantiser, nprobe) * quantiser.largest_group
     promised = Promised(
         above=np.zeros((n, STEPS + 1)),
         borders=np.empty((2, n), dtype=np.float32),
@@ -87,7 +88,7 @@ def nearest(corpus: ClusteredCorpus, query: QuantisedQuery, nprobe: int) -> Chos
 
 
 def _looked_at(corpus: ClusteredCorpus, query: QuantisedQuery, nprobe: int) -> LookedAt:
-    """The centroids that each query token is compared with, so that the ``nprobe`` best of nearly every one are there."""
+    """The centroids that each query token is compared with: nearly always the ``nprobe`` best are among them."""
     quantiser, n = corpus.quantiser, len(query.scales)
     probed = groups_probed(quantiser, nprobe)
     most = n * min(quantiser.n_clusters, probed * quantiser.largest_group)
@@ -210,7 +211,7 @@ def token_hits(
 def _rows(
     corpus: ClusteredCorpus, living: list[Mask], clusters: npt.NDArray[np.int32]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    """Documents and rows, each in its segment, of the living tokens of some clusters, in the order of :class:`Probes`."""
+    """Documents and rows, each in its segment, of the living tokens of some clusters, in the order of ``Probes``."""
     documents, rows = [np.zeros(0, dtype=np.int32)], [np.zeros(0, dtype=np.int64)]
     for cluster in clusters:
         for first, segment, alive in zip(corpus.first_documents, corpus.segments, living, strict=True):
