@@ -357,9 +357,12 @@ def _tokens_from(promised: Promised, chosen: ChosenClusters, i: int, border: np.
 def _shift(promised: Promised, chosen: ChosenClusters, budget: float) -> np.float32:
     """How far from t_i clusters are opened, so that the budget is met: found by halving."""
     anchors, fair = promised.borders[0], promised.borders[1]
-    low, high = np.float32(np.inf), np.float32(-np.inf)
+    low, high, every = np.float32(np.inf), np.float32(-np.inf), 0.0
     for i in range(len(anchors)):
         low, high = min(low, chosen.closed_range[i, 0] - anchors[i]), max(high, chosen.closed_range[i, 1] - anchors[i])
+        every += promised.above[i, 0]
+    if every <= budget:  # halving would come near the lowest promise, and not reach it
+        return np.float32(-np.inf)
     for _ in range(HALVINGS):
         middle, tokens = (low + high) * np.float32(0.5), 0.0
         for i in range(len(anchors)):
@@ -368,4 +371,4 @@ def _shift(promised: Promised, chosen: ChosenClusters, budget: float) -> np.floa
             low = middle
         else:
             high = middle
-    return high if budget < np.inf else np.float32(-np.inf)
+    return high
