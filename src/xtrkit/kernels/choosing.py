@@ -170,7 +170,7 @@ def look_at_groups(centroids: Centroids, query: QuantisedQuery, groups_probed: i
     Args:
         centroids: what is chosen from.
         query: n query tokens.
-        groups_probed: how many groups, 1 to G; more where there are equals.
+        groups_probed: how many groups, 1 to G; of equals that of the lower number.
         looked_at: receives the centroids, those of a query token by number.
     """
     offsets, group_scores, radii = centroids.group_offsets, looked_at.group_scores, centroids.radii
@@ -182,8 +182,13 @@ def look_at_groups(centroids: Centroids, query: QuantisedQuery, groups_probed: i
         of_token = tokens + i * stride
         vector_scores(of_groups, none, len(group_scores), of_token, scales[i], address_of(group_scores))
         border, spread = border_of(group_scores, none, len(group_scores), groups_probed), SPREADS_AHEAD * query.norms[i]
+        room = groups_probed
         for group in range(len(group_scores)):
-            if group_scores[group] >= border:
+            room -= group_scores[group] > border
+        for group in range(len(group_scores)):  # room is now that for equals
+            score = group_scores[group]
+            if score >= border and (score > border or room > 0):
+                room -= score == border
                 first, last = offsets[group], offsets[group + 1]
                 vector_scores(of_centroids, first, last, of_token, scales[i], target + 4 * seen)
                 at, centroid = np.uint64(seen), np.uint64(first)
@@ -352,9 +357,12 @@ def _tokens_from(promised: Promised, chosen: ChosenClusters, i: int, border: np.
 def _shift(promised: Promised, chosen: ChosenClusters, budget: float) -> np.float32:
     """How far from t_i clusters are opened, so that the budget is met: found by halving."""
     anchors, fair = promised.borders[0], promised.borders[1]
-    low, high = np.float32(np.inf), np.float32(-np.inf)
+    low, high, every = np.float32(np.inf), np.float32(-np.inf), 0.0
     for i in range(len(anchors)):
         low, high = min(low, chosen.closed_range[i, 0] - anchors[i]), max(high, chosen.closed_range[i, 1] - anchors[i])
+        every += promised.above[i, 0]
+    if every <= budget:  # halving would come near the lowest promise, and not reach it
+        return np.float32(-np.inf)
     for _ in range(HALVINGS):
         middle, tokens = (low + high) * np.float32(0.5), 0.0
         for i in range(len(anchors)):
@@ -363,4 +371,4 @@ def _shift(promised: Promised, chosen: ChosenClusters, budget: float) -> np.floa
             low = middle
         else:
             high = middle
-    return high if budget < np.inf else np.float32(-np.inf)
+    return high

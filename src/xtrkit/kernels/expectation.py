@@ -24,6 +24,8 @@ PRIOR_TOKENS = np.float32(500)
 PRIOR_RATIO = np.float32(2.1)
 """Spread along a query token over spread along any direction, squared, as if measured on so many tokens before: few
 opened tokens tell little. Both were fitted on NFCorpus and are as good on two other collections."""
+SMALLEST_NORM = np.float32(1e-30)
+"""Of a query token all of whose integers are 0."""
 NORMAL_REACH = 4.0
 NORMAL_STEPS = 32
 NORMAL = np.array(
@@ -63,7 +65,7 @@ def expected_kth_scores(
         centroids.mean_square,
     )
     for i in range(len(kth)):
-        norm, begin, end = query.norms[i], starts[i], starts[i + 1]
+        norm, begin, end = max(query.norms[i], SMALLEST_NORM), starts[i], starts[i + 1]
         squares, expected = np.int64(0), np.float64(0)
         for probe in range(begin, end):
             cluster, first, last = chosen.clusters[probe], places[probe], places[probe + 1]
