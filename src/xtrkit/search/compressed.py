@@ -243,7 +243,7 @@ def completely_opened(corpus: ClusteredCorpus, chosen: ChosenClusters) -> Mask:
 def score_at_tokens(
     corpus: ClusteredCorpus, query: QuantisedQuery, chosen: ChosenClusters, tokens: float
 ) -> npt.NDArray[np.float32]:
-    """(n,) the score of the cluster at which sizes add up to ``tokens``: of those chosen, or of 128 if these are fewer."""
+    """(n,) the score at which sizes of clusters add up to ``tokens``: of those chosen, or of 128 if there are less."""
     if np.diff(chosen.starts).min() < COUNTED_CLUSTERS:
         chosen = nearest(corpus, query, COUNTED_CLUSTERS)
     return cumulated(chosen, corpus.sizes[chosen.clusters], tokens)
