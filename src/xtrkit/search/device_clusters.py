@@ -172,7 +172,7 @@ def expected_kth_scores(opened: Opened, centroids: Centroids, norms: npt.NDArray
     expected = np.bincount(of_token, weights=sizes * radii * radii, minlength=len(norms))
     measured = squares / np.float64(FIXED_POINT) + PRIOR_RATIO * PRIOR_TOKENS * centroids.mean_square
     ratio = np.sqrt(measured / np.maximum(expected + PRIOR_TOKENS * centroids.mean_square, 1e-30))
-    radius = np.sqrt(centroids.mean_square) * norms
+    radius = np.float32(np.sqrt(np.float64(centroids.mean_square))) * norms
     spread = np.maximum(np.maximum(ratio.astype(np.float32) * radius, norms * np.float32(1e-6)), SMALLEST_SPREAD)
     return _solve(opened, SPREADS_AHEAD * radius, spread, k)
 
