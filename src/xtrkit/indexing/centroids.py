@@ -111,7 +111,7 @@ def train(
     """Spherical k-means in two levels, then ``ROUNDS`` rounds over all centroids together.
 
     Args:
-        sample: (S, d) token vectors, of any length.
+        sample: (S, d) token vectors, of any length; they are scaled to length 1 where they are.
         n_centroids: C; fewer come back where there are fewer different vectors, or clusters that stay empty.
         seed: the same sample and seed give the same centroids.
         advance: told how much was done, of ``(1 + ROUNDS) * S``.
@@ -119,7 +119,7 @@ def train(
         workers: who does it.
     """
     random = np.random.default_rng(seed)
-    rows = renormalised(sample)
+    rows = _normalise(sample)
     groups = _kmeans(rows, _group_count(n_centroids), 8, random, workers)
     group_of = _nearest(rows, groups, workers)
     # All that is left to chance is drawn in order, before others go to work.
@@ -132,6 +132,12 @@ def train(
     for _ in range(ROUNDS):
         tree = grouped(_refined(rows, tree, assign, workers, advance), seed)
     return tree
+
+
+def _normalise(rows: Floats) -> Floats:
+    for first in range(0, len(rows), BLOCK):
+        rows[first : first + BLOCK] = renormalised(rows[first : first + BLOCK])
+    return rows
 
 
 def _refined(rows: Floats, tree: CentroidTree, assign: Assign, workers: Workers, advance: Advance) -> Floats:
