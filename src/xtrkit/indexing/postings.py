@@ -2,8 +2,8 @@
 
 Four passes: draw the sample that centroids are found on; assign every token to a centroid; encode every token; put the
 codes in order of cluster. Files are appended to and read, never mapped: a full disk is an error instead of a crash, and
-the corpus does not count as memory of the process. In memory are the sample (at most ``SAMPLE_FLOATS`` numbers), a few blocks
-of rows for each thread, twice ``ORDERED_BYTES`` of codes, and some 14 bytes a token.
+the corpus does not count as memory of the process. In memory are the sample (at most ``SAMPLE_FLOATS`` numbers), a few
+blocks of rows for each thread, twice ``ORDERED_BYTES`` of codes, and some 14 bytes a token.
 
 Documents that are added later go through the last two passes alone, with the centroids that are there.
 """
