@@ -37,6 +37,7 @@ import numpy as np
 from xtrkit.index import Index
 from xtrkit.indexing.creating import Making, write_store
 from xtrkit.indexing.documents import joined
+from xtrkit.indexing.halves import to_floats
 from xtrkit.progress import Reporter
 from xtrkit.recipes import COLBERT, XTR
 
@@ -54,12 +55,15 @@ def passages(vectors, lengths, n_tokens):
     """Batches of spliced passages."""
     random, offsets = np.random.default_rng(0), np.concatenate([[0], np.cumsum(lengths)])
     long_enough = np.flatnonzero(lengths >= RUN)
-    scale = np.float32(NOISE / np.sqrt(vectors.shape[1]))
+    noise = random.standard_normal(1 << 24, dtype=np.float32) * np.float32(NOISE / np.sqrt(vectors.shape[1]))
+    size = 256 * PASSAGE * vectors.shape[1]
     for _ in range(0, n_tokens, 256 * PASSAGE):
         chosen = random.choice(long_enough, 256 * PASSAGE // RUN)
         firsts = offsets[chosen] + random.integers(0, lengths[chosen] - RUN + 1)
-        rows = vectors[(firsts[:, np.newaxis] + np.arange(RUN)).ravel()].astype(np.float32)
-        rows += scale * random.standard_normal(rows.shape, dtype=np.float32)
+        rows = vectors[(firsts[:, np.newaxis] + np.arange(RUN)).ravel()]
+        rows = to_floats(rows) if rows.dtype == np.float16 else rows.astype(np.float32)
+        first = random.integers(len(noise) - size)  # nobody sees that it comes again elsewhere
+        rows += noise[first : first + size].reshape(rows.shape)
         rows /= np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, np.newaxis]
         yield list(rows.reshape(-1, PASSAGE, rows.shape[1]))
 

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from xtrkit.indexing import centroids as clustering
 from xtrkit.indexing.codec import Codec, Codes, code_width
 from xtrkit.indexing.compressed_format import Quantiser, token_specs
+from xtrkit.indexing.halves import to_floats
 from xtrkit.indexing.workers import Workers
 from xtrkit.kernels.bundles import ScaledVectors
 from xtrkit.kernels.encoding import add_by_cluster, place_by_cluster
@@ -223,7 +224,7 @@ def _sample(rows: TokenRows, rotation: Floats, size: int, seed: int, reporter: R
     with reporter.phase("Drawing a sample", rows.n_tokens, "tokens") as advance:
         for block, vectors in rows.blocks():
             picked = vectors[chosen[block]]
-            sample[places[taken : taken + len(picked)]] = picked.astype(np.float32) @ rotation
+            sample[places[taken : taken + len(picked)]] = to_floats(picked) @ rotation
             taken += len(picked)
             advance(len(vectors))
     return sample
@@ -264,7 +265,7 @@ def _assign(
     """The cluster of each token, and of each cluster's tokens the mean and the mean ‖x − mean‖²."""
 
     def work(block: slice, vectors: npt.NDArray[np.float16]) -> tuple[Floats, npt.NDArray[np.int32], Floats]:
-        rotated = vectors.astype(np.float32) @ rotation
+        rotated = to_floats(vectors) @ rotation
         return rotated, assign(tree, rotated), _squares(rotated)
 
     assigned, n_clusters = np.empty(rows.n_tokens, dtype=np.int32), len(tree.centroids)
@@ -309,7 +310,7 @@ class _Encoding:
         quantiser, all_centroids = self._quantiser, self._quantiser.decoded_centroids
 
         def work(block: slice, vectors: npt.NDArray[np.float16]) -> tuple[Codes, float]:
-            rotated = vectors.astype(np.float32) @ quantiser.rotation
+            rotated = to_floats(vectors) @ quantiser.rotation
             if tree:
                 assigned[block] = tree.assign(rotated)
             centroids = all_centroids.take(assigned[block], axis=0)
