@@ -151,7 +151,7 @@ def compress(
     Raises:
         StorageError: the file could not be written.
     """
-    with Workers(threads) as workers:
+    with Workers(threads if rows.n_tokens > clustering.BLOCK else 1) as workers:
         encoding = _Encoding(rows, quantiser, reporter, workers)
         blocks: Iterable[tuple[slice, Codes]]
         if assigned is not None:

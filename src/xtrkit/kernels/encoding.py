@@ -217,3 +217,27 @@ def floats_to_halves(
         half = small if size < np.uint32(0x38800000) else rounded
         half = endless if size >= np.uint32(0x47800000) else half
         halves[i] = np.uint16(half | ((bits[i] >> np.uint32(16)) & np.uint32(0x8000)))
+
+
+@kernel
+def leads_back(
+    positions: npt.NDArray[np.uint32],
+    document_offsets: npt.NDArray[np.int64],
+    documents: npt.NDArray[np.int32],
+    seen: npt.NDArray[np.bool_],
+) -> bool:
+    """Whether each token has a row of its own, which says that it belongs to the token's document.
+
+    Args:
+        positions: (M,) the row of each token, below M.
+        document_offsets: (N + 1,) where each document's tokens begin and end.
+        documents: (M,) the document of each row.
+        seen: (M,) False.
+    """
+    wrong = 0
+    for document in range(len(document_offsets) - 1):
+        for t in range(document_offsets[document], document_offsets[document + 1]):
+            row = positions[t]
+            wrong += seen[row] or documents[row] != document
+            seen[row] = True
+    return wrong == 0
