@@ -72,9 +72,9 @@ class CentroidTree:
         """The centroid most alike to each of (B, d) rows, among those of the row's nearest groups: (B,).
 
         Args:
-            rows: vectors of length 1, about.
+            rows: vectors of any length.
             groups_probed: how many groups at most.
-            margin: how much less alike than the nearest group they may be.
+            margin: how much less alike than the nearest group they may be, as a cosine.
         """
         assigned = np.zeros(len(rows), dtype=np.int32)
         for first in range(0, len(rows), BLOCK):
@@ -86,7 +86,8 @@ class CentroidTree:
         """Rows are gathered by group, so that each group's centroids meet their rows in one matrix product."""
         members = np.empty(len(rows) * most, dtype=np.int64)
         bounds = np.empty(len(self.groups) + 1, dtype=np.int64)
-        members_of_groups(rows @ self.groups.T, most, margin, members, bounds)
+        lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        members_of_groups(rows @ self.groups.T, most, np.float32(margin) * lengths, members, bounds)
         best = np.full(len(rows), -np.inf, dtype=np.float32)
         for group, (first, last) in enumerate(pairwise(bounds.tolist())):
             begin, end = self.offsets[group], self.offsets[group + 1]

@@ -28,7 +28,7 @@ def check_threads(threads: int | None) -> None:
     Raises:
         InputError: it isn't a whole number of at least 1.
     """
-    if threads is not None and (type(threads) is not int or threads < 1):
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
         raise InputError(f"threads must be a whole number of at least 1, or None for all cores, got {threads!r}.")
 
 

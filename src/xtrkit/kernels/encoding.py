@@ -79,7 +79,7 @@ def encode_grid(
 def members_of_groups(
     similar: npt.NDArray[np.float32],
     most: int,
-    margin: float,
+    margins: npt.NDArray[np.float32],
     members: npt.NDArray[np.int64],
     bounds: npt.NDArray[np.int64],
 ) -> None:
@@ -88,7 +88,7 @@ def members_of_groups(
     Args:
         similar: (B, G) similarities of rows and groups.
         most: how many groups a row has at most.
-        margin: how much less alike than the most alike of them a group may be.
+        margins: (B,) how much less alike than the most alike of them a row's groups may be.
         members: (B · most or more,) receives the rows of each group, group after group, ascending.
         bounds: (G + 1,) receives where each group's begin and end.
     """
@@ -98,7 +98,7 @@ def members_of_groups(
     values = np.empty(most, dtype=np.float32)
     bounds[:] = 0
     for t in range(n_rows):
-        counts[t] = _most_alike(similar[t], np.float32(margin), values, chosen[t])
+        counts[t] = _most_alike(similar[t], margins[t], values, chosen[t])
         for place in range(counts[t]):
             bounds[chosen[t, place] + 1] += 1
     for g in range(n_groups):
@@ -119,8 +119,9 @@ def _most_alike(
     groups: npt.NDArray[np.int32],
 ) -> int:
     """The largest numbers of a row that are within a margin of the largest, and where they are; returns how many."""
-    most, count, lowest = len(values), 1, row[0] - margin
+    most, count = len(values), 1
     values[0], groups[0] = row[0], 0
+    lowest = row[0] if most == 1 else row[0] - margin
     for g in range(1, len(row)):
         value = row[g]
         if value > lowest:
