@@ -134,7 +134,7 @@ def _most_alike(
             lowest = values[0] - margin
             if count == most:
                 lowest = max(lowest, values[most - 1])
-    while values[count - 1] < values[0] - margin:
+    while count > 1 and values[count - 1] <= values[0] - margin:
         count -= 1
     return count
 
