@@ -10,11 +10,13 @@ from xtrkit.errors import InputError
 from xtrkit.index import Index
 from xtrkit.indexing import centroids, postings
 from xtrkit.indexing.codec import codec_named
+from xtrkit.indexing.compressed_format import _largest, _marks
 from xtrkit.indexing.creating import Making
 from xtrkit.indexing.documents import checked, checked_documents
 from xtrkit.indexing.segments import RowsInMemory
 from xtrkit.indexing.workers import Workers
 from xtrkit.kernels.encoding import leads_back
+from xtrkit.kernels.gathering import ROWS_PER_MARK
 from xtrkit.values import Ragged, offsets_of
 
 
@@ -176,3 +178,17 @@ def test_places_that_lead_back(seed, n_documents):
     twice = positions.copy()
     twice[place] = twice[other]
     assert place == other or not leads_back(twice, offsets, documents, np.zeros(len(documents), dtype=np.bool_))
+
+
+@given(st.lists(st.sampled_from([0, 1, 5, 63, 64, 65, 300]), min_size=1, max_size=30))
+def test_marks_are_the_clusters_of_rows(sizes):
+    offsets = offsets_of(np.array(sizes))
+    marked = np.arange(0, offsets[-1], ROWS_PER_MARK)
+    assert _marks(offsets).tolist() == (np.searchsorted(offsets, marked, side="right") - 1).tolist()
+
+
+def test_the_largest_is_found_by_many(monkeypatch):
+    monkeypatch.setattr("xtrkit.indexing.compressed_format.LOOKED_AT_ALONE", 10)
+    for n in (0, 1, 10, 11, 99):
+        values = np.random.default_rng(n).permutation(n).astype(np.uint32)
+        assert _largest(values) == n - 1
