@@ -13,6 +13,7 @@ and looks whether every number that is used as a place leads somewhere: kernels 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ from xtrkit.indexing.centroids import CentroidTree
 from xtrkit.indexing.codec import Codec, code_width, codec_named, renormalised
 from xtrkit.kernels.bundles import Centroids, DocumentRows, Postings, ScaledVectors, Table, shifts_of
 from xtrkit.kernels.gathering import ROWS_PER_MARK
+from xtrkit.machine import usable_cores
 from xtrkit.storage.arrays import ArraySpec, open_arrays, write_arrays
 from xtrkit.storage.files import FileFacts, damaged
 from xtrkit.values import offsets_of
@@ -50,6 +52,9 @@ OWN = {
 }
 NOT_FINITE = 0x7C00
 """Bits of float16 from which on a number without a sign is infinite, or none at all."""
+LOOKED_AT_ALONE = 1 << 22
+"""Numbers up to which one thread looks for the largest: these take it 3 ms."""
+
 PARAMETER = "codec_"
 """What the names of a codec's parameters begin with; they are float32."""
 
@@ -104,7 +109,7 @@ class Quantiser:
     @cached_property
     def radii(self) -> Floats:
         """(C,) how far each cluster's tokens spread along any one direction."""
-        return np.sqrt(self.energies / np.float32(self.dim))
+        return np.asarray(np.sqrt(self.energies / np.float32(self.dim)), dtype=np.float32)
 
     def centroids_with(self, sizes: npt.NDArray[np.int64]) -> Centroids:
         """The centroids with (C,) sizes of their clusters, as kernels read them."""
@@ -280,12 +285,12 @@ def open_tokens(path: Path, quantiser: Quantiser, n_documents: int, n_tokens: in
     cluster_offsets = _offsets(path, arrays.pop("cluster_sizes"), n_tokens)
     for name, end in (("documents", n_documents), ("positions", n_tokens)):
         values = arrays[name].view(np.uint32)  # of which negative numbers are the largest
-        if len(values) and int(values.max()) >= end:
+        if _largest(values) >= end:
             raise damaged(path, f"its {name} lead nowhere")
     scales = arrays["scales"].view(
         np.uint16
     )  # in the order of the numbers they stand for, as far as these are positive
-    if len(scales) and int(scales.max()) >= NOT_FINITE:
+    if _largest(scales) >= NOT_FINITE:
         raise damaged(path, "its scales are no finite numbers")  # kernels count similarities in steps of their range
     return CompressedTokens(
         quantiser=quantiser,
@@ -294,6 +299,15 @@ def open_tokens(path: Path, quantiser: Quantiser, n_documents: int, n_tokens: in
         marks=_marks(cluster_offsets),
         **arrays,
     )
+
+
+def _largest(values: npt.NDArray[np.unsignedinteger]) -> int:
+    """The largest of some numbers, -1 where there are none; of many, some threads look at some each."""
+    if len(values) <= LOOKED_AT_ALONE:
+        return int(values.max(initial=0)) if len(values) else -1
+    parts = (values[first : first + LOOKED_AT_ALONE] for first in range(0, len(values), LOOKED_AT_ALONE))
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return max(pool.map(lambda part: int(part.max()), parts))
 
 
 def _check(path: Path, arrays: Mapping[str, npt.NDArray[Any]], dtypes: Mapping[str, str]) -> None:
@@ -320,5 +334,6 @@ def _offsets(path: Path, sizes: npt.NDArray[np.int32], total: int) -> npt.NDArra
 
 
 def _marks(cluster_offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    marked = np.arange(0, cluster_offsets[-1], ROWS_PER_MARK)
-    return (np.searchsorted(cluster_offsets, marked, side="right") - 1).astype(np.int32)
+    """The cluster of every ``ROWS_PER_MARK``-th row."""
+    marks_before = -(-cluster_offsets // ROWS_PER_MARK)  # each cluster's beginning
+    return np.repeat(np.arange(len(cluster_offsets) - 1, dtype=np.int32), np.diff(marks_before))

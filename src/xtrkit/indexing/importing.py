@@ -13,12 +13,12 @@ import numpy as np
 from xtrkit.errors import InputError
 from xtrkit.forks import begun_here
 from xtrkit.indexing import centroids as clustering
-from xtrkit.indexing.codec import renormalised
+from xtrkit.indexing.codec import code_width, renormalised
 from xtrkit.indexing.compressed_format import write_quantiser
 from xtrkit.indexing.creating import BUILDING, check_free, creator, make_empty, put_in_place
 from xtrkit.indexing.postings import energies_of, quantiser_of, write_postings
 from xtrkit.indexing.segments import segment_facts, vectors_name
-from xtrkit.indexing.spool import BLOCK, claim, clear, workplace_of
+from xtrkit.indexing.spool import BLOCK, blocks_of, claim, clear, workplace_of
 from xtrkit.indexing.stanford import StanfordIndex
 from xtrkit.indexing.store import Properties
 from xtrkit.passage import Passage, checked_passage
@@ -101,8 +101,9 @@ def _write_chunks(
         if not scales:
             raise InputError(f"{source.path} holds no passages: there is nothing to import.")
         joined, n_tokens = np.concatenate(lengths), sum(map(len, assigned))
+        blocks = blocks_of(unordered, "u1", code_width(source.dim, source.codec.bits))
         vectors = write_postings(
-            building, vectors_name(segment), unordered, joined,
+            building, vectors_name(segment), blocks, joined,
             np.concatenate(assigned), np.concatenate(scales), quantiser, reporter,
         )  # fmt: skip
     with storage_errors(building, "writing the index in it"):

@@ -97,6 +97,12 @@ class QuantisedQuery(NamedTuple):
     code_scales: npt.NDArray[np.float32]
     code_offsets: npt.NDArray[np.float32]
 
+    def token(self, i: int) -> QuantisedQuery:
+        """A query of its token i alone."""
+        at = slice(i, i + 1)
+        tokens, scales, norms, planes, code_scales, code_offsets = self
+        return QuantisedQuery(tokens[at], scales[at], norms[at], planes[at], code_scales[at], code_offsets[at])
+
 
 class Postings(NamedTuple):
     """The codes of a segment's tokens, cluster after cluster.

@@ -7,7 +7,7 @@ token, as the papers do.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -200,7 +200,7 @@ def look_at_groups(centroids: Centroids, query: QuantisedQuery, groups_probed: i
 
 
 @kernel
-def nearest_clusters(looked_at: LookedAt, nprobe: int, chosen: ChosenClusters) -> int:
+def nearest_clusters(looked_at: LookedAt, nprobe: int, chosen: ChosenClusters) -> Any:
     """The clusters whose centroids are most alike to each query token; of equals that of the lower number.
 
     Args:
@@ -256,7 +256,7 @@ def promising_clusters(
     budget: float,
     promised: Promised,
     chosen: ChosenClusters,
-) -> int:
+) -> Any:
     """The clusters that promise most tokens among the k best of the query tokens, up to a budget of tokens to look at.
 
     A cluster promises tokens up to its centroid's score and :data:`SPREADS_AHEAD` times its radius (times the query
@@ -302,7 +302,7 @@ def promising_clusters(
 @part
 def _count(
     looked_at: LookedAt, sizes: npt.NDArray[np.int32], i: int, promised: Promised, chosen: ChosenClusters
-) -> np.float32:
+) -> Any:
     """Count the tokens that were promised to query token i; return the highest promise of a cluster that holds any."""
     numbers, promises, first, last = looked_at.numbers, looked_at.promises, looked_at.starts[i], looked_at.starts[i + 1]
     steps, above, highest = chosen.closed_tokens[i], promised.above[i], np.float32(-np.inf)
@@ -320,7 +320,7 @@ def _count(
 
 
 @inlined
-def _steps_a_unit(chosen: ChosenClusters, i: int) -> np.float32:
+def _steps_a_unit(chosen: ChosenClusters, i: int) -> Any:
     return np.float32(STEPS) / (chosen.closed_range[i, 1] - chosen.closed_range[i, 0])
 
 
@@ -330,7 +330,7 @@ def _step(promise: np.float32, low: np.float32, factor: np.float32) -> np.uint64
 
 
 @part
-def border_with(promised: Promised, chosen: ChosenClusters, i: int, tokens: float) -> np.float32:
+def border_with(promised: Promised, chosen: ChosenClusters, i: int, tokens: float) -> Any:
     """The promise above which so many tokens are, spread evenly in each step; the lowest if all are fewer."""
     above, low, high = promised.above[i], chosen.closed_range[i, 0], chosen.closed_range[i, 1]
     for step in range(STEPS - 1, -1, -1):
@@ -341,7 +341,7 @@ def border_with(promised: Promised, chosen: ChosenClusters, i: int, tokens: floa
 
 
 @part
-def _tokens_from(promised: Promised, chosen: ChosenClusters, i: int, border: np.float32) -> float:
+def _tokens_from(promised: Promised, chosen: ChosenClusters, i: int, border: np.float32) -> Any:
     """How many tokens are above a promise: what :func:`border_with` answers the other way round."""
     above, low, high = promised.above[i], chosen.closed_range[i, 0], chosen.closed_range[i, 1]
     place = (border - low) * STEPS / (high - low)

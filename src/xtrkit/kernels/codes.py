@@ -2,7 +2,7 @@
 
 A code of b bits stands for scale · (code − offset), offset = (2^b − 1) / 2, so a similarity is
 
-    q · v = q · centroid + scale_t · scale_q · (Σ_j code_j · p_j − offset · Σ_j p_j)     with q ≈ scale_q · p, p integer,
+    q · v = q · centroid + scale_t · scale_q · (Σ_j code_j · p_j − offset · Σ_j p_j)    with q ≈ scale_q · p, p integer,
 
 and the sum over codes is all that has to touch memory.
 
@@ -16,9 +16,9 @@ rows of a file, where a register would reach beyond its end. Both compute the sa
 same order of operations: results are the same bits everywhere.
 
 Two rules about Numba keep these loops fast. Sums are cut to 32 bits in every round: int32 + int32 is int64 in Numba,
-and only so does LLVM see that 32 are enough (4.7 against 12.7 ns a product). And what is called for every row or cluster
-takes numbers and addresses, no arrays: Numba counts references to all arrays of a bundle wherever a function takes it
-and branches, with instructions that lock memory, a hundred nanoseconds a call.
+and only so does LLVM see that 32 are enough (4.7 against 12.7 ns a product). And what is called for every row or
+cluster takes numbers and addresses, no arrays: Numba counts references to all arrays of a bundle wherever a function
+takes it and branches, with instructions that lock memory, a hundred nanoseconds a call.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ from xtrkit.kernels.vectors import (
 )
 
 CACHE_LINE = 64
+OfToken = tuple[np.float32, np.float32, np.float32]
 
 
 def n_fields_of(postings: Any) -> int:
@@ -182,14 +183,12 @@ def tiles_of(postings: Postings, query: QuantisedQuery) -> Tiles:
     return Tiles(begin, halves, width, reach(n_rows, width, WIDTH // 2), address_of(tokens), 2 * tokens.shape[1], 0)
 
 
-def run_scored(n_fields: int) -> Any:
-    """The function that tells the similarities of a query token with a run of rows of one cluster.
+def rows_scored(n_fields: int) -> Any:
+    """The function that tells the similarities of a query token with a run of rows of one cluster, row by row.
 
     It takes in: :class:`Tiles`; the :class:`Run`; the address of the query token's integers; similarity with the
     centroid, scale_q · 2^112 and offset; the address of a register of scratch; and the address that receives the
-    similarities. Rows are taken in tiles where there are registers: the last tile of a run is moved back, so that it
-    ends where the run does, some rows are computed twice and nothing is written beyond; a run shorter than a tile goes
-    through the scratch.
+    similarities.
 
     Args:
         n_fields: of a byte of codes, which are affine.
@@ -197,49 +196,50 @@ def run_scored(n_fields: int) -> Any:
     sum_of_row = rows_summed(n_fields)
 
     @inlined
-    def plain(
-        tiles: Tiles,
-        run: Run,
-        query: int,
-        of_token: tuple[np.float32, np.float32, np.float32],
-        scratch: int,
-        scores: int,
-    ) -> None:
+    def by_rows(tiles: Tiles, run: Run, query: int, of_token: OfToken, scratch: int, scores: int) -> None:
         centroid, factor, offset = of_token
         for row in range(run.first, run.last):
             total = sum_of_row(tiles.codes + row * tiles.width, tiles.width, query, tiles.plane)
             similar = affine_score(total, half_bits_at(tiles.halves, row), centroid, factor, offset)
             put(scores, row - run.first, np.float32(similar))
 
+    return by_rows
+
+
+def _tiles_summed(n_fields: int) -> Any:
+    """The function (codes, width, query, plane) -> the sums of a tile of rows."""
+
     @inlined
-    def sums_of_fields(codes: int, width: int, query: int, plane: int) -> Any:
+    def of_fields(codes: int, width: int, query: int, plane: int) -> Any:
         sums = no_sums()
         for j in range(0, width, WIDTH):
             sums = add_code_products(sums, codes + j, width, query + j, plane, n_fields)
         return row_sums(sums)
 
     @inlined
-    def sums_of_whole_bytes(codes: int, width: int, query: int, plane: int) -> Any:
+    def of_bytes(codes: int, width: int, query: int, plane: int) -> Any:
         return sums_of_bytes(codes, width, query, 0)
 
-    sums_of_tile = sums_of_whole_bytes if n_fields == 1 else sums_of_fields
+    return of_bytes if n_fields == 1 else of_fields
+
+
+def tiles_scored(n_fields: int) -> Any:
+    """As :func:`rows_scored`, tile by tile.
+
+    The last tile of a run is moved back, so that it ends where the run does: some rows are computed twice and nothing
+    is written beyond. A run shorter than a tile goes through the scratch.
+    """
+    by_rows, sums_of_tile = rows_scored(n_fields), _tiles_summed(n_fields)
 
     @inlined
-    def tiled(
-        tiles: Tiles,
-        run: Run,
-        query: int,
-        of_token: tuple[np.float32, np.float32, np.float32],
-        scratch: int,
-        scores: int,
-    ) -> None:
+    def by_tiles(tiles: Tiles, run: Run, query: int, of_token: OfToken, scratch: int, scores: int) -> None:
         first, last, width = run.first, run.last, tiles.width
         row, short, upcoming = first, last - first < LANES, tiles.codes + (run.upcoming - first) * width
         centroid, factor, offset = splat(of_token[0]), splat(of_token[1]), splat(of_token[2])
         while row < last:
             begin = row if short else min(row, last - LANES)
             if begin > tiles.reach:
-                plain(tiles, Run(row, last, row), query, of_token, scratch, scores + 4 * (row - first))
+                by_rows(tiles, Run(row, last, row), query, of_token, scratch, scores + 4 * (row - first))
                 return
             for line in range(begin * width, (begin + LANES) * width, CACHE_LINE):
                 prefetch(upcoming + line)
@@ -254,7 +254,7 @@ def run_scored(n_fields: int) -> Any:
             store(scores + 4 * (begin - first), similar)
             row = begin + LANES
 
-    return tiled if LANES else plain
+    return by_tiles
 
 
 def score_run(
@@ -263,7 +263,7 @@ def score_run(
     run: Run,
     query: QuantisedQuery,
     i: int,
-    of_token: tuple[np.float32, np.float32, np.float32],
+    of_token: OfToken,
     scratch: int,
     scores: int,
 ) -> None:
@@ -288,12 +288,12 @@ def score_run(
 def _score_run(
     postings: Any, tiles: Any, run: Any, query: Any, i: Any, of_token: Any, scratch: Any, scores: Any
 ) -> Any:
-    in_tiles = run_scored(n_fields_of(postings))
+    score = tiles_scored(n_fields_of(postings)) if LANES else rows_scored(n_fields_of(postings))
 
     def of_codes(
         postings: Any, tiles: Any, run: Any, query: Any, i: Any, of_token: Any, scratch: Any, scores: Any
     ) -> Any:
-        in_tiles(tiles, run, tiles.query + i * tiles.stride, of_token, scratch, scores)
+        score(tiles, run, tiles.query + i * tiles.stride, of_token, scratch, scores)
 
     def of_table(
         postings: Any, tiles: Any, run: Any, query: Any, i: Any, of_token: Any, scratch: Any, scores: Any

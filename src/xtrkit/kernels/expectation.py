@@ -17,13 +17,13 @@ from xtrkit.kernels.jit import kernel, part
 from xtrkit.kernels.selection import count_from
 
 GRID_HALVINGS = 8
-"""The k-th similarity is looked for between 2^8 steps of the range in which it can be; within one, on a straight line."""
+"""The k-th similarity is looked for among 2^8 steps of the range in which it can be; in one, on a straight line."""
 FIXED_POINT = np.float32(1 << 20)
 """What a squared deviation, of a query token of length 1, is multiplied by and then rounded."""
 PRIOR_TOKENS = np.float32(500)
 PRIOR_RATIO = np.float32(2.1)
-"""Spread along a query token over spread along any direction, squared, as if it had been measured on so many tokens
-before: few opened tokens tell little. Both were fitted on NFCorpus and are as good on two other collections."""
+"""Spread along a query token over spread along any direction, squared, as if measured on so many tokens before: few
+opened tokens tell little. Both were fitted on NFCorpus and are as good on two other collections."""
 SMALLEST_NORM = np.float32(1e-30)
 """Of a query token all of whose integers are 0."""
 NORMAL_REACH = 4.0

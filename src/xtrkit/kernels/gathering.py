@@ -32,7 +32,7 @@ from xtrkit.kernels.vectors import (
     larger,
     load,
     minus,
-    no_ints,
+    no_lanes,
     plus,
     put,
     short_at,
@@ -182,7 +182,7 @@ def _sum_up(
         count = document_offsets[candidates[candidate] + 1] - document_offsets[candidates[candidate]]
         best[:] = -np.inf
         for token in range(begin, begin + np.uint64(count)):
-            row, ahead = np.int64(wanted[token]), np.int64(wanted[token + np.uint64(ROWS_AHEAD)])
+            row, ahead = int(wanted[token]), int(wanted[token + np.uint64(ROWS_AHEAD)])
             prefetch(halves_at + 2 * ahead)
             for line in range(ahead * places.width, (ahead + 1) * places.width, CACHE_LINE):
                 prefetch(places.codes + line)
@@ -191,11 +191,11 @@ def _sum_up(
                 cluster += ONE
             if known[cluster] == NOT_YET:
                 known[cluster] = n_known
-                know(np.int64(cluster), centroid_scales[cluster], places, n_known)
+                know(int(cluster), centroid_scales[cluster], places, n_known)
                 n_known += 1
             scale = float_of_bits(np.uint32(halves[np.uint64(row)]) << np.uint32(13))
             unpack(postings, row, places)
-            raise_best(postings, scale, places, np.int64(known[cluster]))
+            raise_best(postings, scale, places, int(known[cluster]))
         begin += np.uint64(count)
         total = 0.0
         for i in range(len(most)):
@@ -267,6 +267,47 @@ def _know_plainly(cluster: int, scale: np.float32, places: Places, place: int) -
         )
 
 
+def _pairs_summed(count: int) -> Any:
+    """The function (places, levels, at) -> the sums of ``count`` registers of lanes, from byte ``at`` of a row on."""
+
+    @inlined
+    def pair_sums(places: Places, levels: int, at: int) -> Any:
+        sums = no_lanes(count)
+        for pair in range(0, places.dim // 2, 4):
+            sums = add_pairs(sums, levels + 4 * pair, places.pairs + pair * places.stride + at, places.stride, 4)
+        return sums
+
+    return pair_sums
+
+
+def _quads_summed(count: int) -> Any:
+    """As :func:`_pairs_summed`, of the levels in the scratch with integers of 8 bits."""
+
+    @inlined
+    def quad_sums(places: Places, levels: int, at: int) -> Any:
+        sums, stride, j = no_lanes(count), places.stride, 0
+        while j + 32 <= places.dim:
+            sums = add_quads(sums, levels + j, places.quads + (j // 4) * stride + at, stride, 8)
+            j += 32
+        while j < places.dim:  # which is a multiple of 8
+            sums = add_quads(sums, levels + j, places.quads + (j // 4) * stride + at, stride, 2)
+            j += 8
+        return sums
+
+    return quad_sums
+
+
+pair_sums_1, pair_sums_2 = _pairs_summed(1), _pairs_summed(2)
+quad_sums_1, quad_sums_2 = _quads_summed(1), _quads_summed(2)
+"""Two registers of lanes together, as far as there are two: what is the same for all lanes is loaded once for both."""
+
+
+@inlined
+def _put_known(sums: Any, scale: np.float32, places: Places, place: int, at: int) -> None:
+    similar = times(to_floats(sums), times(splat(scale), load(places.scales + at)))
+    store(places.known + place * places.stride + at, similar)
+
+
 @inlined
 def _know_in_lanes(cluster: int, scale: np.float32, places: Places, place: int) -> None:
     """As :func:`_know_plainly`."""
@@ -276,12 +317,15 @@ def _know_in_lanes(cluster: int, scale: np.float32, places: Places, place: int) 
         widen_bytes(vector + j, places.centroid + 2 * j, 1)
     for j in range(whole, dim):
         put(places.centroid, j, np.int16(small_at(vector, j)))
-    for i in range(0, stride, 4 * LANES):
-        sums = no_ints()
-        for pair in range(0, dim // 2, 4):
-            sums = add_pairs(sums, places.centroid + 4 * pair, places.pairs + pair * stride + i, stride, 4)
-        similar = times(to_floats(sums), times(splat(scale), load(places.scales + i)))
-        store(places.known + place * stride + i, similar)
+    i = 0
+    while i < stride:
+        if i + 8 * LANES <= stride:
+            two, i = pair_sums_2(places, places.centroid, i), i + 8 * LANES
+            _put_known(two[0], scale, places, place, i - 8 * LANES)
+            _put_known(two[1], scale, places, place, i - 4 * LANES)
+        else:
+            one, i = pair_sums_1(places, places.centroid, i), i + 4 * LANES
+            _put_known(one[0], scale, places, place, i - 4 * LANES)
 
 
 know = _know_in_lanes if LANES else _know_plainly
@@ -309,6 +353,31 @@ def unpack(postings: Postings, row: int, places: Places) -> None:
 @overload(unpack, jit_options=INLINED)
 def _unpack(postings: Any, row: Any, places: Any) -> Any:
     n_fields = n_fields_of(postings)
+    if not is_affine(postings):
+        return _unpacked_by_table(n_fields)
+    if n_fields == 1:
+        return _unpack_bytes
+    return _unpacked_in_registers(n_fields) if LANES else _unpacked_plainly(n_fields)
+
+
+def _unpack_bytes(postings: Any, row: Any, places: Any) -> Any:
+    packed = places.codes + row * places.width
+    for j in range(places.width):
+        put(places.levels, j, np.int16(byte_at(packed, j)))
+
+
+def _unpacked_by_table(n_fields: int) -> Any:
+    def of_table(postings: Any, row: Any, places: Any) -> Any:
+        known, packed = postings.table.levels, places.codes + row * places.width
+        for j in range(places.width):
+            first = np.uint64(byte_at(packed, j)) * np.uint64(n_fields)
+            for field in range(n_fields):
+                put(places.levels, j * n_fields + field, np.int16(known[first + np.uint64(field)]))
+
+    return of_table
+
+
+def _unpacked_plainly(n_fields: int) -> Any:
     bits, mask = 8 // n_fields, np.uint8(2 ** (8 // n_fields) - 1)
 
     def of_codes(postings: Any, row: Any, places: Any) -> Any:
@@ -318,37 +387,24 @@ def _unpack(postings: Any, row: Any, places: Any) -> Any:
                 level = (byte_at(packed, j) >> np.uint8(bits * field)) & mask
                 put(places.levels + field * places.width, j, np.uint8(level))
 
-    def of_whole_bytes(postings: Any, row: Any, places: Any) -> Any:
-        packed = places.codes + row * places.width
-        for j in range(places.width):
-            put(places.levels, j, np.int16(byte_at(packed, j)))
+    return of_codes
 
-    def of_table(postings: Any, row: Any, places: Any) -> Any:
-        known, packed = postings.table.levels, places.codes + row * places.width
-        for j in range(places.width):
-            first = np.uint64(byte_at(packed, j)) * np.uint64(n_fields)
-            for field in range(n_fields):
-                put(places.levels, j * n_fields + field, np.int16(known[first + np.uint64(field)]))
+
+def _unpacked_in_registers(n_fields: int) -> Any:
+    plainly = inlined(_unpacked_plainly(n_fields))
 
     def in_registers(postings: Any, row: Any, places: Any) -> Any:
         width, levels = places.width, places.levels
         packed = places.codes + row * width
         if packed + max(width, WIDTH) > places.end:  # the last rows: a register would reach beyond the file
-            for field in range(n_fields):
-                for j in range(width):
-                    level = (byte_at(packed, j) >> np.uint8(bits * field)) & mask
-                    put(levels + field * width, j, np.uint8(level))
-            return
-        unpack_codes(packed, levels, width, n_fields)  # what is too much is overwritten by the next field, or unused
-        for j in range(WIDTH, width, WIDTH):
-            begin = min(j, width - WIDTH)
-            unpack_codes(packed + begin, levels + begin, width, n_fields)
+            plainly(None, row, places)
+        else:
+            unpack_codes(packed, levels, width, n_fields)  # what is too much the next field overwrites, or nobody reads
+            for j in range(WIDTH, width, WIDTH):
+                begin = min(j, width - WIDTH)
+                unpack_codes(packed + begin, levels + begin, width, n_fields)
 
-    if not is_affine(postings):
-        return of_table
-    if n_fields == 1:
-        return of_whole_bytes
-    return in_registers if LANES else of_codes
+    return in_registers
 
 
 def raise_best(postings: Postings, scale: np.float32, places: Places, place: int) -> None:
@@ -377,28 +433,29 @@ def _raise_best(postings: Any, scale: Any, places: Any, place: Any) -> Any:
                 similar = (scale * HALF_BIAS) * (of_centroid + factor * total)
             put(places.best, i, np.float32(max(float_at(places.best, i), similar)))
 
+    @inlined
+    def raise_register(sums: Any, scale: Any, places: Any, place: Any, at: Any) -> Any:
+        of_centroid, factor = load(places.known + place * places.stride + at), load(places.code_scales + at)
+        bias, scales = splat(HALF_BIAS), splat(scale)
+        if affine:
+            of_code = times(times(factor, bias), minus(to_floats(sums), load(places.code_offsets + at)))
+            similar = plus(of_centroid, times(scales, of_code))
+        else:
+            similar = times(times(scales, bias), plus(of_centroid, times(factor, to_floats(sums))))
+        store(places.best + at, larger(similar, load(places.best + at)))
+
+    sums_1, sums_2 = (quad_sums_1, quad_sums_2) if narrow else (pair_sums_1, pair_sums_2)
+
     def in_lanes(postings: Any, scale: Any, places: Any, place: Any) -> Any:
-        dim, stride, levels = places.dim, places.stride, places.levels
-        bias, scales, known = splat(HALF_BIAS), splat(scale), places.known + place * stride
-        for i in range(0, stride, 4 * LANES):
-            sums, j = no_ints(), 0
-            if narrow:
-                while j + 32 <= dim:
-                    sums = add_quads(sums, levels + j, places.quads + (j // 4) * stride + i, stride, 8)
-                    j += 32
-                while j < dim:  # which is a multiple of 8
-                    sums = add_quads(sums, levels + j, places.quads + (j // 4) * stride + i, stride, 2)
-                    j += 8
+        i = 0
+        while i < places.stride:
+            if i + 8 * LANES <= places.stride:
+                two, i = sums_2(places, places.levels, i), i + 8 * LANES
+                raise_register(two[0], scale, places, place, i - 8 * LANES)
+                raise_register(two[1], scale, places, place, i - 4 * LANES)
             else:
-                for pair in range(0, dim // 2, 4):
-                    sums = add_pairs(sums, levels + 4 * pair, places.pairs + pair * stride + i, stride, 4)
-            of_centroid, factor = load(known + i), load(places.code_scales + i)
-            if affine:
-                of_code = times(times(factor, bias), minus(to_floats(sums), load(places.code_offsets + i)))
-                similar = plus(of_centroid, times(scales, of_code))
-            else:
-                similar = times(times(scales, bias), plus(of_centroid, times(factor, to_floats(sums))))
-            store(places.best + i, larger(similar, load(places.best + i)))
+                one, i = sums_1(places, places.levels, i), i + 4 * LANES
+                raise_register(one[0], scale, places, place, i - 4 * LANES)
 
     return in_lanes if LANES else plain
 

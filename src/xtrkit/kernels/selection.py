@@ -145,6 +145,7 @@ def keep(
     Returns:
         how many are kept.
     """
+    raise NotImplementedError
 
 
 @overload(keep, jit_options=INLINED)

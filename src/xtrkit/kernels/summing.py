@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,7 +15,7 @@ from xtrkit.kernels.selection import ROOM, keep, kth_largest
 from xtrkit.kernels.vectors import address_of
 
 NOTHING = np.float32(-np.inf)
-ONE, TWO, THREE, SLOT_WORDS = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
+ONE, TWO, SLOT_WORDS = np.uint64(1), np.uint64(2), np.uint64(4)
 CLUSTERS_AHEAD = 4
 """How many clusters before they are needed their rows' documents are fetched."""
 HITS_AHEAD = np.uint64(8)
@@ -67,11 +69,8 @@ def sum_best(
     Returns:
         how many documents have hits.
     """
-    documents, offsets = postings.documents, postings.cluster_offsets
-    clusters, starts, scores = probes.chosen.clusters, probes.chosen.starts, probes.scores
-    words, floats, doubles = slots.words.ravel(), slots.floats.ravel(), slots.doubles.ravel()
-    most, n_found, number = 0, np.uint64(0), np.uint64(first_document)
-    slots_here, documents_at = address_of(words) + 16 * first_document, address_of(documents)
+    offsets, clusters, starts = postings.cluster_offsets, probes.chosen.clusters, probes.chosen.starts
+    most, n_found = 0, int(starts[0])
     for i in range(len(lowest)):
         retrieved = 0
         for probe in range(starts[i], starts[i + 1]):
@@ -79,58 +78,110 @@ def sum_best(
         most = max(most, retrieved)
     kept_documents, kept_scores = np.empty(most + ROOM, np.int32), np.empty(most + ROOM, np.float32)
     for i in range(len(lowest)):
-        kept, token = np.uint64(0), np.int32(i + 1)
-        for probe in range(starts[i], starts[i + 1]):
-            first, last, at = offsets[clusters[probe]], offsets[clusters[probe] + 1], free[probe]
-            upcoming = documents_at + 4 * offsets[clusters[min(probe + CLUSTERS_AHEAD, len(clusters) - 1)]]
-            for line in range(0, 4 * (last - first), CACHE_LINE):
-                prefetch(upcoming + line)
-            if len(live):
-                for row in range(first, last):
-                    if live[documents[row]]:
-                        kept_documents[kept], kept_scores[kept] = documents[row], scores[at]
-                        kept += np.uint64(scores[at] >= lowest[i])
-                        at += 1
-                free[probe] = at
-            else:
-                kept = keep(scores, at, documents[first:last], lowest[i], kept_documents, kept_scores, kept)
-                free[probe] = at + last - first
+        kept = _kept(postings, live, probes, free, i, lowest[i], kept_documents, kept_scores)
         if len(allowed):
-            kept = _allowed(kept_documents, kept_scores, kept, allowed, number)
-        for hit in range(kept):
-            document = np.uint64(kept_documents[hit]) + number
-            prefetch(slots_here + 16 * np.int64(kept_documents[min(hit + HITS_AHEAD, kept - ONE)]))
-            before, score, place = words[SLOT_WORDS * document + THREE], kept_scores[hit], SLOT_WORDS * document + TWO
-            found[n_found] = document
-            n_found += np.uint64(before == 0)
-            highest = floats[place] if before == token else NOTHING
-            floats[place] = score if score > highest else highest
-            words[place + ONE] = token
-        for hit in range(kept):
-            document = np.uint64(kept_documents[hit]) + number
-            word, place = words[SLOT_WORDS * document + THREE], SLOT_WORDS * document + TWO
-            doubles[TWO * document] += np.float64(floats[place]) - missing[i] if word > 0 else 0.0
-            words[place + ONE] = -token
-            if len(matched):
-                matched[document] += word > 0
+            kept = _allowed(kept_documents, kept_scores, kept, allowed[first_document:])
+        hits = Hits(kept_documents[:kept], kept_scores[:kept], first_document)
+        n_found = _add_up(hits, i, missing[i], slots, found, n_found, matched)
+    words, doubles = slots.words, slots.doubles
     for j in range(n_found):
-        document = np.uint64(found[j])
-        totals[j], doubles[TWO * document] = doubles[TWO * document], 0.0
-        words[SLOT_WORDS * document + TWO] = words[SLOT_WORDS * document + THREE] = 0
-    return np.int64(n_found)
+        totals[j], doubles[found[j], 0] = doubles[found[j], 0], 0.0
+        words[found[j], 2] = words[found[j], 3] = 0
+    return n_found
+
+
+class Hits(NamedTuple):
+    """What a query token retrieved in a segment.
+
+    Attributes:
+        documents: (K,) the tokens' documents, counted in the segment.
+        scores: (K,) their similarities.
+        first_document: the number of the segment's first document.
+    """
+
+    documents: npt.NDArray[np.int32]
+    scores: npt.NDArray[np.float32]
+    first_document: int
+
+
+@part
+def _kept(
+    postings: Postings,
+    live: npt.NDArray[np.bool_],
+    probes: Probes,
+    free: npt.NDArray[np.int64],
+    i: int,
+    lowest: np.float32,
+    kept_documents: npt.NDArray[np.int32],
+    kept_scores: npt.NDArray[np.float32],
+) -> np.uint64:
+    """Write the living hits of query token i down; return how many there are."""
+    documents, offsets, scores, kept = postings.documents, postings.cluster_offsets, probes.scores, np.uint64(0)
+    clusters, starts, documents_at = probes.chosen.clusters, probes.chosen.starts, address_of(postings.documents)
+    for probe in range(starts[i], starts[i + 1]):
+        first, last, at = offsets[clusters[probe]], offsets[clusters[probe] + 1], free[probe]
+        upcoming = documents_at + 4 * offsets[clusters[min(probe + CLUSTERS_AHEAD, len(clusters) - 1)]]
+        for line in range(0, 4 * (last - first), CACHE_LINE):
+            prefetch(upcoming + line)
+        if len(live):
+            for row in range(first, last):
+                if live[documents[row]]:
+                    kept_documents[kept], kept_scores[kept] = documents[row], scores[at]
+                    kept += np.uint64(scores[at] >= lowest)
+                    at += 1
+            free[probe] = at
+        else:
+            kept = keep(scores, at, documents[first:last], lowest, kept_documents, kept_scores, kept)
+            free[probe] = at + last - first
+    return kept
+
+
+@part
+def _add_up(
+    hits: Hits,
+    i: int,
+    missing: float,
+    slots: Slots,
+    found: npt.NDArray[np.int32],
+    n_found: int,
+    matched: npt.NDArray[np.int32],
+) -> Any:
+    """Add the best of each document, less m_i, to its sum; return how many documents are found by now."""
+    words, floats, doubles = slots.words.ravel(), slots.floats.ravel(), slots.doubles.ravel()
+    documents, scores, number, token = hits.documents, hits.scores, np.uint64(hits.first_document), np.int32(i + 1)
+    slots_here, count, n = (
+        address_of(slots.words) + 16 * hits.first_document,
+        np.uint64(len(scores)),
+        np.uint64(n_found),
+    )
+    for hit in range(count):  # indices without a sign: Numba looks whether others are negative
+        document = np.uint64(documents[hit]) + number
+        prefetch(slots_here + 16 * int(documents[min(hit + HITS_AHEAD, count - ONE)]))
+        place, score = SLOT_WORDS * document + TWO, scores[hit]
+        before = words[place + ONE]
+        found[n] = document
+        n += np.uint64(before == 0)
+        highest = floats[place] if before == token else NOTHING
+        floats[place] = score if score > highest else highest
+        words[place + ONE] = token
+    for hit in range(count):
+        document = np.uint64(documents[hit]) + number
+        place = SLOT_WORDS * document + TWO
+        word = words[place + ONE]
+        doubles[TWO * document] += np.float64(floats[place]) - missing if word > 0 else 0.0
+        words[place + ONE] = -token
+        if len(matched):
+            matched[document] += word > 0
+    return np.int64(n)
 
 
 @part
 def _allowed(
-    documents: npt.NDArray[np.int32],
-    scores: npt.NDArray[np.float32],
-    count: np.uint64,
-    allowed: npt.NDArray[np.bool_],
-    first_document: np.uint64,
+    documents: npt.NDArray[np.int32], scores: npt.NDArray[np.float32], count: np.uint64, allowed: npt.NDArray[np.bool_]
 ) -> np.uint64:
     """Keep the hits of documents that may be found; how many there are."""
     kept = np.uint64(0)
     for hit in range(count):
         documents[kept], scores[kept] = documents[hit], scores[hit]
-        kept += np.uint64(allowed[np.uint64(documents[kept]) + first_document])
+        kept += np.uint64(allowed[np.uint64(documents[kept])])
     return kept

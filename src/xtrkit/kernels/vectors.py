@@ -82,16 +82,16 @@ def _features() -> str:
 TARGET = target_of(config.CPU_NAME, _features())
 WIDTH, LANES = TARGET.width, TARGET.lanes
 PACKS = TARGET in (AVX512, AVX2)
-"""Bytes, and numbers of 32 bits, of a register, 0 where there are no vector values; and whether ``keep_from`` is there."""
+"""Bytes, and numbers of 32 bits, of a register, 0 where there are none; and whether there is ``keep_from``."""
 
 
-class _Vector(types.Type):
+class _Vector(types.Type):  # type: ignore[misc, unused-ignore]
     def __init__(self, name: str, element: ir.Type) -> None:
         self.element = element
         super().__init__(name)
 
 
-class _Model(models.PrimitiveModel):
+class _Model(models.PrimitiveModel):  # type: ignore[misc, unused-ignore]
     def __init__(self, manager: Any, vector: _Vector) -> None:
         super().__init__(manager, vector, ir.VectorType(vector.element, LANES))
 
@@ -366,26 +366,44 @@ def row_sums(typing_context: Any, sums: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator, unused-ignore]
+def no_lanes(typing_context: Any, count: Any) -> Any:
+    """Zeros for ``count`` registers of query tokens, a literal."""
+    registers = types.UniTuple(ints, count.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return ir.Constant(context.get_value_type(registers), None)
+
+    return registers(count), generate
+
+
+@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator, unused-ignore]
 def add_quads(typing_context: Any, sums: Any, levels: Any, queries: Any, stride: Any, count: Any) -> Any:
     """Add ``count`` times four products a lane: four levels of a document token, the same for each lane's query token.
 
     Args:
         typing_context: given by Numba, not by the caller.
-        sums: ints, a query token a lane.
+        sums: registers of :func:`no_lanes`, a query token a lane.
         levels: address of bytes, none above 15.
-        queries: address of a register with four bytes of every query token.
-        stride: bytes from one to the next four.
+        queries: address of as many registers with four bytes of every query token.
+        stride: bytes from them to those of the next four.
         count: up to 8, a literal.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        (sums, levels, queries, stride, _), write, pairs = arguments, Writer(builder), []
+        (registers, levels, queries, stride, _), write = arguments, Writer(builder)
+        pairs: list[list[tuple[ir.Value, ir.Value]]] = [[] for _ in range(sums.count)]
         for _ in range(count.literal_value):
-            pairs.append((builder.bitcast(write.load_same(levels), write.bytes), write.load(queries, write.bytes)))
+            same = builder.bitcast(write.load_same(levels), write.bytes)
+            for place, of_register in enumerate(pairs):
+                at = builder.add(queries, queries.type(place * WIDTH))
+                of_register.append((same, write.load(at, write.bytes)))
             levels, queries = builder.add(levels, levels.type(4)), builder.add(queries, stride)
-        return write.byte_products(sums, pairs)
+        for place, of_register in enumerate(pairs):
+            total = write.byte_products(builder.extract_value(registers, place), of_register)
+            registers = builder.insert_value(registers, total, place)
+        return registers
 
-    return ints(sums, types.intp, types.intp, types.intp, count), generate
+    return sums(sums, types.intp, types.intp, types.intp, count), generate
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator, unused-ignore]
@@ -394,22 +412,25 @@ def add_pairs(typing_context: Any, sums: Any, levels: Any, queries: Any, stride:
 
     Args:
         typing_context: given by Numba, not by the caller.
-        sums: ints, a query token a lane.
+        sums: registers of :func:`no_lanes`, a query token a lane.
         levels: address of 16-bit integers.
-        queries: address of a register with two 16-bit integers of every query token.
-        stride: bytes from one to the next two.
+        queries: address of as many registers with two 16-bit integers of every query token.
+        stride: bytes from them to those of the next two.
         count: a literal.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        (sums, levels, queries, stride, _), write = arguments, Writer(builder)
+        (registers, levels, queries, stride, _), write = arguments, Writer(builder)
         for _ in range(count.literal_value):
             same = builder.bitcast(write.load_same(levels), write.shorts)
-            sums = write.short_products(sums, same, write.load(queries, write.shorts))
+            for place in range(sums.count):
+                part = write.load(builder.add(queries, queries.type(place * WIDTH)), write.shorts)
+                total = write.short_products(builder.extract_value(registers, place), same, part)
+                registers = builder.insert_value(registers, total, place)
             levels, queries = builder.add(levels, levels.type(4)), builder.add(queries, stride)
-        return sums
+        return registers
 
-    return ints(sums, types.intp, types.intp, types.intp, count), generate
+    return sums(sums, types.intp, types.intp, types.intp, count), generate
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator, unused-ignore]

@@ -98,8 +98,7 @@ class CompressedEngine:
         one = np.array([document], dtype=np.int64)
         best = np.empty(n)
         for i in range(n):  # the kernel adds up; asked for one query token it gives the term itself
-            at = slice(i, i + 1)
-            of_token = QuantisedQuery(*(part[at] for part in quantised_query))
+            of_token = quantised_query.token(i)
             best[i] = sums_over_all_tokens(self._corpus, of_token, one, None if most is None else most[i : i + 1])[0]
         return Contribution(best, (query.astype(np.float32) @ self.vectors(document).T).argmax(axis=1))
 
@@ -137,18 +136,17 @@ def search(corpus: ClusteredCorpus, query: FloatArray, k: int, recipe: Recipe, s
     if np.count_nonzero(matching) <= candidates:
         documents = np.flatnonzero(matching)
     else:
-        promising = replace(
-            recipe,
-            scoring="xtr",
-            imputation="centroid",
-            reduction="mean",
-            k_prime=max(CANDIDATE_TOKENS, recipe.k_prime),
-        )
-        reached, widened = look_at_clusters(corpus, quantised_query, promising, goal, watch)
+        reached, widened = look_at_clusters(corpus, quantised_query, finding_candidates(recipe), goal, watch)
         documents, _ = best_first(*reached, candidates)
         watch.lap("documents")
         used = replace(recipe, nprobe=widened.nprobe)
     return Found(*_best_by_all_tokens(corpus, quantised_query, documents, k, used, watch), used, None, watch.seconds)
+
+
+def finding_candidates(recipe: Recipe) -> Recipe:
+    """How the most promising documents are found whose sum-of-max is then computed."""
+    k_prime = max(CANDIDATE_TOKENS, recipe.k_prime)
+    return replace(recipe, scoring="xtr", imputation="centroid", reduction="mean", k_prime=k_prime)
 
 
 def look_at_clusters(
@@ -210,12 +208,7 @@ class OpenedSimilarities:
     @property
     def complete(self) -> Mask:
         """(n,) whether every cluster was opened."""
-        return np.full(len(self.query.scales), self._all_opened)
-
-    @property
-    def _all_opened(self) -> bool:
-        chosen = self.probes.chosen
-        return len(chosen.clusters) == self.corpus.n_clusters * len(self.query.scales)
+        return completely_opened(self.corpus, self.probes.chosen)
 
     def kth_seen(self) -> npt.NDArray[np.float32]:
         """(n,) the k'-th best similarity in the opened clusters."""
@@ -225,7 +218,7 @@ class OpenedSimilarities:
 
     def kth_expected(self) -> npt.NDArray[np.float32]:
         """(n,) the k'-th best similarity of all tokens, given those seen and what is known of closed clusters."""
-        if self._all_opened:
+        if self.complete.all():
             return self.kth_seen()
         kth = np.empty(len(self.query.scales), dtype=np.float32)
         expected_kth_scores(self.probes, self.corpus.centroids, self.query, self.k_prime, kth)
@@ -237,10 +230,22 @@ class OpenedSimilarities:
 
     def at_tokens(self, tokens: float) -> npt.NDArray[np.float32]:
         """(n,) the score of the cluster at which sizes add up to ``tokens``, of 128 clusters at least."""
-        chosen = self.probes.chosen
-        if np.diff(chosen.starts).min() < COUNTED_CLUSTERS:
-            chosen = nearest(self.corpus, self.query, COUNTED_CLUSTERS)
-        return cumulated(chosen, self.corpus.sizes[chosen.clusters], tokens)
+        return score_at_tokens(self.corpus, self.query, self.probes.chosen, tokens)
+
+
+def completely_opened(corpus: ClusteredCorpus, chosen: ChosenClusters) -> Mask:
+    """(n,) whether every cluster was opened for all tokens of a query."""
+    n = len(chosen.starts) - 1
+    return np.full(n, len(chosen.clusters) == corpus.n_clusters * n)
+
+
+def score_at_tokens(
+    corpus: ClusteredCorpus, query: QuantisedQuery, chosen: ChosenClusters, tokens: float
+) -> npt.NDArray[np.float32]:
+    """(n,) the score at which sizes of clusters add up to ``tokens``: of those chosen, or of 128 if there are less."""
+    if np.diff(chosen.starts).min() < COUNTED_CLUSTERS:
+        chosen = nearest(corpus, query, COUNTED_CLUSTERS)
+    return cumulated(chosen, corpus.sizes[chosen.clusters], tokens)
 
 
 def lowest_centroids(chosen: ChosenClusters) -> npt.NDArray[np.float32]:
