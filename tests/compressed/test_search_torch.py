@@ -95,7 +95,7 @@ def test_sums_of_maxima_are_alike(corpus, queries, device, scoring, reduction):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("nprobe", [3, "all"])
-def test_other_queries_beside_it_and_another_run_change_no_bit(corpus, queries, device, nprobe, monkeypatch):
+def test_another_run_changes_no_bit_and_batches_nothing(corpus, queries, device, nprobe, monkeypatch):
     engine, recipe = DeviceEngine(corpus.segments, device), XTR.but(nprobe=nprobe, k_prime=5)
     together, again = (engine.search(queries, 20, recipe) for _ in range(2))
     monkeypatch.setattr("xtrkit.search.device.CELLS_AT_A_TIME", 1)  # each query alone,
@@ -111,7 +111,7 @@ def test_other_queries_beside_it_and_another_run_change_no_bit(corpus, queries, 
 def test_where_clusters_stay_closed_both_score_alike(corpus, queries, imputation, shared):
     """Both open the same clusters. "min" counts tokens, of which there are few here: one more or less is a step."""
     atol = rounding(corpus.quantiser) + (0.02 if imputation == "min" and not shared else 0)
-    for nprobe in range(1, 13):
+    for nprobe in (1, 2, 4, 7, 12):
         recipe = XTR.but(nprobe=nprobe, k_prime=30, imputation=imputation, shared=shared)
         found, expected = by_both(corpus, "cpu", queries, 5, recipe)
         assert [one.recipe for one in found] == [other.recipe for other in expected]
