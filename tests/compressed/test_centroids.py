@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import unit_rows
-from xtrkit.indexing.centroids import centroid_count, grouped, train
+from xtrkit.indexing.centroids import CentroidTree, centroid_count, grouped, train
 from xtrkit.indexing.workers import Workers
 from xtrkit.kernels.encoding import add_by_cluster, members_of_groups, place_by_cluster
 
@@ -49,7 +49,7 @@ def test_assignment_finds_the_nearest_centroid():
     rows = clustered_rows(random, 3000, centres=200)
     tree = train(rows, 256, 0)
     exact = (rows @ tree.centroids.T).argmax(axis=1)
-    assert (tree.assign(rows, groups_probed=len(tree.groups), margin=2.0) == exact).all()
+    assert (tree.assign(rows, groups_probed=len(tree.groups), margin=1e6) == exact).all()
     assert (tree.assign(rows) == exact).mean() > 0.97
 
 
@@ -58,6 +58,13 @@ def test_vectors_of_any_length_are_assigned_alike(scale):
     rows = clustered_rows(np.random.default_rng(6), 2000, centres=150)
     tree = train(rows, 256, 0)
     assert (tree.assign(rows * np.float32(scale)) == tree.assign(rows)).mean() > 0.999
+
+
+def test_groups_without_centroids_stand_in_nobodys_way():
+    random = np.random.default_rng(1)
+    groups, centroids = unit_rows(random, 3, 8), unit_rows(random, 2, 8)
+    tree = CentroidTree(groups, np.array([0, 0, 1, 2]), centroids)
+    assert tree.assign(groups[:1] + np.float32(0.01)).tolist() == (groups[:1] @ centroids.T).argmax(axis=1).tolist()
 
 
 def test_assigning_nothing():
@@ -75,13 +82,18 @@ def test_any_number_of_threads_finds_the_same_centroids(threads):
     assert (alone.groups == together.groups).all()
 
 
-@given(seeds, st.integers(1, 40), st.integers(1, 9), st.integers(1, 12), st.sampled_from([0.0, 0.1, 0.5, 9.0]))
-def test_members_of_groups_are_the_most_alike_within_the_margin(seed, n_rows, n_groups, most, margin):
-    random, most = np.random.default_rng(seed), min(most, n_groups)
+@given(
+    seeds, st.integers(1, 40), st.integers(1, 9), st.integers(0, 3), st.integers(1, 12),
+    st.sampled_from([0.0, 0.1, 0.5, 9.0, np.inf]),
+)  # fmt: skip
+def test_members_of_groups_are_the_most_alike_within_the_margin(seed, n_rows, n_groups, begin, end, margin):
+    random, end = np.random.default_rng(seed), max(min(end, n_groups), min(begin, n_groups))
+    begin = min(begin, end)
+    end = max(end, 1)
     similar = random.choice(np.linspace(-1, 1, 21), (n_rows, n_groups)).astype(np.float32)  # some are equal
-    members, bounds = np.empty(n_rows * most, dtype=np.int64), np.empty(n_groups + 1, dtype=np.int64)
+    members, bounds = np.empty(n_rows * (end - begin), dtype=np.int64), np.empty(n_groups + 1, dtype=np.int64)
     margins = random.choice([margin, margin / 2], n_rows).astype(np.float32)
-    members_of_groups(similar, most, margins, members, bounds)
+    members_of_groups(similar, begin, end, margins, members, bounds)
     groups_of = [[] for _ in range(n_rows)]
     for group in range(n_groups):
         found = members[bounds[group] : bounds[group + 1]]
@@ -90,8 +102,8 @@ def test_members_of_groups_are_the_most_alike_within_the_margin(seed, n_rows, n_
             groups_of[row].append(group)
     for row, groups, margin_of_row in zip(similar, groups_of, margins, strict=True):
         near = np.flatnonzero(row > row.max() - margin_of_row)
-        nearest = near[np.argsort(-row[near], kind="stable")][:most] if len(near) else [row.argmax()]
-        assert sorted(groups) == sorted(nearest)
+        nearest = near[np.argsort(-row[near], kind="stable")][:end] if len(near) else [row.argmax()]
+        assert sorted(groups) == sorted(nearest[begin:])
 
 
 @given(seeds, st.integers(0, 30), st.integers(1, 6))

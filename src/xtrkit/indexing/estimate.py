@@ -16,8 +16,11 @@ PER_TOKEN = 10
 PER_PASSAGE = 32
 """Bytes beside a passage's id and text, about: its length, and what SQLite keeps for finding it."""
 
-BUILDING_PER_TOKEN = 24
+BUILDING_PER_TOKEN = 14
 """Bytes of memory that a build takes for each token."""
+
+BLOCKS = 300 << 20
+"""Memory of the blocks of vectors that a few threads are at work on, at most."""
 
 PROCESS = 200 << 20
 """Memory of a process that has done nothing yet but compile kernels."""
@@ -54,7 +57,9 @@ def estimated(n_tokens: int, n_passages: int, text_bytes: int, dim: int, nbits: 
     codes, n_centroids = code_width(dim, nbits) * n_tokens, centroid_count(n_tokens)
     index = codes + PER_TOKEN * n_tokens + n_centroids * (dim + 8) + 4 * dim * dim + passages
     sample = 4 * min(SAMPLE_FLOATS, dim * min(n_tokens, SAMPLE_PER_CENTROID * n_centroids))
-    memory = PROCESS + 3 * sample + BUILDING_PER_TOKEN * n_tokens + min(codes, ORDERED_BYTES)
+    blocks = min(BLOCKS, 40 * dim * n_tokens)
+    compressing = BUILDING_PER_TOKEN * n_tokens + blocks + 2 * min(codes, ORDERED_BYTES)
+    memory = PROCESS + max(sample + sample // 2, compressing)
     return Estimate(index, vectors + passages + codes, memory)
 
 

@@ -78,34 +78,36 @@ def encode_grid(
 @kernel
 def members_of_groups(
     similar: npt.NDArray[np.float32],
-    most: int,
+    begin: int,
+    end: int,
     margins: npt.NDArray[np.float32],
     members: npt.NDArray[np.int64],
     bounds: npt.NDArray[np.int64],
 ) -> None:
-    """The groups most alike to each row, turned round: the rows that each group is looked through for.
+    """Groups that are alike to each row, turned round: the rows that each group is looked through for.
 
     Args:
         similar: (B, G) similarities of rows and groups.
-        most: how many groups a row has at most.
+        begin: how many of the groups most alike to a row are left out; 0 takes the most alike one, too.
+        end: how many groups there are at most for a row, with those left out.
         margins: (B,) how much less alike than the most alike of them a row's groups may be.
-        members: (B · most or more,) receives the rows of each group, group after group, ascending.
+        members: (B · (end − begin) or more,) receives the rows of each group, group after group, ascending.
         bounds: (G + 1,) receives where each group's begin and end.
     """
     n_rows, n_groups = similar.shape
-    chosen = np.empty((n_rows, most), dtype=np.int32)
+    chosen = np.empty((n_rows, end), dtype=np.int32)
     counts = np.zeros(n_rows, dtype=np.int64)
-    values = np.empty(most, dtype=np.float32)
+    values = np.empty(end, dtype=np.float32)
     bounds[:] = 0
     for t in range(n_rows):
         counts[t] = _most_alike(similar[t], margins[t], values, chosen[t])
-        for place in range(counts[t]):
+        for place in range(begin, counts[t]):
             bounds[chosen[t, place] + 1] += 1
     for g in range(n_groups):
         bounds[g + 1] += bounds[g]
     free = bounds[:n_groups].copy()
     for t in range(n_rows):
-        for place in range(counts[t]):
+        for place in range(begin, counts[t]):
             g = chosen[t, place]
             members[free[g]] = t
             free[g] += 1

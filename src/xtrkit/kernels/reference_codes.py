@@ -91,7 +91,7 @@ def promising_borders(
 ) -> list[float]:
     """Twin of :func:`xtrkit.kernels.choosing.promising_clusters`: the promise from which up clusters are opened.
 
-    Tokens are counted cluster by cluster instead of in steps; the cluster with which the budget is passed is the border.
+    Tokens are counted cluster by cluster, not in steps; the cluster with which the budget is passed is the border.
 
     Args:
         promises: those of the clusters that each query token looked at.
@@ -100,7 +100,8 @@ def promising_borders(
         budget: how many tokens are to be looked at.
         fair_share: the part of an even share that every query token gets.
     """
-    anchors, fair = [], []
+    anchors: list[float] = []
+    fair: list[float] = []
     for of_token, held in zip(promises, sizes, strict=True):
         order = np.argsort(-of_token, kind="stable")
         running = np.cumsum(held[order])

@@ -49,7 +49,7 @@ from xtrkit.values import FloatArray, Mask, Ragged, Segment, TokenHits, offsets_
 
 QUERIES_AT_A_TIME = 32
 CELLS_AT_A_TIME = 1 << 24
-"""Similarities that queries look at together; a query that looks at more does so alone. Each takes about 60 bytes."""
+"""Similarities that queries look at together; a query that looks at more does so alone. Each takes some 80 bytes."""
 
 
 class DeviceEngine(CompressedEngine):

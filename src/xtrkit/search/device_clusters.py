@@ -1,8 +1,8 @@
 """Opened clusters on a device of torch's: similarities with their tokens, and what they tell of those not looked at.
 
 Which clusters are opened is chosen as for kernels, on the CPU. Similarities are those of queries that were not rounded.
-Each query is multiplied for itself, with every token in any of its clusters once, so that other queries beside it
-change no bit.
+Each query is multiplied for itself, with every token in any of its clusters once, so that its similarities are the same
+bits whatever queries are beside it.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def open_clusters(index: DeviceTokens, looks: Sequence[Look]) -> Opened:
         strides.append(np.full(len(of_token), n))
         for part in torch.split(rows, ROWS_AT_A_TIME):
             end = begin + n * len(part)
-            torch.mm(index.vectors(part), tokens.T, out=cells[begin:end].view(-1, n))
+            cells[begin:end] = (index.vectors(part) @ tokens.T).flatten()
             begin = end
     sizes = sizes_of[chosen.clusters]
     places = offsets_of(sizes)
