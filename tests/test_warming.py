@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from numba.core import config
 
 from tests.conftest import ROOT
 from xtrkit.kernels import compiling
@@ -129,3 +130,10 @@ def test_where_machine_code_cannot_be_kept_nothing_is_started(tmp_path):
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (ran.stdout, ran.stderr) == ("False False\n", "")
+
+
+def test_machine_code_of_another_processor_is_not_taken_for_this_ones(monkeypatch):
+    here = compiling.mark_of(4, "grid")
+    monkeypatch.setattr(config, "CPU_NAME", "generic")
+    monkeypatch.setattr(config, "CPU_FEATURES", "")
+    assert compiling.mark_of(4, "grid") not in (None, here)

@@ -93,12 +93,14 @@ def mark_of(nbits: int, codec: str) -> Path | None:
     """The file that tells that a search of such an index is compiled; None where machine code isn't kept."""
     import numba
     from llvmlite import binding
+    from numba.core import config
 
     cache = getattr(choosing.promising_clusters, "_cache", None)
     directory = getattr(cache, "cache_path", None)
     if not directory:
         return None
-    machine = (binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten(), sys.version)
+    asked = (config.CPU_NAME, config.CPU_FEATURES)  # another processor than this, for which machine code is another
+    machine = (binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten(), asked, sys.version)
     key = sha256(repr((STAMP, numba.__version__, machine, nbits, codec)).encode()).hexdigest()
     return Path(directory) / f"searched-{key[:24]}.mark"
 
