@@ -5,7 +5,7 @@ ways of searching, from the least effort to the most; a name such as "xtrkit:2" 
 """
 
 from contract import Engine
-from multi_vector import ExactTorch, FastPlaid, Tachiom, Warp
+from multi_vector import ExactTorch, FastPlaid, Lemur, LemurUntrained, Tachiom, Warp
 from token_search import Faiss, Scann
 
 
@@ -68,6 +68,8 @@ ENGINES = {
     "xtrkit-exact": XtrkitExact,
     "xtr-warp-rs": Warp,
     "fast-plaid": FastPlaid,
+    "lemur": Lemur,
+    "lemur-untrained": LemurUntrained,
     "exact-torch": ExactTorch,
     "tachiom": Tachiom,
     "faiss": Faiss,
