@@ -9,7 +9,6 @@ from pathlib import Path
 
 from goals import HEAD, goals_met, table
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
 RECALLS = [("XTR", 10), ("XTR", 100), ("MaxSim", 10), ("MaxSim", 100)]
 OURS = "xtrkit"
 RATIOS = {
@@ -24,7 +23,7 @@ COSTS = {
 
 
 def write_report(data, arguments, engines, left_out, passes, oracle):
-    """The lines of the report; also written to ``RESULTS`` as Markdown and JSON."""
+    """The lines of the report; also written to ``arguments.results`` as Markdown and JSON."""
     meta = data.meta()
     measured = {
         threads: [row(meta, oracle, engine, label, values) for (engine, label), values in results.items()]
@@ -44,8 +43,8 @@ def write_report(data, arguments, engines, left_out, passes, oracle):
     }  # fmt: skip
     costs = {name: {key: value for key, value in engine.items() if key != "path"} for name, engine in engines.items()}
     lines = markdown(about, costs, measured)
-    RESULTS.mkdir(exist_ok=True)
-    name = RESULTS / f"{date.today()}-peers-{arguments.name or data.folder.name}"
+    arguments.results.mkdir(exist_ok=True, parents=True)
+    name = arguments.results / f"{date.today()}-peers-{arguments.name or data.folder.name}"
     name.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     record = {"about": about, "engines": costs, "searches": measured}
     name.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ SET is what prepare.py made. Peers are installed into virtual environments below
 below --work, with what the building cost, for later runs; xtrkit's index is built anew in every run. Each engine is a
 process of its own, pinned to as many cores as it has threads; the engines take turns, a block of queries each. A peer
 that can't be installed, loaded or built, or takes longer to build than --limit, is left out, and named. The tables go
-to benchmarks/results/.
+to --results, by default benchmarks/results/.
 """
 
 import argparse
@@ -134,6 +134,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="do not build xtrkit's own indexes anew, either")
     parser.add_argument("--build-only", action="store_true")
     parser.add_argument("--limit", type=int, default=3600, help="most CPU seconds of a build")
+    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="where the tables go")
     parser.add_argument("--name", help="of the results; by default the set's")
     arguments = parser.parse_args()
     arguments.data, data = arguments.data.resolve(), Data(arguments.data)
