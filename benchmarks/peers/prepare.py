@@ -2,14 +2,15 @@
 
     python benchmarks/peers/prepare.py OUT scifact [nfcorpus …] --model all-MiniLM-L6-v2 --dim 128 --length 128
     python benchmarks/peers/prepare.py OUT --splice FROM --tokens 10000000
-    python benchmarks/peers/prepare.py OUT --gather FROM --close .9
+    python benchmarks/peers/prepare.py OUT --gather FROM --close .9 [--tokens 200000]
 
 Folders are BEIR's; their passages share one set, and the test queries of those that --queries names are kept. What is
 encoded stays in OUT/parts, so that an interrupted run goes on there. Dimensions are reduced by an uncentred PCA (the
 eigenvectors of the second moments keep inner products best), and vectors normalised again. --splice makes a larger
 set of the tokens of a smaller one: passages of runs of 32 consecutive tokens of its passages, never random vectors.
 --gather adds one vector to all of a set's, documents and queries alike, and normalises again, so that any two tokens of
-its documents have the cosine --close in the mean: as of models whose vectors lie close together.
+its documents have the cosine --close in the mean, as of models whose vectors lie close together; with --close 0 they
+stay where they are. --tokens keeps the first passages alone.
 """
 
 import argparse
@@ -57,9 +58,7 @@ def encode_part(folder, part, model, length, most):
     np.save(part / "lengths.npy", np.array(lengths))
     np.save(part / "queries.npy", queries.rows)
     np.save(part / "query_lengths.npy", queries.lengths)
-    known = set(ids)
-    qrels = {query: {doc: grade for doc, grade in found.items() if doc in known} for query, found in test.qrels.items()}
-    meta = {"ids": ids, "query_ids": list(test.queries), "qrels": qrels}
+    meta = {"ids": ids, "query_ids": list(test.queries), "qrels": judged(test.qrels, ids)}
     (part / "meta.json").write_text(json.dumps(meta), encoding="utf-8")  # the last file: the part is complete
 
 
@@ -147,10 +146,12 @@ def splice(out, source, tokens):
     (out / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 
-def gather(out, source, cosine):
-    """The same passages, their vectors moved towards one direction."""
+def gather(out, source, cosine, tokens):
+    """The same passages, the first that have so many tokens, their vectors moved towards one direction."""
     rng = np.random.default_rng(0)
-    vectors = np.load(source / "documents.npy", mmap_mode="r")
+    lengths = np.load(source / "lengths.npy")
+    lengths = lengths[: np.searchsorted(np.cumsum(lengths), tokens) + 1]
+    vectors = np.load(source / "documents.npy", mmap_mode="r")[: lengths.sum()]
     direction = normalised(rng.normal(size=(1, vectors.shape[1])))
     sample = normalised(vectors[np.sort(rng.choice(len(vectors), min(SAMPLE, len(vectors)), replace=False))])
     low, high = 0.0, 100.0
@@ -159,11 +160,22 @@ def gather(out, source, cosine):
         low, high = (middle, high) if mean_cosine(sample + middle * direction) < cosine else (low, middle)
     documents = np.lib.format.open_memmap(out / "documents.npy", "w+", dtype=np.float16, shape=vectors.shape)
     for first in range(0, len(vectors), BLOCK):
-        documents[first : first + BLOCK] = normalised(normalised(vectors[first : first + BLOCK]) + high * direction)
-    np.save(out / "queries.npy", normalised(normalised(np.load(source / "queries.npy")) + high * direction))
-    for name in ("lengths.npy", "vocabulary.npy", "query_lengths.npy", "meta.json"):
-        shutil.copyfile(source / name, out / name)
-    print(f"{high:.4g} of one direction: the mean cosine of two tokens is {mean_cosine(documents[::97]):.4f}")
+        documents[first : first + BLOCK] = normalised(normalised(vectors[first : first + BLOCK]) + low * direction)
+    np.save(out / "queries.npy", normalised(normalised(np.load(source / "queries.npy")) + low * direction))
+    np.save(out / "lengths.npy", lengths)
+    np.save(out / "vocabulary.npy", np.load(source / "vocabulary.npy")[: len(vectors)])
+    shutil.copyfile(source / "query_lengths.npy", out / "query_lengths.npy")
+    meta = json.loads((source / "meta.json").read_text(encoding="utf-8"))
+    ids = meta["ids"][: len(lengths)]
+    meta = {"ids": ids, "query_ids": meta["query_ids"], "qrels": judged(meta["qrels"], ids)}
+    (out / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
+    print(f"{low:.4g} of one direction: the mean cosine of two tokens is {mean_cosine(documents[:SAMPLE]):.4f}")
+
+
+def judged(qrels, ids):
+    """The grades of the documents that are there."""
+    known = set(ids)
+    return {query: {doc: grade for doc, grade in found.items() if doc in known} for query, found in qrels.items()}
 
 
 def mean_cosine(vectors):
@@ -180,7 +192,7 @@ def main():
     parser.add_argument("--model", default="all-MiniLM-L6-v2", help="of xtrkit's names, or a folder")
     parser.add_argument("--dim", type=int, default=128, help="where the model has more")
     parser.add_argument("--length", type=int, default=128, help="most tokens of a passage")
-    parser.add_argument("--tokens", type=int, default=10**9, help="most tokens of a folder, or of the spliced set")
+    parser.add_argument("--tokens", type=int, default=10**9, help="most tokens of a folder, or of a derived set")
     parser.add_argument("--splice", type=Path, metavar="FROM", help="a prepared set to splice passages from")
     parser.add_argument("--gather", type=Path, metavar="FROM", help="a prepared set to move closer together")
     parser.add_argument("--close", type=float, default=0.9, help="mean cosine of two tokens of a gathered set")
@@ -190,7 +202,7 @@ def main():
         splice(arguments.out, arguments.splice, arguments.tokens)
         return
     if arguments.gather:
-        gather(arguments.out, arguments.gather, arguments.close)
+        gather(arguments.out, arguments.gather, arguments.close, arguments.tokens)
         return
     parts = [arguments.out / "parts" / folder.name for folder in arguments.folders]
     for folder, part in zip(arguments.folders, parts, strict=True):
