@@ -3,7 +3,7 @@
     python benchmarks/stages.py --data SET --index INDEX [--queries 100] [--warm]
 
 SET is what benchmarks/peers/prepare.py made, INDEX a compressed index of it, of one segment (run.py leaves one below
---work). Of each query's stages the best of five rounds, by the clock; one thread. Before each, 160 MB of other memory
+--work). Of each query's stages the best of five rounds (--rounds), by the clock; one thread. Before each, 160 MB of other memory
 are read, so that what it reads comes from memory; with --warm, from where the round before left it. "Reading" is a loop
 that does nothing but add up the words of the codes and scales that the search opens, the same runs in the same order,
 likewise from memory: the limit of the stage "codes".
@@ -27,18 +27,17 @@ from xtrkit.indexing.store import Store
 from xtrkit.token_retrieval.centroid import choose_clusters, quantised
 from xtrkit.token_retrieval.corpus import ClusteredCorpus
 
-ROUNDS = 5
 OTHER_MEMORY = np.ones(20_000_000, dtype=np.int64)
 
 
-def best_stages(index, query, nprobe, runs, warm):
+def best_stages(index, query, nprobe, runs, arguments):
     """{stage: milliseconds} and those of reading the same runs alone, each the best of the rounds."""
     rounds = []
-    for _ in range(ROUNDS + 1):
-        if not warm:
+    for _ in range(arguments.rounds + 1):
+        if not arguments.warm:
             total(OTHER_MEMORY)
         seconds = dict(index.search(query, 100, nprobe=nprobe).seconds)
-        if not warm:
+        if not arguments.warm:
             total(OTHER_MEMORY)
         begin = time.perf_counter()
         for array, starts, stops in runs:
@@ -70,6 +69,7 @@ def main():
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--index", type=Path, required=True)
     parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=5, help="more on a machine that has other things to do")
     parser.add_argument("--warm", action="store_true", help="leave what the round before read in the caches")
     arguments = parser.parse_args()
     queries = Data(arguments.data).queries[: arguments.queries]
@@ -79,7 +79,7 @@ def main():
     for place, nprobe in enumerate((8, 16, 32, 64, 128)):
         rows = [opened_rows(corpus, query, nprobe) for query in queries]
         measured = [
-            best_stages(index, query, nprobe, runs_of(tokens, *opened), arguments.warm)
+            best_stages(index, query, nprobe, runs_of(tokens, *opened), arguments)
             for query, opened in zip(queries, rows, strict=True)
         ]
         means = {stage: statistics.mean(one[stage] for one in measured) for stage in measured[0]}
