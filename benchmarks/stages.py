@@ -3,10 +3,10 @@
     python benchmarks/stages.py --data SET --index INDEX [--queries 100] [--warm]
 
 SET is what benchmarks/peers/prepare.py made, INDEX a compressed index of it, of one segment (run.py leaves one below
---work). Of each query's stages the best of five rounds (--rounds), by the clock; one thread. Before each, 160 MB of other memory
-are read, so that what it reads comes from memory; with --warm, from where the round before left it. "Reading" is a loop
-that does nothing but add up the words of the codes and scales that the search opens, the same runs in the same order,
-likewise from memory: the limit of the stage "codes".
+--work). Of each query's stages the best of five rounds (--rounds), by the clock; one thread. Before each, 160 MB of
+other memory are read, so that what it reads comes from memory; with --warm, from where the round before left it.
+"Reading" is a loop that does nothing but add up the words of the codes and scales that the search opens, the same runs
+in the same order, likewise from memory: the limit of the stage "codes".
 """
 
 import argparse
