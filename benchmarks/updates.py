@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/updates.py EMBEDDINGS
 
-EMBEDDINGS is a folder with ``d128.npy`` (M, d), ``doclens.npy`` (N,), ``q128.npy``, ``qlens.npy`` and ``meta.json``
-("ids", "qids", "qrels"), as any encoder makes them. All times are CPU seconds of one thread unless they say otherwise.
+EMBEDDINGS is a folder that ``benchmarks/peers/prepare.py`` made. All times are CPU seconds of one thread unless they
+say otherwise.
 """
 
 import json
@@ -28,7 +28,7 @@ def read(folder):
         return Ragged(np.load(folder / rows, mmap_mode="r"), np.load(folder / lengths))
 
     meta = json.loads((folder / "meta.json").read_text())
-    return ragged("d128.npy", "doclens.npy"), ragged("q128.npy", "qlens.npy"), meta
+    return ragged("documents.npy", "lengths.npy"), ragged("queries.npy", "query_lengths.npy"), meta
 
 
 def quality(index, queries, meta, k=100):
@@ -38,7 +38,7 @@ def quality(index, queries, meta, k=100):
     begin = time.process_time()
     rankings = index.search_batch(list(queries), k)
     spent = (time.process_time() - begin) / len(queries)
-    for identifier, ranking in zip(meta["qids"], rankings, strict=True):
+    for identifier, ranking in zip(meta["query_ids"], rankings, strict=True):
         relevant = {document for document, grade in meta["qrels"].get(identifier, {}).items() if grade > 0} & alive
         if not relevant:
             continue
@@ -177,7 +177,7 @@ def main():
                 directory,
                 documents,
                 queries if nbits == 4 else Ragged.from_arrays(list(queries)[:60]),
-                meta if nbits == 4 else {**meta, "qids": meta["qids"][:60]},
+                meta if nbits == 4 else {**meta, "query_ids": meta["query_ids"][:60]},
                 nbits,
             )
             verifying(path)

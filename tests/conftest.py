@@ -11,7 +11,6 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from tests.encoding import checkpoint_factory as factory
 from xtrkit.cli import main
 from xtrkit.encoding import load_encoder
 from xtrkit.encoding.default import ORIGINAL
@@ -24,6 +23,45 @@ settings.register_profile("xtrkit", deadline=None, derandomize=True, max_example
 settings.load_profile("xtrkit")
 
 ROOT = Path(__file__).parent.parent
+
+LONG = (
+    "tests/test_project.py",
+    "tests/test_imports.py",
+    "tests/test_public_names.py",
+    "tests/training",
+    "tests/storage",
+)
+"""What one of two workers begins with: what takes long, and needs no kernels at first."""
+LONG_TOO = ("tests/encoding", "tests/silence/test_files.py", "tests/reproduction", "tests/test_guide.py")
+"""What the other begins with."""
+WARMING = pytest.StashKey[subprocess.Popen]()
+
+
+def pytest_configure(config):
+    """Compile the kernels beside the first tests, once: else each worker does, and each process that tests start."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        config.stash[WARMING] = subprocess.Popen([sys.executable, "-c", "import xtrkit; xtrkit.warm_up()"])
+
+
+def pytest_unconfigure(config):
+    if WARMING in config.stash:
+        config.stash[WARMING].kill()
+        config.stash[WARMING].wait()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """Begin with what takes long, so that what is left for the end is short; each worker first gets a half."""
+    if not hasattr(config, "workerinput"):
+        return
+
+    def of(places):
+        return [item for item in items if item.nodeid.startswith(places)]
+
+    long, long_too = of(LONG), of(LONG_TOO)
+    rest = [item for item in items if not item.nodeid.startswith((*LONG, *LONG_TOO))]
+    place = max(0, len(items) // 2 - len(long))
+    items[:] = [*long, *rest[:place], *long_too, *rest[place:]]
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +77,8 @@ def one_page():
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory):
     """Each layout's directory; tests that change something work on a copy."""
+    from tests.encoding import checkpoint_factory as factory  # which imports torch, as not all processes need to
+
     root = tmp_path_factory.mktemp("checkpoints")
     found = {
         "xtr": factory.write_xtr(root / "xtr"),
@@ -54,6 +94,8 @@ def checkpoints(tmp_path_factory):
 @pytest.fixture(scope="session")
 def rerankers(tmp_path_factory):
     """A directory in each layout of rerankers."""
+    from tests.encoding import checkpoint_factory as factory
+
     root = tmp_path_factory.mktemp("rerankers")
     return {
         "monot5": factory.write_monot5(root / "monot5"),

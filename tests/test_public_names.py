@@ -5,15 +5,15 @@ import re
 import pytest
 
 from tests.conftest import ROOT
-from tests.test_imports import run_python
+from tests.test_imports import FORGET, run_python
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FILES = ("json", "md", "py", "toml", "yaml")
 
 BY_ATTRIBUTE = """
-import xtrkit
-
 def reach(name):
+    import xtrkit
+
     found = xtrkit
     for part in name.split(".")[1:]:
         found = getattr(found, part)
@@ -35,22 +35,10 @@ def reach(name):
     for part in parts[place + 1 :]:
         found = getattr(found, part)
 """
-# Each name is the first that its process asks for; what it stands on is loaded already, to be quick.
-EACH_IN_ITS_PROCESS = """
-import os, sys, traceback
-import numpy, numba, torch, sentence_transformers
-
+EACH_FIRST = """
 for name in {names!r}:
-    child = os.fork()
-    if not child:
-        try:
-            reach(name)
-        except BaseException:
-            print(name, traceback.format_exc(), file=sys.stderr, flush=True)
-            os._exit(1)
-        os._exit(0)
-    if os.waitpid(child, 0)[1]:
-        sys.exit(1)
+    forget()
+    reach(name)
 """
 
 
@@ -79,16 +67,12 @@ def test_the_documents_name_the_facade_and_the_training():
     assert {"xtrkit.Retriever.open", "xtrkit.Index.create", "xtrkit.training.train"} <= set(documented_names())
 
 
-def test_every_documented_name_can_be_reached_by_attribute():
+def test_every_documented_name_can_be_reached_by_attribute_and_by_from_import():
     names = documented_names()
     first_of_each = {name.rpartition(".")[0]: name for name in reversed(names)}.values()
-    forked = EACH_IN_ITS_PROCESS.format(names=sorted(first_of_each))
-    ran = run_python(f"{BY_ATTRIBUTE}{forked}\nfor name in {names!r}:\n    reach(name)\n")
-    assert ran.returncode == 0, ran.stderr
-
-
-def test_every_documented_name_can_be_reached_by_from_import():
-    ran = run_python(f"{BY_FROM_IMPORT}\nfor name in {documented_names()!r}:\n    reach(name)\n")
+    each_first = EACH_FIRST.format(names=sorted(first_of_each))
+    every = f"for name in {names!r}:\n    reach(name)\n"
+    ran = run_python(f"{FORGET}{BY_ATTRIBUTE}{each_first}\n{every}\nforget()\n{BY_FROM_IMPORT}\n{every}")
     assert ran.returncode == 0, ran.stderr
 
 

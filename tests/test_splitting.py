@@ -1,12 +1,11 @@
 """Long documents: cut up within the window, whole between them, found and grouped by document."""
 
 import json
-import subprocess
-import sys
 from itertools import pairwise
 
 import pytest
 
+from tests.commands import in_text
 from xtrkit.encoding import load_encoder
 from xtrkit.evaluating import IndexedDocuments, check_same_documents, measure
 from xtrkit.evaluation.beir import read_test_collection
@@ -118,7 +117,7 @@ def test_from_the_command_line(tmp_path):
         ["index", str(tmp_path / "notes"), str(tmp_path / "idx"), "--json"],
         ["search", str(tmp_path / "idx"), "a whale in the sea", "-k", "2", "--json"],
     ):
-        ran = subprocess.run([sys.executable, "-m", "xtrkit", *arguments], capture_output=True, text=True, check=False)
+        ran = in_text(*arguments)
         assert ran.returncode == 0, ran.stderr
         results.append(json.loads(ran.stdout))
     indexed, found = results

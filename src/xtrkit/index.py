@@ -62,6 +62,7 @@ class Index(OpenedIndex):
         progress: bool = False,
         n_documents: int | None = None,
         device: str | None = None,
+        threads: int | None = None,
     ) -> Index:
         """Write an index and open it. One batch is in memory at a time, so the corpus may be of any size.
 
@@ -85,6 +86,8 @@ class Index(OpenedIndex):
             progress: show on standard error how each phase goes on.
             n_documents: how many documents there will be, if that is known, to tell the time left.
             device: "cuda" or another device of torch's that finds clusters; by default the CPU, without torch.
+            threads: how many compute clusters and codes; as many as there are cores to use by default. The index is the
+                same for any number.
 
         Raises:
             IndexExistsError: something is at ``path`` already.
@@ -97,7 +100,7 @@ class Index(OpenedIndex):
             batches,
             joined(ids, texts, metadata, parts),
             encoder=encoder,
-            making=Making(nbits, codec, overwrite, device, n_documents),
+            making=Making(nbits, codec, overwrite, device, n_documents, threads=threads),
             reporter=Reporter(progress),
         )
         return cls.open(target)

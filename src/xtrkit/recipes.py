@@ -18,6 +18,7 @@ once for an index (:meth:`Recipe.resolved`); engines read resolved ones.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -130,6 +131,8 @@ class Recipe:
         Raises:
             InputError: a name is not a field, or a value can't be used.
         """
+        if not choices:
+            return self
         unknown = sorted(set(choices) - set(Recipe.__dataclass_fields__))
         if unknown:
             raise InputError(
@@ -145,20 +148,25 @@ class Recipe:
             n_documents: N.
             n_clusters: C; an exact index is one cluster that is always open.
         """
-        everything = self.nprobe == "all"
-        candidates = self.candidates or max(FEWEST_CANDIDATES, CANDIDATES_PER_RESULT * k)
-        return replace(
-            self,
-            imputation="found" if self.shared and self.imputation == "min" else self.imputation,
-            reduction="mean" if self.mean else "sum",
-            nprobe=n_clusters if everything else self.nprobe,
-            candidates=max(1, n_documents) if everything else max(k, candidates),
-            rerank=None if self.rerank is None else max(k, self.rerank),
-        )
+        return _resolved(self, k, n_documents, n_clusters)
 
     def widened(self) -> Recipe:
         """A resolved recipe with twice the clusters and twice the k'."""
         return replace(self, nprobe=2 * int(self.nprobe), k_prime=2 * self.k_prime)
+
+
+@lru_cache(maxsize=256)
+def _resolved(recipe: Recipe, k: int, n_documents: int, n_clusters: int) -> Recipe:
+    everything = recipe.nprobe == "all"
+    candidates = recipe.candidates or max(FEWEST_CANDIDATES, CANDIDATES_PER_RESULT * k)
+    return replace(
+        recipe,
+        imputation="found" if recipe.shared and recipe.imputation == "min" else recipe.imputation,
+        reduction="mean" if recipe.mean else "sum",
+        nprobe=n_clusters if everything else recipe.nprobe,
+        candidates=max(1, n_documents) if everything else max(k, candidates),
+        rerank=None if recipe.rerank is None else max(k, recipe.rerank),
+    )
 
 
 XTR = Recipe()

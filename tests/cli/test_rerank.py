@@ -5,7 +5,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from tests.cli.test_cli import CORPUS, beir, xtrkit  # noqa: F401 (fixture)
+from tests.cli.test_cli import CORPUS, beir  # noqa: F401 (fixture)
+from tests.commands import in_text
 from xtrkit.cli.app import app
 from xtrkit.errors import InputError
 from xtrkit.evaluation.runs import read_run, write_run
@@ -74,7 +75,7 @@ def test_a_run_of_another_collection(tmp_path, beir, rerankers):  # noqa: F811
 
 
 def test_an_encoder_can_not_rerank(index, checkpoints):
-    ran = xtrkit("search", index, "mice", "--rerank", checkpoints["xtr"])
+    ran = in_text("search", index, "mice", "--rerank", checkpoints["xtr"])
     assert ran.returncode == 1
     assert "is no reranker but an encoder" in ran.stderr
     assert "Traceback" not in ran.stderr

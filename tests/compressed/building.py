@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from xtrkit.indexing.codec import codec_named
+from xtrkit.indexing.codec import BucketCodec, codec_named
 from xtrkit.indexing.compressed_format import open_quantiser, open_tokens, write_quantiser
 from xtrkit.indexing.postings import compress, train
 from xtrkit.indexing.spool import Spool, claim
+from xtrkit.kernels import reference_codes as twin
 from xtrkit.passage import Passage
 from xtrkit.recipes import XTR
 from xtrkit.search.compressed import chosen_clusters, imputed, search
@@ -56,3 +57,36 @@ def evidence_of(corpus, query, recipe=XTR):
 
 def resolved(corpus, recipe, k=10):
     return recipe.resolved(k, corpus.n_documents, corpus.n_clusters)
+
+
+def decoded(index):
+    """The (M, d) vectors that the index stands for, document after document, in rotated space."""
+    codec, centroids, step = index.quantiser.codec, index.quantiser.centroids, index.quantiser.table.step
+    centroids = centroids.vectors * centroids.scales.astype(np.float64)[:, np.newaxis]
+    centroids = centroids.repeat(np.diff(index.cluster_offsets), axis=0)
+    if isinstance(codec, BucketCodec):
+        values = step * np.rint(codec.weights / step)  # as search rounds them
+        by_row = index.scales[:, np.newaxis] * (centroids + twin.decode_buckets(index.codes, index.bits, values))
+    else:
+        by_row = centroids + twin.decode(index.codes, index.scales, index.bits)
+    return by_row[index.positions]
+
+
+def rounded(query, index):
+    """The (n, d) query as centroids meet it."""
+    quantised_query = quantised(query, index.quantiser)
+    tokens = quantised_query.tokens[:, : index.dim]
+    return tokens * quantised_query.scales.astype(np.float64)[:, np.newaxis]
+
+
+def of_rows(index, query):
+    """(n, M) similarities with all tokens, by row: of the query as centroids and as codes meet it, both decoded."""
+    quantised_query, by_row = quantised(query, index.quantiser), np.empty((index.n_tokens, index.dim))
+    by_row[index.positions] = decoded(index)
+    centroids = index.quantiser.centroids.decoded().astype(np.float64)
+    centroids = centroids.repeat(np.diff(index.cluster_offsets), axis=0)
+    if isinstance(index.quantiser.codec, BucketCodec) or index.bits == 8:
+        return rounded(query, index) @ by_row.T
+    planes = quantised_query.planes[:, :, : index.codes.shape[1]].reshape(len(query), index.dim)
+    of_codes = planes * quantised_query.code_scales.astype(np.float64)[:, np.newaxis]
+    return rounded(query, index) @ centroids.T + of_codes @ (by_row - centroids).T

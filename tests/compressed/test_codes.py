@@ -18,65 +18,21 @@ from xtrkit.indexing.codec import (
     random_rotation,
     unpack_planes,
 )
-from xtrkit.kernels import codes as of_codes
 from xtrkit.kernels import reference_codes as twin
 from xtrkit.kernels import tables as of_tables
-from xtrkit.kernels.bundles import Run, shifts_of
-from xtrkit.kernels.codes import QUERY_LIMIT
-from xtrkit.kernels.probing import kth_largest
-from xtrkit.kernels.tables import NO_TABLE
+from xtrkit.kernels.bundles import QUERY_LIMIT, Run
 
 seeds = st.integers(0, 2**32 - 1)
 
 
-# Parts of kernels, which only kernels can call.
+# A part of kernels, which only kernels can call.
 @njit
-def products(codes, run, query, shifts, table, sums):
-    of_tables.products(codes, run, query, shifts, table, sums)
-
-
-@njit
-def vector_products(vectors, first, last, query, sums):
-    of_codes.vector_products(vectors, first, last, query, sums)
-
-
-@njit
-def scores_of_products(sums, run, halves, score, scale, offset, scores):
-    of_codes.scores_of_products(sums, run, halves, score, scale, offset, scores)
+def table_products(codes, run, query, table, sums):
+    of_tables.table_products(codes, run, query, table, sums)
 
 
 dims = st.integers(1, 49).map(lambda eighths: 8 * eighths)
 bits_of = st.sampled_from(BITS)
-
-
-@given(seeds, dims, bits_of, st.integers(0, 9), st.integers(0, 9))
-def test_products_equal_their_twin(seed, dim, bits, first, count):
-    random = np.random.default_rng(seed)
-    codes = random.integers(0, 256, (first + count + 1, dim * bits // 8), dtype=np.uint8)
-    query = random.integers(-QUERY_LIMIT, QUERY_LIMIT + 1, dim).astype(np.int16)
-    sums = np.zeros(count + 1, dtype=np.int32)
-    products(codes, Run(first, first + count, 0), query, shifts_of(bits), NO_TABLE, sums)
-    assert sums[:count].tolist() == twin.products(codes, first, first + count, query, bits).tolist()
-    assert sums[count] == 0  # nothing is written beyond what was asked for
-
-
-@pytest.mark.parametrize("bits", BITS)
-def test_products_do_not_overflow_at_the_widest_vectors(bits):
-    codes = np.full((1, 4096 * bits // 8), 255, dtype=np.uint8)
-    sums = np.zeros(1, dtype=np.int32)
-    query = np.full(4096, QUERY_LIMIT, dtype=np.int16)
-    products(codes, Run(0, 1, 0), query, shifts_of(bits), NO_TABLE, sums)
-    assert sums[0] == (2**bits - 1) * QUERY_LIMIT * 4096
-
-
-@given(seeds, dims)
-def test_vector_products(seed, dim):
-    random = np.random.default_rng(seed)
-    vectors = random.integers(-127, 128, (5, dim)).astype(np.int8)
-    query = random.integers(-QUERY_LIMIT, QUERY_LIMIT + 1, dim).astype(np.int16)
-    sums = np.zeros(3, dtype=np.int32)
-    vector_products(vectors, 1, 4, query, sums)
-    assert sums.tolist() == (vectors[1:4].astype(np.int64) @ query.astype(np.int64)).tolist()
 
 
 @given(seeds, dims, bits_of, st.integers(0, 6))
@@ -104,25 +60,6 @@ def test_a_zero_residual_stays_zero():
     codec = GridCodec(4)
     zeros = np.zeros((2, 16), dtype=np.float32)
     assert (codec.decode(*codec.encode(zeros, zeros), zeros) == 0).all()
-
-
-@given(seeds, st.integers(0, 20))
-def test_scores_of_products(seed, count):
-    random = np.random.default_rng(seed)
-    sums = random.integers(-(10**6), 10**6, count).astype(np.int32)
-    scales = np.concatenate([[9], random.random(count) * 10 ** random.uniform(-7, 1, count)]).astype(np.float16)
-    scores = np.zeros(count, dtype=np.float32)
-    scores_of_products(sums, Run(1, 1 + count, 0), scales.view(np.uint16), 0.5, 1e-3, 25.0, scores)
-    expected = 0.5 + scales[1:].astype(np.float64) * 1e-3 * (sums - 25.0)
-    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
-
-
-@given(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=60), st.data())
-def test_kth_largest(values, data):
-    k = data.draw(st.integers(1, len(values)))
-    array = np.array(values, dtype=np.float32)
-    assert kth_largest(array, k, np.empty_like(array)) == np.sort(array)[::-1][k - 1]
-    assert array.tolist() == np.array(values, dtype=np.float32).tolist()
 
 
 @given(seeds, dims, bits_of, st.integers(0, 6))
@@ -174,7 +111,7 @@ def test_products_by_table_equal_their_twin(seed, dim, bits, first, count):
     codes = random.integers(0, 256, (first + count + 1, dim * bits // 8), dtype=np.uint8)
     query = random.integers(-QUERY_LIMIT, QUERY_LIMIT + 1, dim).astype(np.int16)
     sums = np.zeros(count + 1, dtype=np.int32)
-    products(codes, Run(first, first + count, 0), query, shifts_of(bits), table, sums)
+    table_products(codes, Run(first, first + count, 0), query, table, sums)
     levels = np.rint(codec.weights / table.step)
     expected = twin.decode_buckets(codes[first : first + count], bits, levels) @ query
     assert sums[:count].tolist() == expected.tolist()
@@ -189,7 +126,7 @@ def test_products_by_table_do_not_overflow_at_the_widest_vectors(bits):
     sums = np.zeros(1, dtype=np.int32)
     query = np.full(4096, QUERY_LIMIT, dtype=np.int16)
     codes = np.zeros((1, 4096 * bits // 8), dtype=np.uint8)
-    products(codes, Run(0, 1, 0), query, shifts_of(bits), table, sums)
+    table_products(codes, Run(0, 1, 0), query, table, sums)
     assert sums[0] == table.largest * QUERY_LIMIT * 4096
     assert table.largest * table.step == pytest.approx(3)
 

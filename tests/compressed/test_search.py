@@ -8,18 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.compressed.building import built, evidence_of, opened, ranked
+from tests.compressed.building import built, decoded, evidence_of, of_rows, opened, ranked, rounded
 from tests.conftest import clustered, unit_rows
 from xtrkit.errors import IndexFormatError
-from xtrkit.indexing.codec import BucketCodec, GridCodec
+from xtrkit.indexing.codec import GridCodec
 from xtrkit.kernels import reference_codes as twin
-from xtrkit.kernels.bundles import ChosenClusters, Probes, empty_slots
-from xtrkit.kernels.probing import sum_best
+from xtrkit.kernels.bundles import ChosenClusters
 from xtrkit.recipes import XTR
 from xtrkit.scoring import xtr
 from xtrkit.scoring.ranking import best_first
 from xtrkit.search.compressed import CompressedEngine, cumulated
-from xtrkit.token_retrieval.centroid import choose_clusters, probe, quantised
+from xtrkit.token_retrieval.centroid import nearest, open_clusters, promising, quantised
 from xtrkit.values import Ragged, Segment
 
 LENGTHS = [3, 1, 7, 2, 5, 4, 1, 6] * 5
@@ -43,33 +42,13 @@ def query():
     return unit_rows(np.random.default_rng(12), 4, 16)
 
 
-def decoded(index):
-    """The (M, d) vectors that the index stands for, document after document, in rotated space."""
-    codec, centroids, step = index.quantiser.codec, index.quantiser.centroids, index.quantiser.table.step
-    centroids = centroids.vectors * centroids.scales.astype(np.float64)[:, np.newaxis]
-    centroids = centroids.repeat(np.diff(index.cluster_offsets), axis=0)
-    if isinstance(codec, BucketCodec):
-        values = step * np.rint(codec.weights / step)  # as search rounds them
-        by_row = index.scales[:, np.newaxis] * (centroids + twin.decode_buckets(index.codes, index.bits, values))
-    else:
-        by_row = centroids + twin.decode(index.codes, index.scales, index.bits)
-    return by_row[index.positions]
-
-
-def rounded(query, index):
-    quantised_query = quantised(query, index.quantiser)
-    return quantised_query.tokens * quantised_query.scales.astype(np.float64)[:, np.newaxis]
-
-
 def everything(index, **choices):
     return XTR.but(nprobe=index.n_clusters, k_prime=index.n_tokens, candidates=index.n_documents, **choices)
 
 
 def exact_sums(index, query):
-    tokens, offsets = decoded(index), index.document_offsets
-    return np.array([
-        twin.sum_of_max(tokens[a:b], rounded(query, index)) for a, b in pairwise(offsets)
-    ])  # fmt: skip
+    similarities = of_rows(index, query)[:, index.positions]
+    return np.array([similarities[:, a:b].max(axis=1).sum() for a, b in pairwise(index.document_offsets)])
 
 
 def test_decoded_vectors_are_near(index, corpus):
@@ -92,8 +71,7 @@ def test_everything_opened_is_exhaustive_sum_of_max(index, query):
     sums = exact_sums(index, query)
     for scoring, scale in (("xtr", len(query)), ("maxsim", 1)):
         documents, scores = ranked(clustered(index), query, len(LENGTHS), everything(index).but(scoring=scoring))
-        # ColBERT mode rounds decompressed vectors to 12 bits.
-        np.testing.assert_allclose(scores * scale, sums[documents], atol=1e-4 if scoring == "xtr" else 2e-3)
+        np.testing.assert_allclose(scores * scale, sums[documents], atol=1e-5)
         assert (np.diff(scores) <= 0).all()
         assert sorted(documents.tolist()) == list(range(len(LENGTHS)))
 
@@ -109,24 +87,21 @@ def test_eight_bits_rank_as_the_exact_engine(corpus, query, tmp_path):
 @pytest.mark.parametrize("name", ["found", "centroid", "none", "0.2", "t5"])
 @pytest.mark.parametrize("nprobe", [1, 3])
 def test_xtr_equals_its_twin(index, query, nprobe, name):
-    probes = probe(clustered(index), quantised(query, index.quantiser), nprobe)
-    chosen, tokens = probes.chosen, decoded(index)
-    token_of = np.argsort(index.positions)
+    quantised_query = quantised(query, index.quantiser)
+    chosen, similarities = promising(clustered(index), quantised_query, nprobe, 5), of_rows(index, query)
+    probes = open_clusters(clustered(index), quantised_query, chosen)
     hits, missing = [], []
-    for i in range(len(query)):
-        opened = chosen.clusters[i, : chosen.counts[i]]
-        rows = [r for c in opened for r in range(*index.cluster_offsets[c : c + 2])]
-        expected = tokens[token_of[rows]] @ rounded(query, index)[i]
-        found = probes.scores[probes.starts[i] : probes.starts[i + 1]]
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+    for i, (first, last) in enumerate(pairwise(chosen.starts)):
+        rows = [r for c in chosen.clusters[first:last] for r in range(*index.cluster_offsets[c : c + 2])]
+        found = probes.scores[probes.places[first] : probes.places[last]]
+        np.testing.assert_allclose(found, similarities[i, rows], atol=1e-5)
         hits.append([(int(index.documents[r]), float(s)) for r, s in zip(rows, found, strict=True)])
-        low = float(chosen.scores[i, : chosen.counts[i]].min())
+        low = float(chosen.scores[first:last].min())
         kth = max(sorted(found)[-min(5, len(found))], np.float32(low)) if len(found) else low
         missing.append({"found": kth, "centroid": low, "none": 0.0, "0.2": 0.2}.get(name))
     if name == "t5":
-        every = choose_clusters(clustered(index), quantised(query, index.quantiser), 128)
-        sizes = np.diff(index.cluster_offsets)[every.clusters]
-        missing = cumulated(every.scores, sizes, every.counts, 5).tolist()
+        every = nearest(clustered(index), quantised_query, 128)
+        missing = cumulated(every, np.diff(index.cluster_offsets)[every.clusters], 5).tolist()
     lowest = missing if name == "found" else [-np.inf] * len(query)
     sums = twin.xtr_sums(hits, lowest, missing)
     effort = XTR.but(nprobe=nprobe, k_prime=5, imputation=name)
@@ -140,43 +115,12 @@ def test_xtr_equals_its_twin(index, query, nprobe, name):
     assert by_twin[int(documents[0])] == pytest.approx(best, abs=1e-5)
 
 
-def nothing_chosen(n):
-    """No clusters for n query tokens: where only the tokens that were found count."""
-    floats = np.zeros((n, 0), dtype=np.float32)
-    return ChosenClusters(np.zeros((n, 0), dtype=np.int32), floats, np.zeros(n, dtype=np.int64), floats, floats)
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 5))
-def test_sum_best_equals_its_twin(seed, n):
-    random = np.random.default_rng(seed)
-    starts = np.concatenate([[0], np.cumsum(random.integers(0, 12, n))]).astype(np.int64)
-    documents = random.integers(0, 6, starts[-1]).astype(np.int32)
-    scores = random.choice(np.linspace(-1, 1, 9), starts[-1]).astype(np.float32)
-    lowest, missing = random.uniform(-1, 0.5, n).astype(np.float32), random.uniform(-1, 1, n)
-    allowed = random.random(6) < 0.7 if seed % 2 else np.zeros(0, dtype=np.bool_)
-    slots, matched = empty_slots(6), np.zeros(6 * (seed % 3 > 0), dtype=np.int32)
-    found, totals = np.empty(6, dtype=np.int32), np.empty(6)
-    probes = Probes(nothing_chosen(n), starts, scores, documents)
-    count = sum_best(probes, lowest, missing, allowed, slots, found, totals, matched)
-    hits = [
-        [(int(documents[hit]), float(scores[hit])) for hit in range(first, last)
-         if not len(allowed) or allowed[documents[hit]]]
-        for first, last in pairwise(starts)
-    ]  # fmt: skip
-    expected = twin.xtr_sums(hits, lowest.tolist(), missing.tolist())
-    assert set(found[:count].tolist()) == set(expected)
-    assert not slots.words.any()
-    for document, total in zip(found[:count].tolist(), totals, strict=False):
-        assert total == pytest.approx(expected[document][0], abs=1e-6)
-        assert not len(matched) or matched[document] == expected[document][1]
-
-
 def test_clusters_equal_their_twin(index, query):
     groups, centroids = index.quantiser.groups.decoded(), index.quantiser.centroids.decoded()
-    chosen = choose_clusters(clustered(index), quantised(query, index.quantiser), 3)
+    chosen = nearest(clustered(index), quantised(query, index.quantiser), 3)
     for i, token in enumerate(rounded(query, index)):
         expected = twin.nearest_clusters(groups, index.quantiser.group_offsets, centroids, token, len(groups), 3)
-        assert chosen.clusters[i].tolist() == expected
+        assert chosen.clusters[chosen.starts[i] : chosen.starts[i + 1]].tolist() == expected
 
 
 @pytest.mark.parametrize("scoring", ["xtr", "maxsim"])
@@ -267,6 +211,8 @@ def test_a_damaged_index_is_refused(tmp_path, corpus, name):
 @settings(max_examples=20)
 @given(st.integers(1, 60))
 def test_cumulated_sizes(tokens):
-    scores, sizes = np.array([[0.1, 0.9, 0.5, 7.0]], dtype=np.float32), np.array([[30, 10, 15, 99]])
+    scores, sizes = np.float32([0.1, 0.9, 0.5, 7.0]), np.array([30, 10, 15, 99])
+    nothing = np.zeros((2, 0), dtype=np.float32)
+    chosen = ChosenClusters(np.arange(4, dtype=np.int32), scores, np.array([0, 3, 4]), nothing, nothing)
     expected = 0.9 if tokens <= 10 else 0.5 if tokens <= 25 else 0.1
-    assert cumulated(scores, sizes, np.array([3]), tokens)[0] == np.float32(expected)
+    assert cumulated(chosen, sizes, tokens).tolist() == [np.float32(expected), 7.0]

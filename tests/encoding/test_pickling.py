@@ -8,16 +8,12 @@ import numpy as np
 import pytest
 
 from tests.encoding import checkpoint_factory as factory
+from tests.encoding.described import QUERY, described
 from xtrkit.encoding import load_encoder
 from xtrkit.errors import ModelError
 from xtrkit.reranking import load_reranker
 
-QUERY, TEXTS = "what is late", ["the late token", "document token", ""]
-
-
-def described(encoder):
-    """In the other process: who it is, and what it encodes."""
-    return encoder.identity, encoder.encode_queries([QUERY]).rows, encoder.query_length
+TEXTS = ["the late token", "document token", ""]
 
 
 def assert_same(found, encoder):

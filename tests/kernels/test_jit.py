@@ -13,9 +13,9 @@ from tests.conftest import ROOT
 USE = """
 import numpy as np
 from xtrkit.kernels import dense, hits
-from xtrkit.kernels.probing import kth_largest
+from xtrkit.kernels.selection import kth_largest
 values = np.float32([3, 1, 2])
-assert kth_largest(values, 2, np.empty_like(values)) == 2
+assert kth_largest(values, 2) == 2
 print("cached" if kth_largest.stats.cache_hits else "compiled", kth_largest._cache.__class__.__name__)
 """
 
@@ -57,6 +57,7 @@ def test_without_any_place_kernels_compile_in_each_process(tmp_path, package):
         assert run(package, HOME=str(tmp_path / "file")) == ["compiled", "NullCache"]
 
 
+@pytest.mark.slow
 def test_a_cache_directory_that_cannot_be_made_is_passed_over(tmp_path, package):
     (tmp_path / "file").write_text("no directory")
     nowhere = str(tmp_path / "file" / "cache")

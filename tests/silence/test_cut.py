@@ -10,7 +10,7 @@ from xtrkit import Index, Passage, Retriever
 from xtrkit.encoding import load_encoder
 from xtrkit.errors import InputError, XtrkitWarning
 
-FILLER = " ".join(f"On day {day} the fleet sailed {day % 9 + 2} miles and met nobody." for day in range(150))
+FILLER = " ".join(f"On day {day} the fleet sailed {day % 9 + 2} miles and met nobody." for day in range(40))
 LONG = f"{FILLER} At last the whale sank the ship."
 QUESTION = "what sank the ship?"
 
@@ -74,7 +74,7 @@ def test_an_index_that_does_not_split_says_how_many_texts_it_cuts_before_it_enco
 def test_from_the_command_line(here, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "log.txt").write_text(" ".join([FILLER] * 4) + " At last the whale sank the ship.")
+    (tmp_path / "notes" / "log.txt").write_text(" ".join([FILLER] * 3) + " At last the whale sank the ship.")
 
     def told(*arguments):
         ran = here(*arguments, "--json")

@@ -5,10 +5,12 @@ import os
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests import commands
 from tests.conftest import unit_rows
 from tests.indexing.test_writer import run
 from xtrkit import Index, Retriever
@@ -18,7 +20,7 @@ from xtrkit.indexing.checking import verify
 IDS = ["日本語", "naïve", "🙂", "plain"]
 
 
-def xtrkit(*arguments, encoding="utf-8", stdout=subprocess.PIPE):
+def own_process(*arguments, encoding="utf-8", stdout=subprocess.PIPE):
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     command = [sys.executable, "-m", "xtrkit", *map(os.fsencode, arguments)]
     return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, env=environment, check=False, timeout=120)
@@ -32,9 +34,19 @@ def idx(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252", "latin-1", "utf-16"])
-def test_json_on_any_stream(idx, encoding):
-    ran = xtrkit("search", idx, "text 日本語", "--json", encoding=encoding)
+@pytest.mark.parametrize(
+    ("encoding", "run"),
+    [
+        ("utf-8", commands.in_bytes),
+        ("ascii", own_process),
+        ("cp1252", commands.in_bytes),
+        ("latin-1", commands.in_bytes),
+        ("utf-16", commands.in_bytes),
+    ],
+    ids=["utf-8", "ascii", "cp1252", "latin-1", "utf-16"],
+)
+def test_json_on_any_stream(idx, encoding, run):
+    ran = run("search", idx, "text 日本語", "--json", encoding=encoding)
     assert ran.returncode == 0, ran.stderr
     found = json.loads(ran.stdout.decode(encoding))
     assert {hit["id"] for hit in found["hits"]} == set(IDS)
@@ -42,7 +54,7 @@ def test_json_on_any_stream(idx, encoding):
 
 
 def test_ids_on_a_terminal_without_their_characters(idx):
-    shown = xtrkit("search", idx, "text", encoding="ascii").stdout.decode("ascii")
+    shown = commands.in_bytes("search", idx, "text", encoding="ascii").stdout.decode("ascii")
     assert r"\u65e5\u672c\u8a9e" in shown
     assert r"na\xefve" in shown
     assert "?" not in shown
@@ -62,7 +74,7 @@ def test_ids_on_a_terminal_without_their_characters(idx):
     ],
 )
 def test_errors_are_json_too(idx, arguments, code, message):
-    ran = xtrkit(*[idx if one == "IDX" else one for one in arguments], encoding="ascii")
+    ran = commands.in_bytes(*[idx if one == "IDX" else one for one in arguments], encoding="ascii")
     assert ran.returncode == code, ran.stderr
     assert message in json.loads(ran.stdout)["error"]
     assert message.split("'")[0] in ran.stderr.decode()
@@ -70,22 +82,32 @@ def test_errors_are_json_too(idx, arguments, code, message):
 
 
 def test_errors_without_json_are_on_standard_error_alone():
-    ran = xtrkit("info", b"caf\xe9")
+    ran = own_process("info", b"caf\xe9")
     assert (ran.returncode, ran.stdout) == (1, b"")
     assert rb"caf\udce9" in ran.stderr
     assert ran.stderr.startswith(b"Error: There is nothing at")
 
 
-@pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["search", "x", "--json"], ["verify"]])
-def test_a_closed_pipe_and_a_full_disk(idx, arguments):
+@pytest.mark.parametrize(
+    ("arguments", "run"),
+    [
+        (["info"], own_process),  # whose end flushes once more
+        (["info", "--json"], commands.in_bytes),
+        (["search", "x", "--json"], own_process),
+        (["verify"], commands.in_bytes),
+    ],
+)
+def test_a_closed_pipe_and_a_full_disk(idx, arguments, run):
     command = [arguments[0], idx, *arguments[1:]]
     reading, writing = os.pipe()
     os.close(reading)
-    with os.fdopen(writing, "w") as closed:
-        ran = xtrkit(*command, stdout=closed)
+    closed = os.fdopen(writing, "w")
+    ran = run(*command, stdout=closed)
+    with suppress(BrokenPipeError):
+        closed.close()
     assert (ran.returncode, ran.stderr) == (1, b"")
     with open("/dev/full", "w") as full:
-        ran = xtrkit(*command, stdout=full)
+        ran = run(*command, stdout=full)
     assert (ran.returncode, ran.stderr.count(b"\n")) == (1, 1), ran.stderr
     assert b"No space left on device" in ran.stderr
 

@@ -80,7 +80,7 @@ def check_concurrency(box, seconds, readers):
 
 
 def test_readers_beside_a_writer(box):
-    check_concurrency(box, seconds=6, readers=2)
+    check_concurrency(box, seconds=4, readers=2)
 
 
 @pytest.mark.slow

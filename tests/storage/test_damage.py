@@ -86,7 +86,7 @@ def check_damages(whole, box, number, seed):
 
 
 def test_damages(whole, box):
-    check_damages(whole, box, 200, seed=0)
+    check_damages(whole, box, 100, seed=0)
 
 
 @pytest.mark.slow

@@ -194,7 +194,7 @@ def check_hostile(files, box, number):
 
 
 def test_hostile_files(files, box):
-    check_hostile(files, box, 4000)
+    check_hostile(files, box, 2000)
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ def test_killed_here_and_there(zygote, box):
     directory = box / "index"
     points = recorded_calls(zygote, directory)
     assert len(points) > 200
-    for call, n in spread(points, 30):
+    for call, n in spread(points, 12):
         kill_at(zygote, directory, call, n)
 
 

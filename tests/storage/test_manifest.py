@@ -114,7 +114,7 @@ def test_deep_nesting_is_an_error_and_no_crash(path):
 
 
 def test_a_newer_format_and_an_unknown_feature_are_refused_by_name(path):
-    with pytest.raises(IndexFormatError, match="format version 99, this xtrkit reads version 4"):
+    with pytest.raises(IndexFormatError, match="format version 99, this xtrkit reads version 5"):
         decoded(signed(changed(version=99)), path)
     with pytest.raises(IndexFormatError, match="needs the feature 'token-pooling'"):
         decoded(signed(changed(features=["token-pooling"])), path)

@@ -16,6 +16,7 @@ import numpy as np
 from xtrkit.errors import IndexFormatError, StorageError, XtrkitError
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.indexing.store import OpenedSegment, Properties, open_segment, opened_quantiser
+from xtrkit.kernels.encoding import leads_back
 from xtrkit.machine import usable_cores
 from xtrkit.storage.files import check_content, check_size, damaged, storage_errors
 from xtrkit.storage.generations import Pin, existing
@@ -261,7 +262,7 @@ def _structure(path: Path, manifest: Manifest, *, full: bool, known: set[str]) -
                 yield Problem(segment.vectors.name, segment.name, str(error), living_ids(path, segment))
             continue
         yield from _segment_problems(path, opened, full=full)
-        living = _ids_of(opened.passages, opened.live) if full else set()
+        living = _ids_of(opened.passages, opened.live) if full and len(manifest.segments) > 1 else set()
         if twice := ids & living:
             yield Problem(segment.passages.name, segment.name, "ids come twice", sorted(twice)[:IDS_SHOWN])
         ids |= living
@@ -291,7 +292,6 @@ def _tried(check: Callable[[], None], name: str, path: Path, owner: SegmentFacts
 
 
 def _is_consistent(tokens: CompressedTokens) -> bool:
-    """Whether each token has a row of its own, which says that it belongs to the token's document."""
-    rows = tokens.positions.astype(np.int64)
-    document_of = np.repeat(np.arange(tokens.n_documents), np.diff(tokens.document_offsets))
-    return bool((np.bincount(rows, minlength=len(rows)) == 1).all() and (tokens.documents[rows] == document_of).all())
+    """Whether documents and positions say the same."""
+    seen = np.zeros(tokens.n_tokens, dtype=np.bool_)
+    return leads_back(tokens.positions, tokens.document_offsets, tokens.documents, seen)

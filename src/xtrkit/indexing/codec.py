@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from xtrkit.errors import InputError
 from xtrkit.kernels.bundles import Table
-from xtrkit.kernels.codes import encode_grid
+from xtrkit.kernels.encoding import encode_grid
 from xtrkit.kernels.tables import NO_TABLE, table_of
 
 Floats = npt.NDArray[np.float32]
@@ -115,8 +115,8 @@ class GridCodec:
     def encode(self, vectors: Floats, centroids: Floats) -> tuple[Codes, Scales]:
         """(B, d) vectors and the centroid of each -> (B, w) codes, (B,) scales."""
         residuals = vectors - centroids
-        codes = np.zeros((len(residuals), code_width(residuals.shape[1], self.bits)), dtype=np.uint8)
-        scales = np.zeros(len(residuals), dtype=np.float32)
+        codes = np.empty((len(residuals), code_width(residuals.shape[1], self.bits)), dtype=np.uint8)
+        scales = np.empty(len(residuals), dtype=np.float32)
         encode_grid(residuals, self.bits, np.array(STEPS[self.bits], dtype=np.float32), codes, scales)
         return codes, scales.astype(np.float16)
 

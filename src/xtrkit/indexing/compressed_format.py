@@ -2,7 +2,7 @@
 
 ================  ====================================================================================
 shared            ``rotation``, ``group_vectors``, ``group_scales``, ``group_sizes``, ``centroid_vectors``,
-                  ``centroid_scales``, and ``codec_…``, the codec's parameters
+                  ``centroid_scales``, ``energies``, and ``codec_…``, the codec's parameters
 of a segment      ``lengths``, ``cluster_sizes``, ``scales``, ``documents``, ``positions``, ``codes``
 ================  ====================================================================================
 
@@ -13,6 +13,7 @@ and looks whether every number that is used as a place leads somewhere: kernels 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,8 +25,9 @@ import numpy.typing as npt
 from xtrkit.errors import InputError
 from xtrkit.indexing.centroids import CentroidTree
 from xtrkit.indexing.codec import Codec, code_width, codec_named, renormalised
-from xtrkit.kernels.bundles import DocumentRows, Postings, ScaledVectors, Table, shifts_of
+from xtrkit.kernels.bundles import Centroids, DocumentRows, Postings, ScaledVectors, Table, shifts_of
 from xtrkit.kernels.gathering import ROWS_PER_MARK
+from xtrkit.machine import usable_cores
 from xtrkit.storage.arrays import ArraySpec, open_arrays, write_arrays
 from xtrkit.storage.files import FileFacts, damaged
 from xtrkit.values import offsets_of
@@ -38,6 +40,7 @@ SHARED = {
     "group_sizes": "<i4",
     "centroid_vectors": "|i1",
     "centroid_scales": "<f4",
+    "energies": "<f4",
 }
 OWN = {
     "lengths": "<i4",
@@ -49,6 +52,9 @@ OWN = {
 }
 NOT_FINITE = 0x7C00
 """Bits of float16 from which on a number without a sign is infinite, or none at all."""
+LOOKED_AT_ALONE = 1 << 22
+"""Numbers up to which one thread looks for the largest: these take it 3 ms."""
+
 PARAMETER = "codec_"
 """What the names of a codec's parameters begin with; they are float32."""
 
@@ -65,6 +71,7 @@ class Quantiser:
         groups: (G, d) the groups' directions.
         group_offsets: (G + 1,) which centroids belong to each group.
         centroids: (C, d).
+        energies: (C,) mean ‖x − mean‖² of the tokens that each centroid was found for.
     """
 
     codec: Codec
@@ -72,6 +79,7 @@ class Quantiser:
     groups: ScaledVectors
     group_offsets: npt.NDArray[np.int64]
     centroids: ScaledVectors
+    energies: Floats
 
     @property
     def bits(self) -> int:
@@ -92,6 +100,23 @@ class Quantiser:
     def table(self) -> Table:
         """What bytes of codes stand for; empty where codes are numbers on a grid."""
         return self.codec.table(self.dim)
+
+    @cached_property
+    def largest_group(self) -> int:
+        """Most centroids that a group has."""
+        return int(np.diff(self.group_offsets).max())
+
+    @cached_property
+    def radii(self) -> Floats:
+        """(C,) how far each cluster's tokens spread along any one direction."""
+        return np.asarray(np.sqrt(self.energies / np.float32(self.dim)), dtype=np.float32)
+
+    def centroids_with(self, sizes: npt.NDArray[np.int64]) -> Centroids:
+        """The centroids with (C,) sizes of their clusters, as kernels read them."""
+        mean_square = np.float32((np.square(self.radii, dtype=np.float64) * sizes).sum() / max(1, sizes.sum()))
+        return Centroids(
+            self.groups, self.group_offsets, self.centroids, sizes.astype(np.int32), self.radii, mean_square
+        )
 
     @cached_property
     def decoded_centroids(self) -> Floats:
@@ -192,6 +217,7 @@ def write_quantiser(directory: Path, name: str, quantiser: Quantiser) -> FileFac
         "group_sizes": np.diff(quantiser.group_offsets),
         "centroid_vectors": quantiser.centroids.vectors,
         "centroid_scales": quantiser.centroids.scales,
+        "energies": quantiser.energies,
     }
     arrays = {key: np.asarray(values, SHARED[key]) for key, values in shared.items()}
     parameters = {PARAMETER + key: np.asarray(values, "<f4") for key, values in quantiser.codec.parameters().items()}
@@ -215,13 +241,15 @@ def open_quantiser(path: Path, codec: str, bits: int) -> Quantiser:
     d, g, c = len(arrays["rotation"]), len(arrays["group_scales"]), len(arrays["centroid_scales"])
     shapes = {
         "rotation": (d, d), "group_vectors": (g, d), "group_scales": (g,), "group_sizes": (g,),
-        "centroid_vectors": (c, d), "centroid_scales": (c,),
+        "centroid_vectors": (c, d), "centroid_scales": (c,), "energies": (c,),
     }  # fmt: skip
     _check_shapes(path, arrays, shapes)
     if not d or not c:
         raise damaged(path, "it has no dimensions, or no centroids")
     if not all(np.isfinite(values).all() for values in arrays.values()):
         raise damaged(path, "it has numbers that are not finite")
+    if arrays["energies"].min() < 0:
+        raise damaged(path, "its energies are less than nothing")
     group_offsets = _offsets(path, arrays["group_sizes"], c)
     try:
         named = codec_named(codec, bits, parameters)
@@ -229,7 +257,7 @@ def open_quantiser(path: Path, codec: str, bits: int) -> Quantiser:
         raise damaged(path, f"its codec can't be used: {error}") from error
     groups = ScaledVectors(arrays["group_vectors"], arrays["group_scales"])
     centroids = ScaledVectors(arrays["centroid_vectors"], arrays["centroid_scales"])
-    return Quantiser(named, arrays["rotation"], groups, group_offsets, centroids)
+    return Quantiser(named, arrays["rotation"], groups, group_offsets, centroids, arrays["energies"])
 
 
 def token_specs(n_documents: int, n_tokens: int, quantiser: Quantiser) -> dict[str, ArraySpec]:
@@ -257,12 +285,12 @@ def open_tokens(path: Path, quantiser: Quantiser, n_documents: int, n_tokens: in
     cluster_offsets = _offsets(path, arrays.pop("cluster_sizes"), n_tokens)
     for name, end in (("documents", n_documents), ("positions", n_tokens)):
         values = arrays[name].view(np.uint32)  # of which negative numbers are the largest
-        if len(values) and int(values.max()) >= end:
+        if _largest(values) >= end:
             raise damaged(path, f"its {name} lead nowhere")
     scales = arrays["scales"].view(
         np.uint16
     )  # in the order of the numbers they stand for, as far as these are positive
-    if len(scales) and int(scales.max()) >= NOT_FINITE:
+    if _largest(scales) >= NOT_FINITE:
         raise damaged(path, "its scales are no finite numbers")  # kernels count similarities in steps of their range
     return CompressedTokens(
         quantiser=quantiser,
@@ -271,6 +299,15 @@ def open_tokens(path: Path, quantiser: Quantiser, n_documents: int, n_tokens: in
         marks=_marks(cluster_offsets),
         **arrays,
     )
+
+
+def _largest(values: npt.NDArray[np.unsignedinteger]) -> int:
+    """The largest of some numbers, -1 where there are none; of many, some threads look at some each."""
+    if len(values) <= LOOKED_AT_ALONE:
+        return int(values.max(initial=0)) if len(values) else -1
+    parts = (values[first : first + LOOKED_AT_ALONE] for first in range(0, len(values), LOOKED_AT_ALONE))
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        return max(pool.map(lambda part: int(part.max()), parts))
 
 
 def _check(path: Path, arrays: Mapping[str, npt.NDArray[Any]], dtypes: Mapping[str, str]) -> None:
@@ -297,5 +334,6 @@ def _offsets(path: Path, sizes: npt.NDArray[np.int32], total: int) -> npt.NDArra
 
 
 def _marks(cluster_offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    marked = np.arange(0, cluster_offsets[-1], ROWS_PER_MARK)
-    return (np.searchsorted(cluster_offsets, marked, side="right") - 1).astype(np.int32)
+    """The cluster of every ``ROWS_PER_MARK``-th row."""
+    marks_before = -(-cluster_offsets // ROWS_PER_MARK)  # each cluster's beginning
+    return np.repeat(np.arange(len(cluster_offsets) - 1, dtype=np.int32), np.diff(marks_before))

@@ -12,7 +12,7 @@ from pathlib import Path
 from xtrkit.errors import IndexExistsError, InputError, StorageError, missing_extra
 from xtrkit.forks import begun_here
 from xtrkit.indexing.centroids import Assign, CentroidTree
-from xtrkit.indexing.codec import BITS, Codec, check_bits, codec_named, name_of
+from xtrkit.indexing.codec import BITS, check_bits, codec_named, name_of
 from xtrkit.indexing.compressed_format import write_quantiser
 from xtrkit.indexing.documents import Batches, Incoming, spool_documents
 from xtrkit.indexing.postings import train
@@ -20,6 +20,7 @@ from xtrkit.indexing.segments import write_segment
 from xtrkit.indexing.sources import Sources, write_sources
 from xtrkit.indexing.spool import Spool, claim, clear, remove, workplace_of
 from xtrkit.indexing.store import DEFAULT_BITS, EXACT_BITS, Properties
+from xtrkit.indexing.workers import check_threads
 from xtrkit.progress import Reporter
 from xtrkit.storage.files import flush, storage_errors
 from xtrkit.storage.generations import WriterLock, collect, commit, generations, new_codec_name
@@ -47,6 +48,7 @@ class Making:
         n_documents: how many documents there will be, if that is known, to tell the time left.
         splitting: how long documents are cut into passages, which the index remembers; None where they are not.
         sources: which files the documents were read from, as far as they were read from files.
+        threads: how many compute; as many as there are cores to use where None is given. The index is the same.
     """
 
     nbits: int = DEFAULT_BITS
@@ -56,11 +58,13 @@ class Making:
     n_documents: int | None = None
     splitting: Splitting | None = None
     sources: Sources = ()
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         if self.nbits not in (*BITS, EXACT_BITS):
             raise InputError(f"nbits must be 1, 2, 4 or 8, or 16 for an exact index, got {self.nbits!r}.")
         codec_named(self.codec, self.bits)
+        check_threads(self.threads)
 
     @property
     def bits(self) -> int:
@@ -104,8 +108,7 @@ def write_store(
             not unique strings, or there are fewer passages than documents, or more.
         StorageError: the index could not be written.
     """
-    compression = None if making.nbits == EXACT_BITS else codec_named(making.codec, making.bits)
-    assign = assignment_on(making.device)
+    assignment_on(making.device)  # refuses before any work is done
     path = path.resolve()  # a symlink's target is replaced, not the link; "." has a name
     check_free(path, overwrite=making.overwrite)
     with storage_errors(path.parent, "making it"):
@@ -125,7 +128,7 @@ def write_store(
                     reporter=reporter,
                     n_documents=making.n_documents,
                 )
-                manifest = _write_files(workplace / BUILDING, spool, compression, encoder, reporter, assign)
+                manifest = _write_files(workplace / BUILDING, spool, encoder, making, reporter)
                 sources = write_sources(workplace / BUILDING, 1, making.sources)
                 properties = {**manifest.properties, "splitting": making.splitting and vars(making.splitting)}
                 manifest = replace(manifest, properties=properties, sources=sources)
@@ -158,20 +161,20 @@ def assignment_on(device: str | None) -> Assign:
 def _write_files(
     building: Path,
     spool: Spool,
-    codec: Codec | None,
     encoder: EncoderIdentity | None,
+    making: Making,
     reporter: Reporter,
-    assign: Assign,
 ) -> Manifest:
     """Write all files of a first generation but its manifest."""
     make_empty(building)
-    if codec is None:
+    if making.nbits == EXACT_BITS:
         segment, _ = write_segment(building, 1, spool, spool.documents(), None, reporter=reporter)
         return Manifest(1, creator(), Properties(spool.dim, EXACT_BITS, encoder=encoder).record(), None, (segment,))
-    quantiser, assigned = train(spool, codec, reporter=reporter, assign=assign)
+    codec, threads = codec_named(making.codec, making.bits), 1 if making.device else making.threads
+    quantiser, assigned = train(spool, codec, reporter=reporter, assign=assignment_on(making.device), threads=threads)
     file = write_quantiser(building, new_codec_name(1), quantiser)
     segment, error = write_segment(
-        building, 1, spool, spool.documents(), quantiser, assigned=assigned, reporter=reporter
+        building, 1, spool, spool.documents(), quantiser, assigned=assigned, reporter=reporter, threads=making.threads
     )
     properties = Properties(
         spool.dim, codec.bits, name_of(codec), encoder, spool.n_tokens, error / max(spool.n_tokens, 1)

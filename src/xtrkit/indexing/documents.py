@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count, islice
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import InputError
+from xtrkit.indexing.halves import to_halves
 from xtrkit.indexing.spool import Spool
 from xtrkit.passage import Metadata, Part, Passage, checked_passage
 from xtrkit.progress import Reporter
@@ -20,6 +21,9 @@ MOST_LOST = 0.01
 """How much rounding to float16 may change a token vector, ‖x − x′‖ / ‖x‖."""
 
 HALF_STEP, SMALLEST_NORMAL = 2.0**-25, 2.0**-14
+NOT_FINITE = 0x7C00
+"""Bits of float16 from which on a number without its sign is infinite, or none."""
+
 SAFE_PEAK = 4e-6
 """Where the largest of d numbers is above SAFE_PEAK · √d, rounding changes a vector by less than ``MOST_LOST``."""
 
@@ -160,16 +164,57 @@ def spool_documents(
             if not documents:
                 continue
             passages = incoming.take(len(documents))
-            halves: list[npt.NDArray[np.float16]] = []
-            for passage, document in zip(passages, documents, strict=True):
-                dim = spool.dim or (halves[0].shape[1] if halves else 0)
-                halves.append(checked(passage.id, document, dim, check_dim))
-            spool.append(Ragged.from_arrays(halves), passages)
+            names = [passage.id for passage in passages]
+            spool.append(checked_documents(names, documents, spool.dim, check_dim), passages)
             advance(len(documents))
     if not spool.count:
         raise InputError("There are no documents to index: give at least one.")
     incoming.check_spent()
     spool.flush()
+
+
+def checked_documents(
+    names: Sequence[str],
+    documents: Sequence[FloatArray],
+    dim: int,
+    check_dim: Callable[[int], None] = lambda dim: None,
+) -> Ragged:
+    """Documents as float16, if they could be searched: :func:`checked`, all together where nothing is the matter.
+
+    Args:
+        names: their ids, for messages.
+        documents: (m, d) token vectors of each; one at least.
+        dim: d of the documents before; 0 where these are the first.
+        check_dim: refuses dimensions that the index can't have.
+
+    Raises:
+        InputError: one of them could not; the first one is named.
+    """
+    if not dim and _is_plain(documents[0]) and documents[0].shape[1]:
+        check_dim(documents[0].shape[1])
+        dim = documents[0].shape[1]
+    if dim and all(_is_plain(document) and document.shape[1] == dim for document in documents):
+        rows, lengths = np.concatenate(documents), np.array([len(document) for document in documents])
+        halves = to_halves(rows)
+        if lengths.min() > 0 and _is_sound(halves):
+            return Ragged(halves, lengths)
+    one_by_one: list[npt.NDArray[np.float16]] = []
+    for name, document in zip(names, documents, strict=True):
+        one_by_one.append(checked(name, document, dim, check_dim))
+        dim = dim or one_by_one[0].shape[1]
+    return Ragged.from_arrays(one_by_one)
+
+
+def _is_plain(document: object) -> bool:
+    """Whether there is nothing to convert: an array of NumPy's, of an ordinary kind, two-dimensional."""
+    return type(document) is np.ndarray and document.dtype.char in "efd" and document.ndim == 2
+
+
+def _is_sound(halves: npt.NDArray[np.float16]) -> bool:
+    """Whether all numbers are finite, and so large where a vector's are largest that rounding does not matter."""
+    peaks = (halves.view(np.uint16) & np.uint16(0x7FFF)).max(axis=1)  # bits are in the order of the numbers' sizes
+    least = np.float16(2 * SAFE_PEAK * math.sqrt(halves.shape[1])).view(np.uint16)
+    return bool(peaks.max() < NOT_FINITE and peaks.min() >= least)
 
 
 def checked(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,12 +13,12 @@ import numpy as np
 from xtrkit.errors import InputError
 from xtrkit.forks import begun_here
 from xtrkit.indexing import centroids as clustering
-from xtrkit.indexing.codec import renormalised
+from xtrkit.indexing.codec import code_width, renormalised
 from xtrkit.indexing.compressed_format import write_quantiser
 from xtrkit.indexing.creating import BUILDING, check_free, creator, make_empty, put_in_place
-from xtrkit.indexing.postings import quantiser_of, write_postings
+from xtrkit.indexing.postings import energies_of, quantiser_of, write_postings
 from xtrkit.indexing.segments import segment_facts, vectors_name
-from xtrkit.indexing.spool import BLOCK, claim, clear, workplace_of
+from xtrkit.indexing.spool import BLOCK, blocks_of, claim, clear, workplace_of
 from xtrkit.indexing.stanford import StanfordIndex
 from xtrkit.indexing.store import Properties
 from xtrkit.passage import Passage, checked_passage
@@ -78,7 +79,10 @@ def _write_chunks(
     tree, order = clustering.grouped_in_order(renormalised(source.centroids), seed=0)
     number = np.empty(len(order), dtype=np.int32)
     number[order] = np.arange(len(order), dtype=np.int32)
-    quantiser = quantiser_of(source.codec, source.codec.rotation(source.dim, 0), tree, source.centroids[order])
+    errors, sizes = np.zeros(len(order)), np.zeros(len(order), dtype=np.int64)
+    quantiser = quantiser_of(
+        source.codec, source.codec.rotation(source.dim, 0), tree, source.centroids[order], errors.astype(np.float32)
+    )
     lengths, assigned, scales, segment = [], [], [], new_segment_name(1)
     with scratch(building) as unordered:
         with unordered.open("wb") as file, reporter.phase("Reading chunks", source.n_chunks, "chunks") as advance:
@@ -87,17 +91,23 @@ def _write_chunks(
                 assigned.append(number[chunk.assigned])
                 for first in range(0, len(chunk.codes), BLOCK):
                     codes, of_block = chunk.codes[first : first + BLOCK], assigned[-1][first : first + BLOCK]
-                    scales.append(source.codec.scales(codes, quantiser.decoded_centroids[of_block]))
+                    centroids = quantiser.decoded_centroids[of_block]
+                    scales.append(source.codec.scales(codes, centroids))
+                    residuals = source.codec.decode(codes, scales[-1], centroids) - centroids
+                    errors += np.bincount(of_block, np.square(residuals).sum(axis=1), minlength=len(errors))
+                    sizes += np.bincount(of_block, minlength=len(sizes))
                     append_array(file, codes)
                 advance(1)
         if not scales:
             raise InputError(f"{source.path} holds no passages: there is nothing to import.")
         joined, n_tokens = np.concatenate(lengths), sum(map(len, assigned))
+        blocks = blocks_of(unordered, "u1", code_width(source.dim, source.codec.bits))
         vectors = write_postings(
-            building, vectors_name(segment), unordered, joined,
+            building, vectors_name(segment), blocks, joined,
             np.concatenate(assigned), np.concatenate(scales), quantiser, reporter,
         )  # fmt: skip
     with storage_errors(building, "writing the index in it"):
+        quantiser = replace(quantiser, energies=energies_of(errors, sizes))
         codec = write_quantiser(building, new_codec_name(1), quantiser)
         stored = (checked_passage(passage) for passage in _exactly(passages, len(joined)))
         facts = segment_facts(building, segment, len(joined), n_tokens, vectors, stored)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from xtrkit.indexing import postings
 from xtrkit.indexing.compressed_format import CompressedTokens, Quantiser, token_specs
+from xtrkit.indexing.halves import to_halves
 from xtrkit.indexing.segments import ROWS_AT_A_TIME, segment_facts, vectors_name, write_segment
 from xtrkit.indexing.store import OpenedSegment
 from xtrkit.passage import Passage
@@ -59,7 +60,7 @@ class LivingRows:
             tokens = np.flatnonzero(np.repeat(source.living, np.diff(source.segment.tokens.document_offsets)))
             for first in range(0, len(tokens), ROWS_AT_A_TIME):
                 vectors = source.segment.tokens.vectors(tokens[first : first + ROWS_AT_A_TIME])
-                rows = np.asarray(vectors, dtype=np.float16)
+                rows = to_halves(vectors)
                 yield slice(begin, begin + len(rows)), rows
                 begin += len(rows)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -36,7 +38,7 @@ class Passages:
             live: for each segment which of its documents are alive; an empty mask where all are.
         """
         self._files, self._live = list(files), list(live)
-        self._firsts = np.cumsum([0, *(file.count for file in files)])
+        self._firsts = [0, *accumulate(file.count for file in files)]
         self._met: set[tuple[str, tuple[str, ...]]] = set()
 
     def __len__(self) -> int:
@@ -51,7 +53,10 @@ class Passages:
 
     def ids(self, numbers: Iterable[int]) -> list[str]:
         """The ids of some documents, in the order asked for."""
-        places = [self._place(number) for number in numbers]
+        wanted = list(numbers)
+        if len(self._files) == 1 and wanted and min(wanted) >= 0 and max(wanted) < self._firsts[-1]:
+            return self._files[0].ids([int(number) for number in wanted])
+        places = [self._place(number) for number in wanted]
         names: dict[PassageFile, dict[int, str]] = {}
         for file in {file for file, _ in places}:
             inside = [number for owner, number in places if owner is file]
@@ -109,7 +114,7 @@ class Passages:
     def numbers(self, identifiers: Sequence[str]) -> dict[str, int]:
         """The numbers of the living documents with some ids; ids that are not there are left out."""
         found: dict[str, int] = {}
-        for start, file, live in zip(self._firsts.tolist(), self._files, self._live, strict=False):
+        for start, file, live in zip(self._firsts, self._files, self._live, strict=False):
             for identifier, number in file.numbers(identifiers).items():
                 if not len(live) or live[number]:
                     found[identifier] = start + number
@@ -118,7 +123,7 @@ class Passages:
     def of_document(self, document: str) -> list[int]:
         """The numbers of a document's living passages, in order: cut out of it, or with its id and of no document."""
         found = []
-        for start, file, live in zip(self._firsts.tolist(), self._files, self._live, strict=False):
+        for start, file, live in zip(self._firsts, self._files, self._live, strict=False):
             inside = [*file.of_documents([document]), *file.wholes([document]).values()]
             found += [start + number for number in inside if not len(live) or live[number]]
         return sorted(found)
@@ -129,7 +134,7 @@ class Passages:
 
     def living(self, *, texts: bool = False) -> Iterator[tuple[int, Passage]]:
         """Number and passage of every living document."""
-        for start, file, live in zip(self._firsts.tolist(), self._files, self._live, strict=False):
+        for start, file, live in zip(self._firsts, self._files, self._live, strict=False):
             for number, passage in enumerate(file.all_passages(texts=texts)):
                 if not len(live) or live[number]:
                     yield start + number, passage
@@ -180,5 +185,5 @@ class Passages:
     def _place(self, number: int) -> tuple[PassageFile, int]:
         if not 0 <= number < self._firsts[-1]:
             raise InputError(f"No document has the number {number}: there are 0 to {self._firsts[-1] - 1}.")
-        segment = int(np.searchsorted(self._firsts, number, side="right")) - 1
+        segment = bisect_right(self._firsts, number) - 1
         return self._files[segment], int(number - self._firsts[segment])

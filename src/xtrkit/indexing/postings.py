@@ -2,35 +2,47 @@
 
 Four passes: draw the sample that centroids are found on; assign every token to a centroid; encode every token; put the
 codes in order of cluster. Files are appended to and read, never mapped: a full disk is an error instead of a crash, and
-the corpus does not count as memory of the process. In memory are the sample (at most ``SAMPLE_FLOATS`` numbers, up to
-four times while clusters are found), one block of rows, ``ORDERED_BYTES`` of codes and some 24 bytes a token.
+the corpus does not count as memory of the process. In memory are the sample (at most ``SAMPLE_FLOATS`` numbers), a few
+blocks of rows for each thread, twice ``ORDERED_BYTES`` of codes, and some 14 bytes a token.
 
 Documents that are added later go through the last two passes alone, with the centroids that are there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from xtrkit.indexing import centroids as clustering
-from xtrkit.indexing.codec import Codec
+from xtrkit.indexing.codec import Codec, Codes, code_width
 from xtrkit.indexing.compressed_format import Quantiser, token_specs
-from xtrkit.indexing.spool import blocks_of
+from xtrkit.indexing.halves import to_floats
+from xtrkit.indexing.workers import Workers
 from xtrkit.kernels.bundles import ScaledVectors
+from xtrkit.kernels.encoding import add_by_cluster, place_by_cluster
 from xtrkit.progress import SILENT, Reporter
 from xtrkit.storage.arrays import ArrayWriter, append_array
 from xtrkit.storage.files import FileFacts, scratch
-from xtrkit.values import IntArray
+from xtrkit.values import IntArray, offsets_of
 
+Result = TypeVar("Result")
 Floats = npt.NDArray[np.float32]
 
-SAMPLE_FLOATS = 1 << 26
-ORDERED_BYTES = 1 << 28
+SAMPLE_FLOATS = 1 << 28
+ORDERED_BYTES = 1 << 27
+PLACED_AT_A_TIME = 1 << 20
+"""Tokens whose places are looked at together."""
+
+DRAWN_FROM_ALL = 1 << 22
+"""Tokens up to which a sample is drawn from the list of all of them."""
+
 HELD_OUT = 50_000
 """Tokens whose residuals a codec is fitted to (ColBERTv2's number)."""
 
@@ -72,6 +84,7 @@ def train(
     seed: int = 0,
     reporter: Reporter = SILENT,
     assign: clustering.Assign = clustering.CentroidTree.assign,
+    threads: int | None = None,
 ) -> tuple[Quantiser, npt.NDArray[np.int32]]:
     """Find centroids for token vectors, and fit a codec to them.
 
@@ -81,25 +94,37 @@ def train(
         seed: the same vectors and seed give the same centroids.
         reporter: told about the progress.
         assign: how tokens find their centroids.
+        threads: how many compute; as many as there are cores to use where None is given. The result is the same.
 
     Returns:
         the centroids with the codec, and (M,) the cluster of each token.
     """
     rotation = codec.rotation(rows.dim, seed)
-    sample = _sample(rows, rotation, _sample_size(rows), seed, reporter)
-    with reporter.phase("Finding centroids", (1 + clustering.ROUNDS) * len(sample), "comparisons") as advance:
-        tree = clustering.train(sample, clustering.centroid_count(rows.n_tokens), seed, advance, assign)
-    held_out = sample[:HELD_OUT].copy()
-    del sample
-    assigned, means = _assign(rows, rotation, tree, reporter, assign)
-    quantiser = quantiser_of(codec, rotation, tree, means)
+    with Workers(threads) as workers:
+        sample = _sample(rows, rotation, _sample_size(rows), seed, reporter)
+        held_out = sample[:HELD_OUT].copy()
+        with reporter.phase("Finding centroids", (1 + clustering.ROUNDS) * len(sample), "comparisons") as advance:
+            n_centroids = clustering.centroid_count(rows.n_tokens)
+            tree = clustering.train(sample, n_centroids, seed, advance, assign, workers)
+        del sample
+        assigned, means, energies = _assign(rows, rotation, tree, reporter, assign, workers)
+    quantiser = quantiser_of(codec, rotation, tree, means, energies)
     residuals = held_out - quantiser.decoded_centroids[tree.assign(held_out)]
-    return quantiser_of(codec.fitted(residuals), rotation, tree, means), assigned
+    return replace(quantiser, codec=codec.fitted(residuals)), assigned
 
 
-def quantiser_of(codec: Codec, rotation: Floats, tree: clustering.CentroidTree, means: Floats) -> Quantiser:
-    """What is stored of centroids: (C, d) means, in the groups of a tree."""
-    return Quantiser(codec, rotation, _to_int8(tree.groups), tree.offsets, _to_int8(means))
+def quantiser_of(
+    codec: Codec, rotation: Floats, tree: clustering.CentroidTree, means: Floats, energies: Floats
+) -> Quantiser:
+    """What is stored of centroids: (C, d) means and (C,) energies, in the groups of a tree."""
+    return Quantiser(codec, rotation, _to_int8(tree.groups), tree.offsets, _to_int8(means), energies)
+
+
+def energies_of(sums: npt.NDArray[np.floating], sizes: IntArray) -> Floats:
+    """(C,) sums of ‖x − mean‖² over clusters of some sizes -> their means; that of all tokens where there are none."""
+    sums = np.maximum(sums.astype(np.float64), 0)
+    overall = sums.sum() / max(int(sizes.sum()), 1)
+    return np.where(sizes > 0, sums / np.maximum(sizes, 1), overall).astype(np.float32)
 
 
 def compress(
@@ -110,6 +135,7 @@ def compress(
     *,
     assigned: npt.NDArray[np.int32] | None = None,
     reporter: Reporter = SILENT,
+    threads: int | None = None,
 ) -> Written:
     """Write a segment of token vectors.
 
@@ -120,49 +146,66 @@ def compress(
         name: of the file.
         assigned: (M,) cluster of each token; the nearest ones where it is left out.
         reporter: told about the progress.
+        threads: as in :func:`train`.
 
     Raises:
         StorageError: the file could not be written.
     """
-    tree = quantiser.tree if assigned is None else None
-    assigned = np.empty(rows.n_tokens, dtype=np.int32) if assigned is None else assigned
-    with scratch(directory) as unordered:
-        scales, error = _encode(rows, quantiser, assigned, tree, unordered, reporter)
-        file = write_postings(directory, name, unordered, rows.lengths(), assigned, scales, quantiser, reporter)
-    return Written(file, error)
+    with Workers(threads if rows.n_tokens > clustering.BLOCK else 1) as workers:
+        encoding = _Encoding(rows, quantiser, reporter, workers)
+        blocks: Iterable[tuple[slice, Codes]]
+        if assigned is not None:
+            blocks = encoding.blocks(assigned)
+        elif rows.n_tokens * code_width(quantiser.dim, quantiser.bits) <= ORDERED_BYTES:
+            assigned = np.empty(rows.n_tokens, dtype=np.int32)
+            blocks = list(encoding.blocks(assigned, quantiser.tree))
+        else:  # where codes go must be known before they come
+            assign = clustering.CentroidTree.assign
+            assigned, *_ = _assign(rows, quantiser.rotation, quantiser.tree, reporter, assign, workers)
+            blocks = encoding.blocks(assigned)
+        file = write_postings(directory, name, blocks, rows.lengths(), assigned, encoding.scales, quantiser, reporter)
+    return Written(file, encoding.error)
 
 
 def write_postings(
     directory: Path,
     name: str,
-    unordered: Path,
+    blocks: Iterable[tuple[slice, Codes]],
     lengths: IntArray,
     assigned: npt.NDArray[np.int32],
     scales: npt.NDArray[np.float16],
     quantiser: Quantiser,
     reporter: Reporter = SILENT,
 ) -> FileFacts:
-    """Write a segment of codes that are there already, cluster after cluster.
+    """Write a segment of codes, cluster after cluster.
 
     Args:
         directory: where the file goes.
         name: of the file.
-        unordered: file of the (M, w) codes, document after document.
+        blocks: the codes, document after document, block after block: which they are, and the (B, w) codes.
         lengths: (N,) tokens of each document.
         assigned: (M,) cluster of each token.
-        scales: (M,) scales of the codes.
+        scales: (M,) scales of the codes, complete when the blocks have come.
         quantiser: centroids and codec.
         reporter: told about the progress.
     """
-    arrays = _ordered(lengths, assigned, scales)
-    arrays |= {"lengths": lengths, "cluster_sizes": np.bincount(assigned, minlength=quantiser.n_clusters)}
-    specs = token_specs(len(lengths), len(scales), quantiser)
-    with ArrayWriter(directory, name, specs) as writer:
-        for key in specs:
-            if key in arrays:
-                writer.append(key, arrays[key])
-        _order_codes(writer, unordered, arrays["positions"], specs["codes"].shape[1], reporter)
-        return writer.finish()
+    sizes, positions = np.zeros(quantiser.n_clusters, dtype=np.int64), np.empty(len(assigned), dtype=np.uint32)
+    place_by_cluster(assigned, sizes, positions)
+    specs = token_specs(len(lengths), len(positions), quantiser)
+    with _Ordering(directory, positions, specs["codes"].shape[1]) as ordering:
+        for block, codes in blocks:
+            ordering.put(block, codes)
+        with ArrayWriter(directory, name, specs) as writer:
+            writer.append("lengths", lengths)
+            writer.append("cluster_sizes", sizes)
+            writer.append("scales", _placed(positions, _runs(scales), np.dtype(np.float16)))
+            writer.append("documents", _placed(positions, _documents(lengths), np.dtype(np.int32)))
+            writer.append("positions", positions)
+            with reporter.phase("Ordering by cluster", len(positions), "tokens") as advance:
+                for ordered in ordering.parts():
+                    writer.append("codes", ordered)
+                    advance(len(ordered))
+            return writer.finish()
 
 
 def _sample_size(rows: TokenRows) -> int:
@@ -174,89 +217,198 @@ def _sample(rows: TokenRows, rotation: Floats, size: int, seed: int, reporter: R
     """(size, d) token vectors drawn at random, rotated, in random order."""
     chosen = np.zeros(rows.n_tokens, dtype=np.bool_)
     random = np.random.default_rng(seed)
-    chosen[random.choice(rows.n_tokens, size, replace=False)] = True
+    chosen[_drawn(rows.n_tokens, size, random)] = True
     places = random.permutation(size)
     sample = np.empty((size, rows.dim), dtype=np.float32)
     taken = 0
     with reporter.phase("Drawing a sample", rows.n_tokens, "tokens") as advance:
         for block, vectors in rows.blocks():
             picked = vectors[chosen[block]]
-            sample[places[taken : taken + len(picked)]] = picked.astype(np.float32) @ rotation
+            sample[places[taken : taken + len(picked)]] = to_floats(picked) @ rotation
             taken += len(picked)
             advance(len(vectors))
     return sample
 
 
-def _rotated(rows: TokenRows, rotation: Floats, what: str, reporter: Reporter) -> Iterator[tuple[slice, Floats]]:
+def _drawn(n_tokens: int, size: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
+    """``size`` different tokens; without a list of all where they are many."""
+    if n_tokens <= max(DRAWN_FROM_ALL, 4 * size):
+        return random.choice(n_tokens, size, replace=False)
+    drawn = np.zeros(0, dtype=np.int64)
+    while len(drawn) < size:
+        drawn = np.unique(np.concatenate([drawn, random.integers(n_tokens, size=size + size // 2)]))
+    return random.permutation(drawn)[:size]
+
+
+def _passed(
+    rows: TokenRows,
+    work: Callable[[slice, npt.NDArray[np.float16]], Result],
+    what: str,
+    reporter: Reporter,
+    workers: Workers,
+) -> Iterator[tuple[slice, Result]]:
+    """What work on each block of the vectors comes to, in order."""
     with reporter.phase(what, rows.n_tokens, "tokens") as advance:
-        for block, vectors in rows.blocks():
-            yield block, vectors.astype(np.float32) @ rotation
-            advance(len(vectors))
+        for block, result in workers.map(lambda given: (given[0], work(*given)), rows.blocks()):
+            yield block, result
+            advance(block.stop - block.start)
 
 
 def _assign(
-    rows: TokenRows, rotation: Floats, tree: clustering.CentroidTree, reporter: Reporter, assign: clustering.Assign
-) -> tuple[npt.NDArray[np.int32], Floats]:
-    """The cluster of each token, and the mean of each cluster's tokens."""
-    assigned = np.empty(rows.n_tokens, dtype=np.int32)
-    sums = np.zeros_like(tree.centroids)
-    for block, rotated in _rotated(rows, rotation, "Assigning tokens", reporter):
-        assigned[block] = assign(tree, rotated)
-        sums += clustering.sums_by_cluster(rotated, assigned[block], len(sums))
-    sizes = np.bincount(assigned, minlength=len(sums))[:, np.newaxis]
-    # A cluster without tokens keeps its direction: nobody will find anything there.
-    return assigned, np.where(sizes > 0, sums / np.maximum(sizes, 1), tree.centroids)
-
-
-def _encode(
     rows: TokenRows,
-    quantiser: Quantiser,
-    assigned: npt.NDArray[np.int32],
-    tree: clustering.CentroidTree | None,
-    path: Path,
+    rotation: Floats,
+    tree: clustering.CentroidTree,
     reporter: Reporter,
-) -> tuple[npt.NDArray[np.float16], float]:
-    """Write the codes of all tokens, document after document; return their scales and the energy of the residuals.
+    assign: clustering.Assign,
+    workers: Workers,
+) -> tuple[npt.NDArray[np.int32], Floats, Floats]:
+    """The cluster of each token, and of each cluster's tokens the mean and the mean ‖x − mean‖²."""
 
-    Where a tree is given, ``assigned`` receives the cluster of each token by it.
+    def work(block: slice, vectors: npt.NDArray[np.float16]) -> tuple[Floats, npt.NDArray[np.int32], Floats]:
+        rotated = to_floats(vectors) @ rotation
+        return rotated, assign(tree, rotated), _squares(rotated)
+
+    assigned, n_clusters = np.empty(rows.n_tokens, dtype=np.int32), len(tree.centroids)
+    sums, squares = np.zeros(tree.centroids.shape), np.zeros(n_clusters)
+    sizes = np.zeros(n_clusters, dtype=np.int64)
+    for block, (rotated, found, squared) in _passed(rows, work, "Assigning tokens", reporter, workers):
+        assigned[block] = found
+        add_by_cluster(rotated, found, sums)  # in order of token, or the last bits would depend on the threads
+        squares += np.bincount(found, squared, minlength=n_clusters)
+        sizes += np.bincount(found, minlength=n_clusters)
+    # A cluster without tokens keeps its direction: nobody will find anything there.
+    means = np.where(sizes[:, np.newaxis] > 0, sums / np.maximum(sizes, 1)[:, np.newaxis], tree.centroids)
+    return assigned, means.astype(np.float32), energies_of(squares - sizes * np.square(means).sum(axis=1), sizes)
+
+
+def _squares(vectors: Floats) -> Floats:
+    """(B, d) -> (B,) squared lengths."""
+    return np.asarray(np.einsum("ij,ij->i", vectors, vectors))
+
+
+class _Encoding:
+    """The encoding of a segment's tokens.
+
+    Attributes:
+        scales: (M,) scales of the codes, as far as they were encoded.
+        error: Σ ‖x − c‖² of these.
     """
-    scales, error = np.empty(rows.n_tokens, dtype=np.float16), 0.0
-    with path.open("wb") as file:
-        for block, rotated in _rotated(rows, quantiser.rotation, "Compressing tokens", reporter):
+
+    def __init__(self, rows: TokenRows, quantiser: Quantiser, reporter: Reporter, workers: Workers) -> None:
+        self._rows, self._quantiser, self._reporter, self._workers = rows, quantiser, reporter, workers
+        self.scales, self.error = np.empty(rows.n_tokens, dtype=np.float16), 0.0
+
+    def blocks(
+        self, assigned: npt.NDArray[np.int32], tree: clustering.CentroidTree | None = None
+    ) -> Iterator[tuple[slice, Codes]]:
+        """The codes, block after block.
+
+        Args:
+            assigned: (M,) cluster of each token; receives it where there is a tree.
+            tree: what the clusters are found with where they are not known.
+        """
+        quantiser, all_centroids = self._quantiser, self._quantiser.decoded_centroids
+
+        def work(block: slice, vectors: npt.NDArray[np.float16]) -> tuple[Codes, float]:
+            rotated = to_floats(vectors) @ quantiser.rotation
             if tree:
                 assigned[block] = tree.assign(rotated)
-            centroids = quantiser.decoded_centroids[assigned[block]]
-            codes, scales[block] = quantiser.codec.encode(rotated, centroids)
-            append_array(file, codes)
-            error += float(np.square(rotated - centroids).sum(dtype=np.float64))
-    return scales, error
+            centroids = all_centroids.take(assigned[block], axis=0)
+            codes, self.scales[block] = quantiser.codec.encode(rotated, centroids)
+            rotated -= centroids
+            return codes, float(_squares(rotated).sum(dtype=np.float64))
+
+        for block, (codes, error) in _passed(self._rows, work, "Compressing tokens", self._reporter, self._workers):
+            self.error += error
+            yield block, codes
 
 
-def _ordered(
-    lengths: IntArray, assigned: npt.NDArray[np.int32], scales: npt.NDArray[np.float16]
-) -> dict[str, npt.NDArray[Any]]:
-    """What belongs to the tokens, cluster after cluster, and the places where they went."""
-    tokens = np.argsort(assigned, kind="stable")
-    positions = np.empty(len(tokens), dtype=np.uint32)
-    positions[tokens] = np.arange(len(tokens), dtype=np.uint32)
-    document_of = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
-    return {"scales": scales[tokens], "documents": document_of[tokens], "positions": positions}
+class _Ordering:
+    """Codes that come document after document and go cluster after cluster; use it in a ``with``.
+
+    Where they are many, they wait in a file, in parts of ``ORDERED_BYTES`` that follow one another.
+    """
+
+    def __init__(self, directory: Path, positions: npt.NDArray[np.uint32], width: int) -> None:
+        self._positions, self._width, self._stack = positions, width, ExitStack()
+        self._in_part = max(1, ORDERED_BYTES // width)
+        self._filled = np.zeros(-(-len(positions) // self._in_part), dtype=np.int64)
+        self._whole: Codes | None = None
+        if len(self._filled) <= 1:
+            self._whole = np.empty((len(positions), width), dtype=np.uint8)
+        else:
+            path = self._stack.enter_context(scratch(directory))
+            self._file = self._stack.enter_context(path.open("w+b", buffering=0))
+
+    def __enter__(self) -> _Ordering:
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._stack.__exit__(*exception)
+
+    def put(self, block: slice, codes: Codes) -> None:
+        """Take the codes of some consecutive tokens; those before were taken."""
+        places = self._positions[block]
+        if self._whole is not None:
+            self._whole[places] = codes
+            return
+        part_of = (places // np.uint32(self._in_part)).astype(np.uint16)
+        sizes = np.bincount(part_of, minlength=len(self._filled))
+        codes = codes.take(np.argsort(part_of, kind="stable"), axis=0)
+        for part, (first, last) in enumerate(pairwise(offsets_of(sizes).tolist())):
+            if first < last:
+                self._file.seek((part * self._in_part + int(self._filled[part])) * self._width)
+                append_array(self._file, codes[first:last])
+        self._filled += sizes
+
+    def parts(self) -> Iterator[Codes]:
+        """The codes in order, when all were taken."""
+        if self._whole is not None:
+            yield self._whole
+            return
+        self._file.seek(0)
+        for part in range(len(self._filled)):
+            yield self._part(part * self._in_part)
+
+    def _part(self, first: int) -> Codes:
+        n_rows = min(self._in_part, len(self._positions) - first)
+        ordered = np.empty((n_rows, self._width), dtype=np.uint8)
+        for positions in (block for _, block in _runs(self._positions)):
+            places = positions[(positions >= first) & (positions < first + n_rows)] - np.uint32(first)
+            ordered[places] = self._read(len(places))
+        return ordered
+
+    def _read(self, n_rows: int) -> Codes:
+        buffer, filled = bytearray(n_rows * self._width), 0
+        while filled < len(buffer):
+            filled += self._file.readinto(memoryview(buffer)[filled:]) or 0
+        return np.frombuffer(buffer, dtype=np.uint8).reshape(n_rows, self._width)
 
 
-def _order_codes(
-    writer: ArrayWriter, unordered: Path, positions: npt.NDArray[np.uint32], width: int, reporter: Reporter
-) -> None:
-    """Write the codes cluster after cluster: they are read once for every ``ORDERED_BYTES`` of them."""
-    at_a_time = max(1, ORDERED_BYTES // width)
-    with reporter.phase("Ordering by cluster", len(positions), "tokens") as advance:
-        for first in range(0, len(positions), at_a_time):
-            ordered = np.empty((min(at_a_time, len(positions) - first), width), dtype=np.uint8)
-            for block, codes in blocks_of(unordered, "u1", width):
-                places = positions[block].astype(np.int64) - first
-                here = (places >= 0) & (places < len(ordered))
-                ordered[places[here]] = codes[here]
-            writer.append("codes", ordered)
-            advance(len(ordered))
+def _runs(values: npt.NDArray[Any]) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+    """Some rows at a time."""
+    for first in range(0, len(values), PLACED_AT_A_TIME):
+        block = slice(first, first + PLACED_AT_A_TIME)
+        yield block, values[block]
+
+
+def _documents(lengths: IntArray) -> Iterator[tuple[slice, npt.NDArray[np.int32]]]:
+    """The document of each token, some documents at a time."""
+    first = 0
+    for block, some in _runs(lengths):
+        documents = np.repeat(np.arange(block.start, block.start + len(some), dtype=np.int32), some)
+        yield slice(first, first + len(documents)), documents
+        first += len(documents)
+
+
+def _placed(
+    positions: npt.NDArray[np.uint32], blocks: Iterable[tuple[slice, npt.NDArray[Any]]], dtype: np.dtype[Any]
+) -> npt.NDArray[Any]:
+    """What belongs to the tokens, cluster after cluster."""
+    placed = np.empty(len(positions), dtype=dtype)
+    for block, values in blocks:
+        placed[positions[block]] = values
+    return placed
 
 
 def _to_int8(vectors: Floats) -> ScaledVectors:

@@ -59,6 +59,7 @@ def write_segment(
     *,
     assigned: npt.NDArray[np.int32] | None = None,
     reporter: Reporter = SILENT,
+    threads: int | None = None,
 ) -> tuple[SegmentFacts, float]:
     """Write the files of a segment.
 
@@ -70,6 +71,7 @@ def write_segment(
         quantiser: centroids and codec; None keeps float16 vectors.
         assigned: (M,) cluster of each token, if it is known.
         reporter: told about the progress.
+        threads: as in :func:`~xtrkit.indexing.postings.train`.
 
     Returns:
         what a manifest says of it, and the energy of the residuals (0 where nothing was compressed).
@@ -81,7 +83,7 @@ def write_segment(
     with storage_errors(directory, "writing a segment in it"):
         if quantiser:
             vectors, error = compress(
-                rows, quantiser, directory, vectors_name(name), assigned=assigned, reporter=reporter
+                rows, quantiser, directory, vectors_name(name), assigned=assigned, reporter=reporter, threads=threads
             )
         else:
             vectors = _write_exact(directory, vectors_name(name), rows, reporter)

@@ -21,7 +21,7 @@ from xtrkit.forks import begun_here
 from xtrkit.indexing.codec import codec_named
 from xtrkit.indexing.compressed_format import Quantiser, write_quantiser
 from xtrkit.indexing.creating import creator
-from xtrkit.indexing.documents import Incoming, checked
+from xtrkit.indexing.documents import Incoming, checked_documents
 from xtrkit.indexing.merging import LivingRows, Source, check_sources, living_passages, merge
 from xtrkit.indexing.postings import train
 from xtrkit.indexing.segments import RowsInMemory, write_segment
@@ -282,7 +282,7 @@ class IndexWriter:
             twice = next(name for number, name in enumerate(names) if name in names[:number])
             raise InputError(f"The id {twice!r} comes twice in a batch: ids must be unique.")
         dim = self._store.properties.dim
-        halves = [checked(name, document, dim) for name, document in zip(names, documents, strict=True)]
+        halves = checked_documents(names, documents, dim) if names else ()
         places, there = self._places(names)
         if must_exist:
             self._check_there(names, there)

@@ -17,6 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 SLOT_WORDS = 4
+PADDING = 64
+"""What a query's integers fill up to a multiple of: bytes of the widest registers."""
+
+QUERY_LIMIT = 2047
+"""Largest integer of a quantised query of 12 bits. Sums of 255 · 2047 over up to 4,096 dimensions fit 32 bits."""
+
+SMALL_LIMIT = 127
+"""Largest integer of a quantised query of 8 bits."""
 
 
 class Run(NamedTuple):
@@ -66,17 +74,34 @@ class ScaledVectors(NamedTuple):
 
 
 class QuantisedQuery(NamedTuple):
-    """A query as kernels read it: q_i ≈ scale_i · p_i after rotation, p_i integer.
+    """A query as kernels read it: q_i ≈ scale_i · p_i after rotation, p_i integers.
+
+    There are two of each token: of 12 bits, for centroids, and for codes that are worth it; and of 8 bits, for codes
+    of up to 4 bits, which are further off than that rounding by ten times and more. Both go on with zeros up to a
+    multiple of :data:`PADDING`, since registers are loaded whole.
 
     Attributes:
-        tokens: (n, d) int16, p.
-        scales: (n,) float32.
-        offsets: (n,) float32, zero point · Σ_j p_ij: what the codes' zero point adds to every product.
+        tokens: (n, D) int16, p of 12 bits.
+        scales: (n,) float32, of ``tokens``.
+        norms: (n,) float32, lengths of the tokens.
+        planes: (n, F, W) int8, p of 8 bits as the F fields of codes want it: plane f, byte j is dimension f · w + j.
+            Where codes meet ``tokens`` instead, there are no planes, F = 0.
+        code_scales: (n,) float32, of what codes meet; times the step of their table, where there is one.
+        code_offsets: (n,) float32, zero point · Σ_j p_ij of what codes meet: what the zero point adds to every product.
     """
 
     tokens: npt.NDArray[np.int16]
     scales: npt.NDArray[np.float32]
-    offsets: npt.NDArray[np.float32]
+    norms: npt.NDArray[np.float32]
+    planes: npt.NDArray[np.int8]
+    code_scales: npt.NDArray[np.float32]
+    code_offsets: npt.NDArray[np.float32]
+
+    def token(self, i: int) -> QuantisedQuery:
+        """A query of its token i alone."""
+        at = slice(i, i + 1)
+        tokens, scales, norms, planes, code_scales, code_offsets = self
+        return QuantisedQuery(tokens[at], scales[at], norms[at], planes[at], code_scales[at], code_offsets[at])
 
 
 class Postings(NamedTuple):
@@ -114,20 +139,42 @@ class DocumentRows(NamedTuple):
     marks: npt.NDArray[np.int32]
 
 
-class ChosenClusters(NamedTuple):
-    """The clusters most alike to each query token.
+class Centroids(NamedTuple):
+    """The centroids that a query is compared with, in groups of their likes.
 
     Attributes:
-        clusters: (n, nprobe) by number; the first ``counts`` of a row count.
-        scores: (n, nprobe) float32, similarity of query token and centroid.
-        counts: (n,).
-        closed_tokens: (n, B) how many tokens are in clusters that were looked at and not chosen, by score.
-        closed_range: (n, 2) the scores from which to which the B steps of ``closed_tokens`` go.
+        groups: (G, d) directions of the groups.
+        group_offsets: (G + 1,) which centroids belong to each group.
+        centroids: (C, d).
+        sizes: (C,) int32, how many living tokens each cluster has, in all segments.
+        radii: (C,) float32, how far the cluster's tokens spread around it along any one direction:
+            √(mean ‖x − centroid‖² / d).
+        mean_square: mean of radius² over tokens.
+    """
+
+    groups: ScaledVectors
+    group_offsets: npt.NDArray[np.int64]
+    centroids: ScaledVectors
+    sizes: npt.NDArray[np.int32]
+    radii: npt.NDArray[np.float32]
+    mean_square: np.float32
+
+
+class ChosenClusters(NamedTuple):
+    """The clusters that each query token looks into, P of all tokens together, those of a token by number.
+
+    Attributes:
+        clusters: (P,) their numbers.
+        scores: (P,) float32, similarity of query token and centroid.
+        starts: (n + 1,) where each query token's clusters begin and end.
+        closed_tokens: (n, B) how many tokens are in clusters that were looked at and not chosen, in B equal steps of
+            what the clusters promise (:func:`xtrkit.kernels.choosing.promising_clusters`); no steps where nobody asked.
+        closed_range: (n, 2) from where to where the steps go.
     """
 
     clusters: npt.NDArray[np.int32]
     scores: npt.NDArray[np.float32]
-    counts: npt.NDArray[np.int64]
+    starts: npt.NDArray[np.int64]
     closed_tokens: npt.NDArray[np.float32]
     closed_range: npt.NDArray[np.float32]
 
@@ -137,23 +184,22 @@ class Probes(NamedTuple):
 
     Attributes:
         chosen: the clusters.
-        starts: (n + 1,) where each query token's similarities begin and end.
+        places: (P + 1,) where each cluster's similarities begin and end.
         scores: (H,) similarities with the tokens of the clusters, cluster after cluster, in a cluster segment after
             segment, and there in order of document: as if there were one segment.
-        documents: (H,) which documents the tokens are of.
     """
 
     chosen: ChosenClusters
-    starts: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float32]
-    documents: npt.NDArray[np.int32]
 
 
 class Slots(NamedTuple):
     """A place for each document to add up its score in: three views of the same memory, all zeros between searches.
 
-    A slot is 16 bytes, so that a hit touches one cache line: the sum so far (``doubles[:, 0]``), a similarity that
-    waits to be added (``floats[:, 2]``), and the query token that it is of, counted from 1 (``words[:, 3]``).
+    A slot is 16 bytes, so that a hit touches one cache line: the sum so far (``doubles[:, 0]``), the best similarity
+    with a query token (``floats[:, 2]``), and that query token, counted from 1 (``words[:, 3]``); negative when the sum
+    has it.
 
     Attributes:
         words: (N, 4) int32.

@@ -1,229 +1,303 @@
-"""Kernels on packed codes: affine-grid encoding, and integer products of codes with a quantised query token.
+"""Kernels on packed codes: similarities of a run of rows with a quantised query token.
 
 A code of b bits stands for scale · (code − offset), offset = (2^b − 1) / 2, so a similarity is
 
-    q · v = scale_t · scale_q · (Σ_j code_j · p_j − offset · Σ_j p_j)        with q ≈ scale_q · p, p integer,
+    q · v = q · centroid + scale_t · scale_q · (Σ_j code_j · p_j − offset · Σ_j p_j)    with q ≈ scale_q · p, p integer,
 
-and the sum over codes is all that has to touch memory. No table is looked up: LLVM makes a multiply-add instruction
-of the loop (``vpmaddwd`` or ``vpdpwssd``).
+and the sum over codes is all that has to touch memory.
 
 Layout. A vector of d codes takes w = d · b / 8 bytes. Field f of byte j (bits f·b … f·b + b − 1) is dimension
-f · w + j: a field of consecutive bytes is a run of consecutive dimensions, which is what a vectorised loop wants;
+f · w + j: a field of consecutive bytes is a run of consecutive dimensions, which is what vector instructions want;
 neighbouring dimensions in one byte, as other engines have them, would need a shuffle.
 
-Two rules about Numba keep these loops fast. Sums go straight into an int32 array: int32 + int32 is int64 in Numba, and
-only where the result is cut back to 32 bits does LLVM see that 32 are enough (4.7 against 12.7 ns a product). And
-rows are sliced in the function that loops over them: slices that cross a function call are reference counted.
+There are two of everything here: a loop over tiles of as many rows as a register has lanes
+(:mod:`xtrkit.kernels.vectors`), and a plain loop over rows, for processors without such registers, and for the last
+rows of a file, where a register would reach beyond its end. Both compute the same integers, and the same floats in the
+same order of operations: results are the same bits everywhere.
 
-Clusters lie scattered over the index, each too short for the processor to foresee. The loops therefore prefetch the
-next cluster while they work on this one, a row for a row: 5.8 instead of 10.0 ns a token of 64 bytes from memory, the
-same as from the cache.
+Two rules about Numba keep these loops fast. Sums are cut to 32 bits in every round: int32 + int32 is int64 in Numba,
+and only so does LLVM see that 32 are enough (4.7 against 12.7 ns a product). And what is called for every row or
+cluster takes numbers and addresses, no arrays: Numba counts references to all arrays of a bundle wherever a function
+takes it and branches, with instructions that lock memory, a hundred nanoseconds a call.
 """
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from typing import Any, NamedTuple
 
-from xtrkit.kernels.bundles import Run
+import numpy as np
+from numba.extending import overload
+
+from xtrkit.kernels.bundles import Postings, QuantisedQuery, Run
 from xtrkit.kernels.dense import HALF_BIAS
 from xtrkit.kernels.intrinsics import float_of_bits, prefetch
-from xtrkit.kernels.jit import kernel, part
+from xtrkit.kernels.jit import INLINED, inlined, part
+from xtrkit.kernels.tables import NO_TABLE_TYPE, table_products
+from xtrkit.kernels.vectors import (
+    LANES,
+    WIDTH,
+    add_byte_products,
+    add_code_products,
+    address_of,
+    byte_at,
+    float_at,
+    half_bits_at,
+    load_halves,
+    minus,
+    no_sums,
+    plus,
+    put,
+    row_sums,
+    short_at,
+    small_at,
+    splat,
+    store,
+    times,
+    to_floats,
+)
 
 CACHE_LINE = 64
-
-QUERY_LIMIT = 2047
-"""Largest integer of a quantised query: 12 bits, as fast as 8 since products are made of 16-bit halves. Sums of
-255 · 2047 over up to 4,096 dimensions fit 32 bits."""
+OfToken = tuple[np.float32, np.float32, np.float32]
 
 
-@part
-def _products_8(
-    codes: npt.NDArray[np.uint8], run: Run, query: npt.NDArray[np.int16], sums: npt.NDArray[np.int32]
-) -> None:
-    w, first, last, upcoming = codes.shape[1], run.first, run.last, run.upcoming
-    for t in range(first, last):
-        for line in range(0, w, CACHE_LINE):
-            prefetch(codes, (upcoming + t - first) * w + line)
-        row = codes[t]
+def n_fields_of(postings: Any) -> int:
+    """Fields of a byte of codes, by Numba's type of postings."""
+    return len(postings.types[postings.fields.index("shifts")])
+
+
+def is_affine(postings: Any) -> bool:
+    """Whether no table decodes the codes, by Numba's type of postings."""
+    return bool(postings.types[postings.fields.index("table")] == NO_TABLE_TYPE)
+
+
+def rows_summed(n_fields: int) -> Any:
+    """The function (codes, width, query, plane) -> Σ_j code_j · p_j of one row of codes, by a plain loop.
+
+    Args:
+        n_fields: of a byte.
+    """
+    bits, mask = 8 // n_fields, np.uint8(2 ** (8 // n_fields) - 1)
+
+    @inlined
+    def of_bytes(codes: int, width: int, query: int, plane: int) -> Any:
         total = np.int32(0)
-        for j in range(w):
-            total += np.int32(row[j]) * np.int32(query[j])
-        sums[t - first] = total
+        for j in range(width):
+            total = np.int32(total + np.int32(byte_at(codes, j)) * np.int32(short_at(query, j)))
+        return total
 
-
-@part
-def _products_4(
-    codes: npt.NDArray[np.uint8], run: Run, query: npt.NDArray[np.int16], sums: npt.NDArray[np.int32]
-) -> None:
-    w, first, last, upcoming = codes.shape[1], run.first, run.last, run.upcoming
-    low, high = query[:w], query[w:]
-    for t in range(first, last):
-        for line in range(0, w, CACHE_LINE):
-            prefetch(codes, (upcoming + t - first) * w + line)
-        row = codes[t]
+    @inlined
+    def of_fields(codes: int, width: int, query: int, plane: int) -> Any:
         total = np.int32(0)
-        for j in range(w):
-            byte = row[j]
-            total += np.int32(byte & np.uint8(15)) * np.int32(low[j]) + np.int32(byte >> np.uint8(4)) * np.int32(
-                high[j]
-            )
-        sums[t - first] = total
+        for field in range(n_fields):
+            shift, of_field = np.uint8(bits * field), query + field * plane
+            for j in range(width):
+                level = (byte_at(codes, j) >> shift) & mask
+                total = np.int32(total + np.int32(level) * np.int32(small_at(of_field, j)))
+        return total
+
+    return of_bytes if n_fields == 1 else of_fields
+
+
+@inlined
+def affine_score(
+    total: np.int32, half_bits: np.uint16, centroid: np.float32, factor: np.float32, offset: np.float32
+) -> Any:
+    """Centroid + scale_t · (scale_q · (sum − offset)); on halves see :mod:`xtrkit.kernels.dense`.
+
+    Args:
+        total: the sum over codes.
+        half_bits: of the token's float16 scale, not negative, infinite or NaN.
+        centroid: similarity of the query token with the cluster's centroid.
+        factor: scale_q, 2^112 times as large.
+        offset: the zero point's part of the sum.
+    """
+    return centroid + float_of_bits(np.uint32(half_bits) << np.uint32(13)) * (factor * (np.float32(total) - offset))
 
 
 @part
-def _products_2(
-    codes: npt.NDArray[np.uint8], run: Run, query: npt.NDArray[np.int16], sums: npt.NDArray[np.int32]
+def table_scores(
+    postings: Postings, run: Run, query: QuantisedQuery, i: int, centroid: np.float32, scores: int
 ) -> None:
-    w, first, last, upcoming = codes.shape[1], run.first, run.last, run.upcoming
-    mask = np.uint8(3)
-    q0, q1, q2, q3 = query[:w], query[w : 2 * w], query[2 * w : 3 * w], query[3 * w :]
-    for t in range(first, last):
-        for line in range(0, w, CACHE_LINE):
-            prefetch(codes, (upcoming + t - first) * w + line)
-        row = codes[t]
-        total = np.int32(0)
-        for j in range(w):
-            byte = row[j]
-            total += np.int32(byte & mask) * np.int32(q0[j]) + np.int32((byte >> np.uint8(2)) & mask) * np.int32(q1[j])
-            total += np.int32((byte >> np.uint8(4)) & mask) * np.int32(q2[j]) + np.int32(
-                byte >> np.uint8(6)
-            ) * np.int32(q3[j])
-        sums[t - first] = total
+    """Similarities with a run of rows where a table decodes: scale_t · (centroid + step · scale_q · sum).
+
+    The query's ``code_scales`` contain the table's step.
+    """
+    halves, first, factor, of_token = postings.halves, run.first, query.code_scales[i], query.tokens[i]
+    sums = np.empty(run.last - first, dtype=np.int32)
+    table_products(postings.codes, run, of_token, postings.table, sums)
+    for j in range(run.last - first):
+        scale = float_of_bits(np.uint32(halves[first + j]) << np.uint32(13)) * HALF_BIAS
+        put(scores, j, np.float32(scale * (centroid + factor * np.float32(sums[j]))))
+
+
+@inlined
+def reach(n_rows: int, row_bytes: int, loaded: int) -> int:
+    """The last row from which on :data:`LANES` rows can be loaded, ``loaded`` bytes at a time, within an array of rows.
+
+    Where a row's bytes are no multiple of ``loaded``, what is loaded last reaches into the rows that follow, where the
+    query has zeros.
+    """
+    beyond = -row_bytes % loaded
+    return n_rows - LANES - (beyond + row_bytes - 1) // row_bytes
+
+
+@inlined
+def sums_of_bytes(rows: int, row_bytes: int, query: int, signed: int) -> Any:
+    """The sums over :data:`LANES` rows of bytes, from one address on, with 16-bit integers at another."""
+    sums = no_sums()
+    for j in range(0, row_bytes, WIDTH // 2):
+        sums = add_byte_products(sums, rows + j, row_bytes, query + 2 * j, signed)
+    return row_sums(sums)
+
+
+class Tiles(NamedTuple):
+    """How registers find codes and queries: addresses and distances, in bytes.
+
+    Attributes:
+        codes: of the codes.
+        halves: of their scales.
+        width: of a row of codes.
+        reach: the last row that a tile may begin at.
+        query: of the first query token's integers that codes meet.
+        stride: from one query token's to the next.
+        plane: from one field's to the next.
+    """
+
+    codes: int
+    halves: int
+    width: int
+    reach: int
+    query: int
+    stride: int
+    plane: int
 
 
 @part
-def _products_1(
-    codes: npt.NDArray[np.uint8], run: Run, query: npt.NDArray[np.int16], sums: npt.NDArray[np.int32]
-) -> None:
-    w, first, last, upcoming = codes.shape[1], run.first, run.last, run.upcoming
-    mask = np.uint8(1)
-    q0, q1, q2, q3 = query[:w], query[w : 2 * w], query[2 * w : 3 * w], query[3 * w : 4 * w]
-    q4, q5, q6, q7 = query[4 * w : 5 * w], query[5 * w : 6 * w], query[6 * w : 7 * w], query[7 * w :]
-    for t in range(first, last):
-        for line in range(0, w, CACHE_LINE):
-            prefetch(codes, (upcoming + t - first) * w + line)
-        row = codes[t]
-        total = np.int32(0)
-        for j in range(w):
-            byte = row[j]
-            total += np.int32(byte & mask) * np.int32(q0[j])
-            total += np.int32((byte >> np.uint8(1)) & mask) * np.int32(q1[j])
-            total += np.int32((byte >> np.uint8(2)) & mask) * np.int32(q2[j])
-            total += np.int32((byte >> np.uint8(3)) & mask) * np.int32(q3[j])
-            total += np.int32((byte >> np.uint8(4)) & mask) * np.int32(q4[j])
-            total += np.int32((byte >> np.uint8(5)) & mask) * np.int32(q5[j])
-            total += np.int32((byte >> np.uint8(6)) & mask) * np.int32(q6[j])
-            total += np.int32(byte >> np.uint8(7)) * np.int32(q7[j])
-        sums[t - first] = total
+def tiles_of(postings: Postings, query: QuantisedQuery) -> Tiles:
+    """The addresses of a segment's codes and of a query."""
+    codes, planes, tokens = postings.codes, query.planes, query.tokens
+    begin, halves, (n_rows, width) = address_of(codes), address_of(postings.halves), codes.shape
+    if planes.shape[1]:
+        stride, plane, loaded = planes.shape[1] * planes.shape[2], planes.shape[2], WIDTH
+        return Tiles(begin, halves, width, reach(n_rows, width, loaded), address_of(planes), stride, plane)
+    return Tiles(begin, halves, width, reach(n_rows, width, WIDTH // 2), address_of(tokens), 2 * tokens.shape[1], 0)
 
 
-@part
-def vector_products(
-    vectors: npt.NDArray[np.int8],
-    first: int,
-    last: int,
-    query: npt.NDArray[np.int16],
-    sums: npt.NDArray[np.int32],
-) -> None:
-    """Σ_j v_j · p_j of some consecutive vectors of small integers with one query token, as :func:`products`."""
-    for t in range(first, last):
-        row = vectors[t]
-        total = np.int32(0)
-        for j in range(vectors.shape[1]):
-            total += np.int32(row[j]) * np.int32(query[j])
-        sums[t - first] = total
+def rows_scored(n_fields: int) -> Any:
+    """The function that tells the similarities of a query token with a run of rows of one cluster, row by row.
+
+    It takes in: :class:`Tiles`; the :class:`Run`; the address of the query token's integers; similarity with the
+    centroid, scale_q · 2^112 and offset; the address of a register of scratch; and the address that receives the
+    similarities.
+
+    Args:
+        n_fields: of a byte of codes, which are affine.
+    """
+    sum_of_row = rows_summed(n_fields)
+
+    @inlined
+    def by_rows(tiles: Tiles, run: Run, query: int, of_token: OfToken, scratch: int, scores: int) -> None:
+        centroid, factor, offset = of_token
+        for row in range(run.first, run.last):
+            total = sum_of_row(tiles.codes + row * tiles.width, tiles.width, query, tiles.plane)
+            similar = affine_score(total, half_bits_at(tiles.halves, row), centroid, factor, offset)
+            put(scores, row - run.first, np.float32(similar))
+
+    return by_rows
 
 
-@part
-def scores_of_products(
-    sums: npt.NDArray[np.int32],
+def _tiles_summed(n_fields: int) -> Any:
+    """The function (codes, width, query, plane) -> the sums of a tile of rows."""
+
+    @inlined
+    def of_fields(codes: int, width: int, query: int, plane: int) -> Any:
+        sums = no_sums()
+        for j in range(0, width, WIDTH):
+            sums = add_code_products(sums, codes + j, width, query + j, plane, n_fields)
+        return row_sums(sums)
+
+    @inlined
+    def of_bytes(codes: int, width: int, query: int, plane: int) -> Any:
+        return sums_of_bytes(codes, width, query, 0)
+
+    return of_bytes if n_fields == 1 else of_fields
+
+
+def tiles_scored(n_fields: int) -> Any:
+    """As :func:`rows_scored`, tile by tile.
+
+    The last tile of a run is moved back, so that it ends where the run does: some rows are computed twice and nothing
+    is written beyond. A run shorter than a tile goes through the scratch.
+    """
+    by_rows, sums_of_tile = rows_scored(n_fields), _tiles_summed(n_fields)
+
+    @inlined
+    def by_tiles(tiles: Tiles, run: Run, query: int, of_token: OfToken, scratch: int, scores: int) -> None:
+        first, last, width = run.first, run.last, tiles.width
+        row, short, upcoming = first, last - first < LANES, tiles.codes + (run.upcoming - first) * width
+        centroid, factor, offset = splat(of_token[0]), splat(of_token[1]), splat(of_token[2])
+        while row < last:
+            begin = row if short else min(row, last - LANES)
+            if begin > tiles.reach:
+                by_rows(tiles, Run(row, last, row), query, of_token, scratch, scores + 4 * (row - first))
+                return
+            for line in range(begin * width, (begin + LANES) * width, CACHE_LINE):
+                prefetch(upcoming + line)
+            sums = to_floats(sums_of_tile(tiles.codes + begin * width, width, query, tiles.plane))
+            scales = load_halves(tiles.halves + 2 * begin)
+            similar = plus(centroid, times(scales, times(factor, minus(sums, offset))))
+            if short:
+                store(scratch, similar)
+                for j in range(last - first):
+                    put(scores, j, float_at(scratch, j))
+                return
+            store(scores + 4 * (begin - first), similar)
+            row = begin + LANES
+
+    return by_tiles
+
+
+def score_run(
+    postings: Postings,
+    tiles: Tiles,
     run: Run,
-    halves: npt.NDArray[np.uint16],
-    centroid_score: float | np.float32,
-    query_scale: float | np.float32,
-    query_offset: float | np.float32,
-    scores: npt.NDArray[np.float32],
+    query: QuantisedQuery,
+    i: int,
+    of_token: OfToken,
+    scratch: int,
+    scores: int,
 ) -> None:
-    """Similarities of the tokens of one cluster: centroid_score + scale_t · query_scale · (sum − query_offset).
+    """Similarities of query token i with a run of rows of one cluster.
+
+    A kernel that calls this contains one kind of codes alone: how many fields a byte has, and whether a table decodes
+    them, is known when it is compiled.
 
     Args:
-        sums: (rows of the run or more,) of :func:`products`.
-        run: the rows of the cluster.
-        halves: (M,) bit patterns of the tokens' float16 scales, none negative, infinite or NaN.
-        centroid_score: similarity of the query token with the cluster's centroid.
-        query_scale: scale_q.
-        query_offset: offset · Σ_j p_j.
-        scores: (rows of the run or more,) receives the similarities. On halves see :mod:`xtrkit.kernels.dense`.
+        postings: the codes.
+        tiles: where they are.
+        run: which rows; and what is prefetched meanwhile.
+        query: the query.
+        i: which of its tokens.
+        of_token: its similarity with the cluster's centroid, its scale for codes times 2^112, and its offset.
+        scratch: address of as many floats as a register has.
+        scores: address that receives the similarities.
     """
-    first, count = run.first, run.last - run.first
-    centroid, factor = np.float32(centroid_score), np.float32(query_scale) * HALF_BIAS
-    offset = np.float32(query_offset)
-    for j in range(count):
-        scale = float_of_bits(np.uint32(halves[first + j]) << np.uint32(13))
-        scores[j] = centroid + scale * (factor * (np.float32(sums[j]) - offset))
 
 
-@kernel
-def encode_grid(
-    residuals: npt.NDArray[np.float32],
-    bits: int,
-    factors: npt.NDArray[np.float32],
-    codes: npt.NDArray[np.uint8],
-    scales: npt.NDArray[np.float32],
-) -> None:
-    """Codes and scale of each residual: of the scales tried, the one that leaves the least squared error.
+@overload(score_run, jit_options=INLINED)
+def _score_run(
+    postings: Any, tiles: Any, run: Any, query: Any, i: Any, of_token: Any, scratch: Any, scores: Any
+) -> Any:
+    score = tiles_scored(n_fields_of(postings)) if LANES else rows_scored(n_fields_of(postings))
 
-    With u_j = code_j − offset for a tried step, the best scale is r·u / u·u and the squared error |r|² − (r·u)² / u·u,
-    so the step with the largest (r·u)² / u·u wins.
+    def of_codes(
+        postings: Any, tiles: Any, run: Any, query: Any, i: Any, of_token: Any, scratch: Any, scores: Any
+    ) -> Any:
+        score(tiles, run, tiles.query + i * tiles.stride, of_token, scratch, scores)
 
-    Args:
-        residuals: (B, d).
-        bits: 1, 2, 4 or 8.
-        factors: (F,) the steps to try, as fractions of the step that would just reach the largest component.
-        codes: (B, w) receives the packed codes; zeros before.
-        scales: (B,) receives the scales.
-    """
-    d, w = residuals.shape[1], codes.shape[1]
-    top = np.float32(2**bits - 1)
-    offset = top / np.float32(2)
-    levels = np.empty(d, dtype=np.float32)
-    best_levels = np.empty(d, dtype=np.float32)
-    for t in range(len(residuals)):
-        row = residuals[t]
-        largest = np.float32(0)
-        for j in range(d):
-            largest = max(largest, abs(row[j]))
-        best, scales[t] = np.float32(-1), np.float32(0)
-        for f in range(len(factors)):
-            step = max(factors[f] * largest / offset, np.float32(1e-30))
-            inverse = np.float32(1) / step
-            for j in range(d):
-                levels[j] = min(max(np.floor(row[j] * inverse + offset + np.float32(0.5)), np.float32(0)), top)
-            with_row, with_self = _moments(row, levels, offset)
-            gain = with_row * with_row / with_self
-            if gain > best:
-                best, scales[t] = gain, with_row / with_self
-                for j in range(d):
-                    best_levels[j] = levels[j]
-        for j in range(d):
-            codes[t, j % w] |= np.uint8(np.uint8(best_levels[j]) << np.uint8(bits * (j // w)))
+    def of_table(
+        postings: Any, tiles: Any, run: Any, query: Any, i: Any, of_token: Any, scratch: Any, scores: Any
+    ) -> Any:
+        table_scores(postings, run, query, i, of_token[0], scores)
 
-
-@part
-def _moments(
-    row: npt.NDArray[np.float32], levels: npt.NDArray[np.float32], offset: np.float32
-) -> tuple[np.float32, np.float32]:
-    """r·u and u·u for u = levels − offset, in 8 strands: float sums vectorise only in an order that is spelt out."""
-    d = len(row)
-    with_row, with_self = np.zeros(8, dtype=np.float32), np.zeros(8, dtype=np.float32)
-    for j in range(0, d, 8):
-        for lane in range(8):
-            u = levels[j + lane] - offset
-            with_row[lane] += row[j + lane] * u
-            with_self[lane] += u * u
-    sum_with_row, sum_with_self = with_row[0], with_self[0]
-    for lane in range(1, 8):
-        sum_with_row += with_row[lane]
-        sum_with_self += with_self[lane]
-    return sum_with_row, sum_with_self
+    return of_codes if is_affine(postings) else of_table

@@ -19,7 +19,7 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from xtrkit.kernels import probing
+from xtrkit.kernels import choosing
 from xtrkit.kernels.jit import STAMP
 
 _PROGRAM = """
@@ -94,7 +94,7 @@ def mark_of(nbits: int, codec: str) -> Path | None:
     import numba
     from llvmlite import binding
 
-    cache = getattr(probing.nearest_clusters, "_cache", None)
+    cache = getattr(choosing.promising_clusters, "_cache", None)
     directory = getattr(cache, "cache_path", None)
     if not directory:
         return None

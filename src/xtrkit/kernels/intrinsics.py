@@ -10,28 +10,26 @@ from numba.extending import intrinsic
 
 
 @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
-def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
-    """Ask for the cache line that holds ``array.flat[index]``; nothing happens where there is no such element.
+def prefetch(typing_context: Any, address: Any) -> Any:
+    """Ask for the cache line that holds the byte at an address; nothing happens where there is no such byte.
 
     Args:
         typing_context: given by Numba, not by the caller.
-        array: a contiguous array.
-        index: place of an element, over all axes; it may lie outside.
+        address: of the byte (:func:`xtrkit.kernels.vectors.address_of`); it may be any.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        address = builder.gep(data, [arguments[1]])
-        number = ir.IntType(32)
+        pointer, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         function = builder.module.declare_intrinsic(
             "llvm.prefetch",
-            [address.type],
-            ir.FunctionType(ir.VoidType(), [address.type, number, number, number]),
+            [pointer],
+            ir.FunctionType(ir.VoidType(), [pointer, number, number, number]),
         )
-        builder.call(function, [address, number(0), number(3), number(1)])  # for reading, into all caches, data
+        place = builder.inttoptr(arguments[0], pointer)
+        builder.call(function, [place, number(0), number(3), number(1)])  # for reading, into all caches, data
         return context.get_dummy_value()
 
-    return types.void(array, types.intp), generate
+    return types.void(types.intp), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator, unused-ignore]

@@ -25,6 +25,9 @@ OPTIONS = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 
 """No wrapper for C, which nobody calls; division by zero behaves as in NumPy; the GIL is released."""
 
+INLINED = {"forceinline": True, **OPTIONS}
+"""For what becomes part of its callers' code: what takes or gives vector values, or is called for every row."""
+
 STAMP = sha256(b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
 """Of the source of all kernels."""
 
@@ -43,6 +46,11 @@ def kernel(function: Function) -> Function:
 def part(function: Function) -> Function:
     """Compile a part of kernels: a function that only they call, whose machine code is kept with theirs."""
     return njit(no_cpython_wrapper=True, **OPTIONS)(function)  # type: ignore[no-any-return]
+
+
+def inlined(function: Function) -> Function:
+    """Compile a part of kernels that becomes part of its callers' code."""
+    return njit(no_cpython_wrapper=True, **INLINED)(function)  # type: ignore[no-any-return]
 
 
 def _stamp(dispatcher: Any) -> None:

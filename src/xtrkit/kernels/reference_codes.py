@@ -21,15 +21,29 @@ def unpack(codes: npt.NDArray[np.uint8], bits: int) -> npt.NDArray[np.int64]:
     return unpacked
 
 
-def products(
-    codes: npt.NDArray[np.uint8], first: int, last: int, query: npt.NDArray[np.int16], bits: int
-) -> npt.NDArray[np.int64]:
-    """Twin of :func:`xtrkit.kernels.codes.products`."""
-    return np.asarray(unpack(codes[first:last], bits) @ query.astype(np.int64))
+def affine_scores(
+    sums: npt.NDArray[np.int64],
+    halves: npt.NDArray[np.uint16],
+    of_centroids: npt.ArrayLike,
+    factor: np.float32,
+    offset: np.float32,
+) -> Floats:
+    """Twin of :func:`xtrkit.kernels.codes.score_run`, bit for bit: the same float32 in the same order of operations."""
+    small = (halves.astype(np.uint32) << np.uint32(13)).view(np.float32)  # 2^112 times too small
+    of_codes = (factor * np.float32(2.0**112)) * (sums.astype(np.float32) - offset)
+    return np.asarray(of_centroids, dtype=np.float32) + small * of_codes
+
+
+def table_scores(
+    sums: npt.NDArray[np.int64], halves: npt.NDArray[np.uint16], of_centroids: npt.ArrayLike, factor: np.float32
+) -> Floats:
+    """Twin of :func:`xtrkit.kernels.codes.score_run` where a table decodes, bit for bit."""
+    within = np.asarray(of_centroids, dtype=np.float32) + factor * sums.astype(np.float32)
+    return np.asarray(halves.view(np.float16).astype(np.float32) * within)
 
 
 def best_gain(residual: Floats, bits: int, factors: Sequence[float]) -> float:
-    """(r·u)² / u·u of the best step that :func:`xtrkit.kernels.codes.encode_grid` tries."""
+    """(r·u)² / u·u of the best step that :func:`xtrkit.kernels.encoding.encode_grid` tries."""
     offset = (2**bits - 1) / 2
     gains = [0.0]
     for factor in factors:
@@ -65,17 +79,58 @@ def decode_buckets(codes: npt.NDArray[np.uint8], bits: int, weights: npt.NDArray
 def nearest_clusters(
     groups: Floats, group_offsets: npt.NDArray[np.int64], centroids: Floats, token: Floats, probed: int, nprobe: int
 ) -> list[int]:
-    """Twin of :func:`xtrkit.kernels.probing.nearest_clusters` for one query token and distinct similarities."""
+    """Twin of :func:`xtrkit.kernels.choosing.nearest_clusters` for one query token and distinct similarities."""
     nearest_groups = np.argsort(-(groups @ token), kind="stable")[:probed]
     inside = sorted(c for g in nearest_groups for c in range(group_offsets[g], group_offsets[g + 1]))
     best = sorted(inside, key=lambda c: (-float(centroids[c] @ token), c))[:nprobe]
     return sorted(best)
 
 
+def promising_borders(
+    promises: Sequence[npt.NDArray[Any]], sizes: Sequence[npt.NDArray[Any]], k: int, budget: float, fair_share: float
+) -> list[float]:
+    """Twin of :func:`xtrkit.kernels.choosing.promising_clusters`: the promise from which up clusters are opened.
+
+    Tokens are counted cluster by cluster instead of in steps; the cluster with which the budget is passed is the border.
+
+    Args:
+        promises: those of the clusters that each query token looked at.
+        sizes: the tokens of these clusters.
+        k: k'.
+        budget: how many tokens are to be looked at.
+        fair_share: the part of an even share that every query token gets.
+    """
+    anchors, fair = [], []
+    for of_token, held in zip(promises, sizes, strict=True):
+        order = np.argsort(-of_token, kind="stable")
+        running = np.cumsum(held[order])
+        for tokens, found in ((k, anchors), (fair_share * budget / len(promises), fair)):
+            at = int((running < tokens).sum())  # the first cluster with which there are so many
+            found.append(float(of_token[order[min(at, len(order) - 1)]]))
+        fair[-1] = min(fair[-1], float(of_token[held > 0].max(initial=-np.inf)))
+    order_of_all = sorted(
+        ((float(promise) - anchor, float(promise), int(size), token)
+         for token, (of_token, held, anchor) in enumerate(zip(promises, sizes, anchors, strict=True))
+         for promise, size in zip(of_token, held, strict=True)),
+        reverse=True,
+    )  # fmt: skip
+    spent = sum(
+        int(held[of_token >= border].sum()) for of_token, held, border in zip(promises, sizes, fair, strict=True)
+    )
+    shift = -np.inf
+    for beyond, promise, size, token in order_of_all:
+        if promise < fair[token]:
+            spent += size
+            if spent > budget:
+                shift = beyond
+                break
+    return [min(border, anchor + shift) for border, anchor in zip(fair, anchors, strict=True)]
+
+
 def xtr_sums(
     hits: Sequence[Sequence[tuple[int, float]]], lowest: Sequence[float], missing: Sequence[float]
 ) -> dict[int, tuple[float, int]]:
-    """Twin of :func:`xtrkit.kernels.probing.sum_best`: {document: (Σ_i (best_i − m_i), query tokens with hits)}.
+    """Twin of :func:`xtrkit.kernels.summing.sum_best`: {document: (Σ_i (best_i − m_i), query tokens with hits)}.
 
     Args:
         hits: (document, similarity) of each query token.

@@ -11,22 +11,17 @@ business. A vector is scale · (centroid + step · table[codes]).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from numba import typeof
-from numba.extending import overload
 
-from xtrkit.kernels.bundles import Run, Table
-from xtrkit.kernels.codes import CACHE_LINE, QUERY_LIMIT, _products_1, _products_2, _products_4, _products_8
-from xtrkit.kernels.intrinsics import prefetch
+from xtrkit.kernels.bundles import QUERY_LIMIT, Run, Table
 from xtrkit.kernels.jit import part
 
 NO_TABLE = Table(np.zeros(0, dtype=np.uint8), np.zeros(0, dtype=np.int8), np.float32(1), np.float32(1))
 """For codes that are affine."""
 
-_NO_TABLE = typeof(NO_TABLE)
+NO_TABLE_TYPE = typeof(NO_TABLE)
 """No other table has units of one byte: its type tells, when kernels are compiled, that codes are affine."""
 
 SMALLEST_VALUE = 1e-20
@@ -80,59 +75,18 @@ def table_products(
     Args:
         codes: (M, w) packed codes.
         run: which rows.
-        query: (d,) the quantised query token p.
+        query: (d or more,) the quantised query token p.
         table: what bytes stand for.
         sums: (rows of the run or more,) receives the sums.
     """
-    w, first, last, upcoming, units_of = codes.shape[1], run.first, run.last, run.upcoming, table.units
+    w, first, last, units_of = codes.shape[1], run.first, run.last, table.units
     units = np.empty(w, dtype=units_of.dtype)
     levels = units.view(table.levels.dtype)
     for t in range(first, last):
-        for line in range(0, w, CACHE_LINE):
-            prefetch(codes, (upcoming + t - first) * w + line)
         packed = codes[t]
         for j in range(w):
             units[j] = units_of[packed[j]]
         total = np.int32(0)
-        for j in range(len(query)):
+        for j in range(len(levels)):
             total += np.int32(levels[j]) * np.int32(query[j])
         sums[t - first] = total
-
-
-_BY_FIELDS = {1: _products_8, 2: _products_4, 4: _products_2, 8: _products_1}
-
-
-def products(
-    codes: npt.NDArray[np.uint8],
-    run: Run,
-    query: npt.NDArray[np.int16],
-    shifts: tuple[int, ...],
-    table: Table,
-    sums: npt.NDArray[np.int32],
-) -> None:
-    """Σ_j code_j · p_j of a run of rows of codes with one query token, or Σ_j level_j · p_j where a table decodes them.
-
-    A kernel that calls this contains the products of one kind of codes alone: how many fields a byte has, and whether
-    there is a table, is known when it is compiled.
-
-    Args:
-        codes: (M, w) packed codes.
-        run: which rows.
-        query: (d,) the quantised query token p.
-        shifts: where the fields of a byte begin.
-        table: what bytes stand for; :data:`NO_TABLE` where codes are affine.
-        sums: (rows of the run or more,) receives the sums.
-    """
-
-
-@overload(products, inline="always")
-def _products(codes: Any, run: Any, query: Any, shifts: Any, table: Any, sums: Any) -> Any:
-    affine = _BY_FIELDS[len(shifts)]
-
-    def of_codes(codes: Any, run: Any, query: Any, shifts: Any, table: Any, sums: Any) -> Any:
-        affine(codes, run, query, sums)
-
-    def of_table(codes: Any, run: Any, query: Any, shifts: Any, table: Any, sums: Any) -> Any:
-        table_products(codes, run, query, table, sums)
-
-    return of_codes if table == _NO_TABLE else of_table

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from xtrkit.indexing.codec import name_of
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.bundles import ChosenClusters, Probes, QuantisedQuery
 from xtrkit.kernels.expectation import expected_kth_scores
-from xtrkit.kernels.probing import kth_scores, sum_best
+from xtrkit.kernels.summing import kth_scores, sum_best
 from xtrkit.recipes import Recipe
 from xtrkit.scoring.imputation import Imputed
 from xtrkit.scoring.ranking import best_first
@@ -26,8 +27,9 @@ from xtrkit.search.engine import Contribution, Documents, Evidence, Found, Ranke
 from xtrkit.search.widening import Goal, Looked, look_until_enough
 from xtrkit.stopwatch import Stopwatch
 from xtrkit.token_retrieval.centroid import (
-    choose_clusters,
+    nearest,
     open_clusters,
+    promising,
     quantised,
     shared_by_all,
     sums_over_all_tokens,
@@ -36,6 +38,9 @@ from xtrkit.token_retrieval.centroid import (
 from xtrkit.token_retrieval.corpus import ClusteredCorpus
 from xtrkit.token_retrieval.error import similarity_error_bounds
 from xtrkit.values import EVERYONE, FloatArray, Mask, Ragged, Segment
+
+CANDIDATE_TOKENS = 4000
+"""k' by which clusters are opened to find candidates for MaxSim, which has use for tokens further down than XTR."""
 
 COUNTED_CLUSTERS = 128
 """Clusters whose sizes the cumulated estimate may add up, if more than are opened."""
@@ -93,10 +98,7 @@ class CompressedEngine:
         one = np.array([document], dtype=np.int64)
         best = np.empty(n)
         for i in range(n):  # the kernel adds up; asked for one query token it gives the term itself
-            at = slice(i, i + 1)
-            of_token = QuantisedQuery(
-                quantised_query.tokens[at], quantised_query.scales[at], quantised_query.offsets[at]
-            )
+            of_token = quantised_query.token(i)
             best[i] = sums_over_all_tokens(self._corpus, of_token, one, None if most is None else most[i : i + 1])[0]
         return Contribution(best, (query.astype(np.float32) @ self.vectors(document).T).argmax(axis=1))
 
@@ -134,12 +136,17 @@ def search(corpus: ClusteredCorpus, query: FloatArray, k: int, recipe: Recipe, s
     if np.count_nonzero(matching) <= candidates:
         documents = np.flatnonzero(matching)
     else:
-        promising = replace(recipe, scoring="xtr", imputation="centroid", reduction="mean")
-        reached, widened = look_at_clusters(corpus, quantised_query, promising, goal, watch)
+        reached, widened = look_at_clusters(corpus, quantised_query, finding_candidates(recipe), goal, watch)
         documents, _ = best_first(*reached, candidates)
         watch.lap("documents")
-        used = replace(recipe, nprobe=widened.nprobe, k_prime=widened.k_prime)
+        used = replace(recipe, nprobe=widened.nprobe)
     return Found(*_best_by_all_tokens(corpus, quantised_query, documents, k, used, watch), used, None, watch.seconds)
+
+
+def finding_candidates(recipe: Recipe) -> Recipe:
+    """How the most promising documents are found whose sum-of-max is then computed."""
+    k_prime = max(CANDIDATE_TOKENS, recipe.k_prime)
+    return replace(recipe, scoring="xtr", imputation="centroid", reduction="mean", k_prime=k_prime)
 
 
 def look_at_clusters(
@@ -172,8 +179,9 @@ def look_at_clusters(
 
 def chosen_clusters(corpus: ClusteredCorpus, query: QuantisedQuery, recipe: Recipe) -> ChosenClusters:
     """The clusters that each query token looks into."""
-    chosen = choose_clusters(corpus, query, int(recipe.nprobe))
-    return shared_by_all(corpus, query, chosen) if recipe.shared else chosen
+    if recipe.shared:
+        return shared_by_all(corpus, query, nearest(corpus, query, int(recipe.nprobe)))
+    return promising(corpus, query, int(recipe.nprobe), recipe.k_prime)
 
 
 def imputed(corpus: ClusteredCorpus, query: QuantisedQuery, probes: Probes, recipe: Recipe) -> Imputed:
@@ -200,66 +208,69 @@ class OpenedSimilarities:
     @property
     def complete(self) -> Mask:
         """(n,) whether every cluster was opened."""
-        return np.full(len(self.probes.chosen.counts), self._all_opened)
-
-    @property
-    def _all_opened(self) -> bool:
-        return bool(self.probes.chosen.clusters.shape[1] == self.corpus.n_clusters)
+        return completely_opened(self.corpus, self.probes.chosen)
 
     def kth_seen(self) -> npt.NDArray[np.float32]:
         """(n,) the k'-th best similarity in the opened clusters."""
-        kth = np.empty(len(self.probes.chosen.counts), dtype=np.float32)
+        kth = np.empty(len(self.query.scales), dtype=np.float32)
         kth_scores(self.probes, self.k_prime, kth)
         return kth
 
     def kth_expected(self) -> npt.NDArray[np.float32]:
         """(n,) the k'-th best similarity of all tokens, given those seen and what is known of closed clusters."""
-        if self._all_opened:
+        if self.complete.all():
             return self.kth_seen()
-        kth = np.empty(len(self.probes.chosen.counts), dtype=np.float32)
-        expected_kth_scores(self.probes, self.corpus.cluster_offsets, self.k_prime, kth)
+        kth = np.empty(len(self.query.scales), dtype=np.float32)
+        expected_kth_scores(self.probes, self.corpus.centroids, self.query, self.k_prime, kth)
         return kth
 
     def last_opened(self) -> npt.NDArray[np.float32]:
         """(n,) the score of the last of the opened clusters."""
-        return lowest_centroids(self.probes.chosen.scores, self.probes.chosen.counts)
+        return lowest_centroids(self.probes.chosen)
 
     def at_tokens(self, tokens: float) -> npt.NDArray[np.float32]:
         """(n,) the score of the cluster at which sizes add up to ``tokens``, of 128 clusters at least."""
-        chosen = self.probes.chosen
-        if chosen.clusters.shape[1] < COUNTED_CLUSTERS:
-            chosen = choose_clusters(self.corpus, self.query, COUNTED_CLUSTERS)
-        return cumulated(chosen.scores, self.corpus.sizes[chosen.clusters], chosen.counts, tokens)
+        return score_at_tokens(self.corpus, self.query, self.probes.chosen, tokens)
 
 
-def lowest_centroids(cluster_scores: npt.NDArray[np.float32], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """The score of the last of the ``counts`` clusters of each query token: (n, nprobe), (n,) -> (n,)."""
-    absent = np.arange(cluster_scores.shape[1]) >= counts[:, np.newaxis]
-    return np.asarray(np.where(absent, np.float32(np.inf), cluster_scores).min(axis=1))
+def completely_opened(corpus: ClusteredCorpus, chosen: ChosenClusters) -> Mask:
+    """(n,) whether every cluster was opened for all tokens of a query."""
+    n = len(chosen.starts) - 1
+    return np.full(n, len(chosen.clusters) == corpus.n_clusters * n)
 
 
-def cumulated(
-    cluster_scores: npt.NDArray[np.float32],
-    sizes: npt.NDArray[np.int64],
-    counts: npt.NDArray[np.int64],
-    tokens: float,
+def score_at_tokens(
+    corpus: ClusteredCorpus, query: QuantisedQuery, chosen: ChosenClusters, tokens: float
 ) -> npt.NDArray[np.float32]:
+    """(n,) the score at which sizes of clusters add up to ``tokens``: of those chosen, or of 128 if there are less."""
+    if np.diff(chosen.starts).min() < COUNTED_CLUSTERS:
+        chosen = nearest(corpus, query, COUNTED_CLUSTERS)
+    return cumulated(chosen, corpus.sizes[chosen.clusters], tokens)
+
+
+def lowest_centroids(chosen: ChosenClusters) -> npt.NDArray[np.float32]:
+    """(n,) the score of the last of the clusters of each query token; infinite where there are none."""
+    lowest = [chosen.scores[first:last].min(initial=np.inf) for first, last in pairwise(chosen.starts)]
+    return np.array(lowest, dtype=np.float32)
+
+
+def cumulated(chosen: ChosenClusters, sizes: npt.NDArray[np.int64], tokens: float) -> npt.NDArray[np.float32]:
     """WARP's m_i: the score at which the clusters' sizes, best cluster first, add up to ``tokens``.
 
     Where all the clusters that are known hold fewer tokens, the score of the last of them.
 
     Args:
-        cluster_scores: (n, b) scores of the best clusters of each query token, in any order.
-        sizes: (n, b) how many tokens they have.
-        counts: (n,) how many of a row count.
+        chosen: the best clusters of each query token.
+        sizes: (P,) how many tokens they have.
         tokens: t', at least 1.
     """
-    absent = np.arange(cluster_scores.shape[1]) >= counts[:, np.newaxis]
-    order = np.argsort(np.where(absent, np.inf, -cluster_scores), axis=1, kind="stable")
-    running = np.cumsum(np.take_along_axis(np.where(absent, 0, sizes), order, axis=1), axis=1)
-    reached = np.minimum((running < tokens).sum(axis=1), counts - 1)
-    ordered = np.take_along_axis(cluster_scores, order, axis=1)
-    return np.asarray(ordered[np.arange(len(counts)), reached])
+    reached = []
+    for first, last in pairwise(chosen.starts):
+        scores = chosen.scores[first:last]
+        order = np.argsort(-scores, kind="stable")
+        running = np.cumsum(sizes[first:last][order])
+        reached.append(scores[order[min(int((running < tokens).sum()), len(order) - 1)]])
+    return np.array(reached, dtype=np.float32)
 
 
 def xtr_scores(corpus: ClusteredCorpus, probes: Probes, imputation: Imputed, allowed: Mask, *, mean: bool) -> Ranked:
@@ -273,13 +284,18 @@ def xtr_scores(corpus: ClusteredCorpus, probes: Probes, imputation: Imputed, all
         mean: whether sums are divided by the number of query tokens, or of those that retrieved if nothing is imputed.
     """
     lowest, missing = imputation
-    most = min(corpus.n_documents, len(probes.documents))
-    totals, found = np.empty(most, dtype=np.float64), np.empty(most, dtype=np.int32)
+    most, n_found = min(corpus.n_documents, len(probes.scores)), 0
+    totals, found = np.empty(most, dtype=np.float64), np.empty(most + 1, dtype=np.int32)
     counted = missing is None and mean
     matched = np.zeros(corpus.n_documents if counted else 0, dtype=np.int32)
     stand_in = np.zeros(len(lowest)) if missing is None else missing
-    count = sum_best(probes, lowest, stand_in, allowed, corpus.slots(), found, totals, matched)
-    documents, scores = found[:count], totals[:count] + stand_in.sum()
+    free, slots = probes.places[:-1].copy(), corpus.slots()
+    for first, segment in zip(corpus.first_documents, corpus.segments, strict=True):
+        n_found += sum_best(
+            segment.tokens.postings, segment.live, int(first), probes, free, lowest, stand_in,
+            allowed, slots, found[n_found:], totals[n_found:], matched,
+        )  # fmt: skip
+    documents, scores = found[:n_found], totals[:n_found] + stand_in.sum()
     if mean:
         scores /= matched[documents] if counted else len(lowest)
     return Ranked(documents.astype(np.int64), scores)

@@ -23,7 +23,7 @@ class DeviceTokens:
         n_documents: N, dead ones included.
         rotation: (d, d).
         centroids: (C, d) float32.
-        offsets: (C + 1,) rows of each cluster.
+        offsets: (C + 1,) rows of each cluster, not on the device.
         clusters: (M,) int32, the cluster of each row.
         codes: (M, w).
         scales: (M,) float16.
@@ -38,7 +38,7 @@ class DeviceTokens:
     n_documents: int
     rotation: torch.Tensor
     centroids: torch.Tensor
-    offsets: torch.Tensor
+    offsets: npt.NDArray[np.int64]
     clusters: torch.Tensor
     codes: torch.Tensor
     scales: torch.Tensor
@@ -58,7 +58,7 @@ class DeviceTokens:
         place = device_named(device)
 
         def there(array: npt.NDArray[Any]) -> torch.Tensor:
-            return torch.from_numpy(np.array(array)).to(place)
+            return on_device(array, place)
 
         parts = []
         for first, segment in zip(corpus.first_documents, corpus.segments, strict=True):
@@ -81,7 +81,7 @@ class DeviceTokens:
             n_documents=corpus.n_documents,
             rotation=there(quantiser.rotation),
             centroids=there(quantiser.centroids.decoded()),
-            offsets=offsets_on_device(torch.bincount(cluster_of, minlength=quantiser.n_clusters)),
+            offsets=corpus.cluster_offsets,
             clusters=cluster_of[order],
             codes=codes[order],
             scales=scales[order],
@@ -93,9 +93,9 @@ class DeviceTokens:
         )
 
     @property
-    def n_clusters(self) -> int:
-        """Number of centroids, C."""
-        return len(self.centroids)
+    def device(self) -> torch.device:
+        """Where all of it is."""
+        return self.rotation.device
 
     @property
     def n_tokens(self) -> int:
@@ -111,6 +111,11 @@ class DeviceTokens:
         mask = 2**self.bits - 1
         fields = [(packed >> shift) & mask for shift in range(0, 8, self.bits)]
         return torch.addcmul(centroids, torch.cat(fields, dim=1).float() - mask / 2, scales)
+
+
+def on_device(array: npt.NDArray[Any], device: torch.device) -> torch.Tensor:
+    """A copy of an array there."""
+    return torch.from_numpy(np.array(array)).to(device)
 
 
 def offsets_on_device(lengths: torch.Tensor) -> torch.Tensor:

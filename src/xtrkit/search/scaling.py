@@ -18,6 +18,9 @@ from xtrkit.recipes import Recipe
 from xtrkit.search.engine import Contribution, Engine, Evidence, Found, Scores
 from xtrkit.values import FloatArray, Mask, Ragged
 
+SURELY_NEAR = (0.2501, 3.999)
+"""Squared lengths between which there is nothing to look at more closely."""
+
 
 class Scaled(NamedTuple):
     """A query near length 1, and the power of two, ``exponent``, that it was divided by."""
@@ -29,6 +32,8 @@ class Scaled(NamedTuple):
 def scaled(query: FloatArray) -> Scaled:
     """An (n, d) query without a token vector of zeros, near length 1."""
     doubles = np.asarray(query, dtype=np.float64)
+    if SURELY_NEAR[0] < np.einsum("ij,ij->i", doubles, doubles).max() < SURELY_NEAR[1]:
+        return Scaled(np.asarray(query, dtype=np.float32), 0)
     exponent = int(np.frexp(np.abs(doubles).max())[1])
     longest = float(np.linalg.norm(np.ldexp(doubles, -exponent), axis=1).max())
     exponent += int(np.frexp(longest)[1])
@@ -82,6 +87,8 @@ class AnyScale:
     ) -> list[Found]:
         """The k best documents of each query; queries of one scale are searched together."""
         every, found = [scaled(query) for query in queries], dict[int, Found]()
+        if not any(one.exponent for one in every):
+            return self._engine.search(queries, k, recipe, subset, threads)
         for exponent in sorted({one.exponent for one in every}):
             places = [place for place, one in enumerate(every) if one.exponent == exponent]
             batch = Ragged.from_arrays([every[place].query for place in places])

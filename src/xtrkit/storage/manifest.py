@@ -18,7 +18,7 @@ from xtrkit.errors import IndexFormatError
 from xtrkit.storage.files import FileFacts, damaged
 
 FORMAT = "xtrkit-index"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 FEATURES: frozenset[str] = frozenset()
 """Features of the format that readers must know, beyond those of its version."""
 

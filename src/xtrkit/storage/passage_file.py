@@ -14,6 +14,7 @@ import sqlite3
 import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -46,6 +47,7 @@ STEPS_PER_PASSAGE = 400
 STEPS_PER_BYTE = 10
 """Steps over the values of lists, of which a passage may have any number: they take a byte or more each."""
 
+WRITTEN_AT_A_TIME = 1000
 LOOKED_UP = 500
 """Rows that are looked up at a time: SQLite takes so many variables in any version."""
 
@@ -68,7 +70,14 @@ def _parts_of(values: Sequence[V]) -> Iterator[tuple[Sequence[V], str]]:
 
 
 def _crc(*values: object) -> int:
-    return zlib.crc32("\0".join("" if value is None else f"={value}" for value in values).encode())
+    return zlib.crc32("\0".join(["" if value is None else f"={value}" for value in values]).encode())
+
+
+def _as_hashed(value: bytes | int | None) -> bytes:
+    """What :func:`_crc` makes of a value, as it is read."""
+    if value is None:
+        return b""
+    return b"=" + value if isinstance(value, bytes) else b"=%d" % value
 
 
 def write_passages(directory: Path, name: str, passages: Iterable[Passage]) -> FileFacts:
@@ -106,8 +115,9 @@ def _fill(path: Path, passages: Iterable[Passage]) -> None:
         connection.execute(META)
         connection.execute(OF_DOCUMENT)
         connection.execute(TEXTS)
-        for number, passage in enumerate(passages):
-            _insert(connection, number, passage)
+        numbered = enumerate(passages)
+        while some := list(islice(numbered, WRITTEN_AT_A_TIME)):
+            _insert(connection, some)
         connection.execute("COMMIT")
     finally:
         if begun_here(process):
@@ -116,17 +126,24 @@ def _fill(path: Path, passages: Iterable[Passage]) -> None:
             keep_for_ever(connection)
 
 
-def _insert(connection: sqlite3.Connection, number: int, passage: Passage) -> None:
+def _insert(connection: sqlite3.Connection, passages: Sequence[tuple[int, Passage]]) -> None:
+    before = connection.total_changes
+    try:
+        connection.executemany("INSERT INTO meta VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (_row(*one) for one in passages))
+    except sqlite3.IntegrityError as error:
+        identifier = passages[connection.total_changes - before][1].id
+        raise InputError(f"The id {identifier!r} comes twice: ids must be unique.") from error
+    texts = ((number, passage.text) for number, passage in passages if passage.text is not None)
+    connection.executemany("INSERT INTO texts VALUES (?, ?)", texts)
+
+
+def _row(number: int, passage: Passage) -> tuple[Any, ...]:
+    """What is stored of a passage beside its text."""
     identifier, text, metadata, part = passage
     stored = json.dumps(dict(metadata), ensure_ascii=False, sort_keys=True) if metadata else None
     text_crc = None if text is None else _crc(number, text)
     row = (number, identifier, stored, *(part or (None, None, None)), text_crc)
-    try:
-        connection.execute("INSERT INTO meta VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, _crc(*row)))
-    except sqlite3.IntegrityError as error:
-        raise InputError(f"The id {identifier!r} comes twice: ids must be unique.") from error
-    if text is not None:
-        connection.execute("INSERT INTO texts VALUES (?, ?)", (number, text))
+    return (*row, _crc(*row))
 
 
 class _Steps:
@@ -365,7 +382,7 @@ class PassageFile:
         """What is wrong with a row, if anything is."""
         identifier: list[str] = []
         try:
-            identifier = [self._passage(row).id]
+            identifier = [self._checked(row)[0]]
             self._checked_text(row, text)
         except IndexDamagedError as error:
             return [RowProblem(str(error), identifier)]
@@ -386,11 +403,15 @@ class PassageFile:
 
     def _checked(self, row: tuple[Any, ...]) -> tuple[str, str | None, str | None]:
         """Id, fields and document of a row that is what was written."""
-        number, *texts, first, last, text_crc, crc = row
-        identifier, fields, document = [value if value is None else self._text(number, value) for value in texts]
-        if _crc(number, identifier, fields, document, first, last, text_crc) != crc:
-            raise damaged(self.path, f"passage {number} is not what was written")
-        return identifier or "", fields, document
+        number, identifier, fields, document, *_, crc = row
+        try:
+            if zlib.crc32(b"\0".join([_as_hashed(value) for value in row[:-1]])) == crc:
+                texts = (identifier, fields, document)
+                identifier, fields, document = [None if value is None else value.decode() for value in texts]
+                return identifier or "", fields, document
+        except (TypeError, ValueError, AttributeError):  # a value of another kind, or no UTF-8
+            pass
+        raise damaged(self.path, f"passage {number} is not what was written")
 
     def _text(self, number: int, value: object) -> str:
         try:

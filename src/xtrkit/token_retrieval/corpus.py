@@ -78,12 +78,15 @@ class ClusteredCorpus(_Corpus[CompressedTokens]):
     Attributes:
         quantiser: centroids and codec.
         cluster_offsets: (C + 1,) where each cluster's living tokens would begin and end if all segments were one.
+        centroids: the centroids with these sizes, as kernels read them.
     """
 
     def __init__(self, segments: Sequence[Segment[CompressedTokens]]) -> None:
         super().__init__(segments)
         self.quantiser = segments[0].tokens.quantiser
-        self.cluster_offsets = offsets_of(np.sum([_living_sizes(segment) for segment in segments], axis=0))
+        sizes = np.sum([_living_sizes(segment) for segment in segments], axis=0)
+        self.cluster_offsets = offsets_of(sizes)
+        self.centroids = self.quantiser.centroids_with(sizes)
         self._local = threading.local()
 
     @property

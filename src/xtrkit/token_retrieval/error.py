@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.indexing.codec import GridCodec
-from xtrkit.kernels.codes import QUERY_LIMIT
+from xtrkit.kernels.bundles import QUERY_LIMIT, SMALL_LIMIT
 from xtrkit.token_retrieval.corpus import ClusteredCorpus
 from xtrkit.values import FloatArray
 
@@ -50,10 +50,15 @@ def residual_error_bounds(scales: npt.NDArray[np.floating[Any]], bits: int, dim:
 def similarity_error_bounds(corpus: ClusteredCorpus, query: FloatArray) -> npt.NDArray[np.float64]:
     """How far any similarity of a query token can be from that with the vector as it was indexed.
 
-    ‖q‖ · max ‖r − r'‖, and what rounding the rotated query to 12 bits adds, √d · max|q| / (2 · 2047) times the length
-    of the longest vector, which is taken to be 1 as encoders make it. An XTR score for which everything was opened is
-    off by no more than the mean over query tokens, or the sum where scores are sums; of two documents that rank
-    otherwise than exactly, the scores differ by no more than twice that.
+    A vector is kept as the centroid c and a residual r', a query token rotated and rounded, to q₁₂ for centroids and to
+    q₈ for codes of up to 4 bits (of 8 bits: to q₁₂). So what is computed is q₁₂ · c + q₈ · r', off by
+
+        q · (r − r') + (q − q₁₂) · c + (q − q₈) · r' ≤ ‖q‖ · max ‖r − r'‖ + ‖q − q₁₂‖ · max ‖c‖ + ‖q − q₈‖ · max ‖r'‖.
+
+    Rounding to b bits moves no component by more than half a step, max|q| / (2^b − 2), and the whole by √d times that;
+    no component of r' is above s · L / 2. An XTR score for which everything was opened is off by no more than the mean
+    over query tokens, or the sum where scores are sums; of two documents that rank otherwise than exactly, the scores
+    differ by no more than twice that.
 
     Args:
         corpus: the compressed corpus.
@@ -66,7 +71,12 @@ def similarity_error_bounds(corpus: ClusteredCorpus, query: FloatArray) -> npt.N
     if not isinstance(quantiser.codec, GridCodec):
         return np.full(len(query), np.inf)
     largest = np.array([segment.tokens.scales.max(initial=0) for segment in corpus.segments]).max(keepdims=True)
-    of_codec = residual_error_bounds(largest, quantiser.bits, quantiser.dim)[0]
+    dim, bits = quantiser.dim, quantiser.bits
+    of_codec = residual_error_bounds(largest, bits, dim)[0]
+    longest_residual = math.sqrt(dim) * float(largest[0]) * (2**bits - 1) / 2
+    longest_centroid = np.linalg.norm(quantiser.decoded_centroids.astype(np.float64), axis=1).max()
     rotated = query.astype(np.float64) @ quantiser.rotation
-    of_query = math.sqrt(quantiser.dim) * np.abs(rotated).max(axis=1) / (2 * QUERY_LIMIT) * (1 + of_codec)
-    return np.asarray(np.linalg.norm(rotated, axis=1) * of_codec + of_query)
+    half_range = math.sqrt(dim) * np.abs(rotated).max(axis=1) / 2
+    of_centroid = half_range / QUERY_LIMIT * longest_centroid
+    of_residual = half_range / (QUERY_LIMIT if bits == 8 else SMALL_LIMIT) * longest_residual
+    return np.asarray(np.linalg.norm(rotated, axis=1) * of_codec + of_centroid + of_residual)
