@@ -20,11 +20,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 
 from bandwidth import total, totals
-from contract import Data
+from contract import K_PRIME, Data
 
 from xtrkit.index import Index
 from xtrkit.indexing.store import Store
-from xtrkit.token_retrieval.centroid import choose_clusters, quantised
+from xtrkit.token_retrieval.centroid import promising, quantised
 from xtrkit.token_retrieval.corpus import ClusteredCorpus
 
 OTHER_MEMORY = np.ones(20_000_000, dtype=np.int64)
@@ -36,7 +36,7 @@ def best_stages(index, query, nprobe, runs, arguments):
     for _ in range(arguments.rounds + 1):
         if not arguments.warm:
             total(OTHER_MEMORY)
-        seconds = dict(index.search(query, 100, nprobe=nprobe).seconds)
+        seconds = dict(index.search(query, 100, nprobe=nprobe, k_prime=K_PRIME).seconds)
         if not arguments.warm:
             total(OTHER_MEMORY)
         begin = time.perf_counter()
@@ -48,9 +48,7 @@ def best_stages(index, query, nprobe, runs, arguments):
 
 def opened_rows(corpus, query, nprobe):
     """The first row of each cluster that a search opens, and the row after its last; a cluster for each token."""
-    chosen = choose_clusters(corpus, quantised(query, corpus.quantiser), nprobe)
-    clusters = [clusters[:count] for clusters, count in zip(chosen.clusters, chosen.counts, strict=True)]
-    clusters = np.concatenate(clusters)
+    clusters = promising(corpus, quantised(query, corpus.quantiser), nprobe, K_PRIME).clusters
     return corpus.cluster_offsets[clusters], corpus.cluster_offsets[clusters + 1]
 
 
