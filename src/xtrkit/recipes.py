@@ -74,8 +74,9 @@ class Recipe:
             "0.2" is that constant. "found", "centroid" and "t5000" are told in :mod:`xtrkit.scoring.imputation`.
         reduction: "mean" divides the sum over query tokens by their number, "sum" doesn't; None is the system's own,
             mean for XTR and sum for MaxSim. With every imputation but "none" it changes no ranking.
-        nprobe: compressed indexes only: clusters that are opened for each query token; "all" looks at every token, with
-            MaxSim of every document.
+        nprobe: compressed indexes only: how many clusters are opened for each query token: about as many tokens as so
+            many clusters of mean size hold, where they promise most among those of all query tokens together; with
+            ``shared`` exactly so many of the nearest. "all" looks at every token, with MaxSim of every document.
         candidates: compressed indexes and "maxsim" only: documents whose sum-of-max is computed; None is three for
             each that is asked for, and 64 at least.
         shared: compressed indexes and "xtr" only: every query token looks into the clusters of all query tokens, as in

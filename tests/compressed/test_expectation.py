@@ -66,13 +66,14 @@ def test_expected_kth_score(seed, k, n_clusters, norm):
     centroid_scores = norm * random.uniform(0.4, 0.9, n_clusters).astype(np.float32)
     noise = random.normal(scale=0.05 * norm, size=sizes.sum())
     scores = (np.repeat(centroid_scores, sizes) + noise).astype(np.float32)
-    closed, closed_range = random.integers(0, 40, STEPS).astype(np.float32), (0.1 * norm, 0.6 * norm)
-    kth = kth_expected(scores, centroid_scores, sizes, radii, closed, closed_range, k, norm)
-    promises = norm * (0.1 + 0.5 * (np.arange(STEPS) + 0.5) / STEPS)
+    closed, highest = random.integers(0, 40, STEPS).astype(np.float32), 1.1  # above which opened clusters promise none
+    closed[STEPS // 2 :] = 0
+    kth = kth_expected(scores, centroid_scores, sizes, radii, closed, (0.1 * norm, highest * norm), k, norm)
+    promises = norm * (0.1 + (highest - 0.1) * (np.arange(STEPS) + 0.5) / STEPS)
     centres = promises - float(SPREADS_AHEAD) * norm * np.sqrt(mean_of(radii))
     spread = spread_of(scores, centroid_scores, sizes, radii, norm)
     expected = twin.expected_kth(scores.astype(np.float64), centres, closed.astype(np.float64), spread, k)
-    step = (0.5 * norm + float(SPREADS_AHEAD) * norm * np.sqrt(mean_of(radii)) + 6 * spread) / 256
+    step = ((highest - 0.1) * norm + float(SPREADS_AHEAD) * norm * np.sqrt(mean_of(radii)) + 6 * spread) / 256
     if k <= len(scores) + closed.sum():
         assert kth == pytest.approx(expected, abs=2 * step)  # tokens that were seen are few apart
     else:

@@ -82,3 +82,14 @@ def test_damaged_files_in_the_cache_are_passed_over(tmp_path, package):
     for file in (*cache.rglob("*.nbi"), *cache.rglob("*.nbc")):
         file.write_bytes(file.read_bytes()[:-7])
     assert run(package, NUMBA_CACHE_DIR=str(cache))[0] == "compiled"
+
+
+def test_machine_code_is_never_that_of_another_source(tmp_path, package):
+    """A comment in any file of kernels is enough: a kernel contains parts from others, which Numba does not look at."""
+    cache, changed = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}, package / "xtrkit" / "kernels" / "vectors.py"
+    assert run(package, **cache)[0] == "compiled"
+    os.utime(changed)
+    assert run(package, **cache)[0] == "cached"
+    changed.write_text(changed.read_text(encoding="utf-8") + "# Another comment.\n", encoding="utf-8")
+    for expected in ("compiled", "cached"):
+        assert run(package, **cache)[0] == expected

@@ -314,8 +314,9 @@ def evaluate(
 
 @app.command()
 def info(index: IndexPath, as_json: Json = False) -> None:
-    """Tell what an index holds and which model made it."""
+    """Tell what an index holds, which model made it, and what kernels are made of on this processor."""
     from xtrkit.index import Index
+    from xtrkit.kernels.vectors import TARGET
 
     with Index.open(index) as opened:
         facts: dict[str, Any] = {
@@ -325,6 +326,7 @@ def info(index: IndexPath, as_json: Json = False) -> None:
             "dimensions": opened.dim,
             "storage": opened.storage,
             "bytes": opened.size,
+            "kernels": TARGET.name,
             "encoder": None if opened.encoder is None else vars(opened.encoder),
         }
     if as_json:

@@ -43,7 +43,7 @@ class Effort:
             "indexes."
         ),
     ] = "min"
-    nprobe: Annotated[int, typer.Option(help="Compressed indexes: clusters opened for each query token.")] = 32
+    nprobe: Annotated[int, typer.Option(help="Compressed indexes: clusters opened a query token, on average.")] = 32
     exact: Annotated[
         bool,
         typer.Option(
