@@ -3,6 +3,7 @@
     python benchmarks/bandwidth.py
 
 The second is what a search of clusters can hope for: prediction = bytes of opened clusters / this bandwidth.
+benchmarks/stages.py reads the very runs that a search opens, by the same loop.
 """
 
 import statistics
@@ -24,10 +25,10 @@ def total(words):
 
 
 @njit
-def totals(words, starts, length):
+def totals(words, starts, stops):
     sum_ = 0
-    for start in starts:
-        sum_ += total(words[start : start + length])
+    for run in range(len(starts)):
+        sum_ += total(words[starts[run] : stops[run]])
     return sum_
 
 
@@ -50,7 +51,8 @@ def main():
     for size in (5_120, 20_480):
         length = size // 8
         starts = rng.integers(0, len(words) - length, RUNS)
-        found = gigabytes_a_second(lambda starts=starts, length=length: totals(words, starts, length), RUNS * size)
+        stops = starts + length
+        found = gigabytes_a_second(lambda starts=starts, stops=stops: totals(words, starts, stops), RUNS * size)
         print(f"runs of {size:,} bytes:", found)
 
 

@@ -1,4 +1,4 @@
-"""What the benchmark against the peers measures with: its exact rankings, and XTR on top of a vector library."""
+"""What the benchmark against the peers measures with: its sets, exact rankings, XTR on a vector library, goals."""
 
 import importlib
 import json
@@ -66,3 +66,60 @@ def test_xtr_on_top_of_a_vector_library(peers):
         np.maximum.at(best, search.document_of[rows[token][kept]], similarities[token][kept])
         scores += best
     assert search.ranked(rows, similarities, K) == np.argsort(-scores)[:K].tolist()
+
+
+def test_a_gathered_set_lies_as_close_together_as_was_asked(peers, prepared, tmp_path):
+    prepare, contract = peers("prepare"), peers("contract")
+    out = tmp_path / "close"
+    out.mkdir()
+    before = contract.Data(prepared)
+    kept = 20
+    prepare.gather(out, prepared, 0.9, before.offsets[kept])
+    after = contract.Data(out)
+    vectors = after.floats()
+    cosines = vectors @ vectors.T
+    assert cosines[~np.eye(len(vectors), dtype=bool)].mean() == pytest.approx(0.9, abs=1e-3)
+    assert np.linalg.norm(after.queries[2], axis=1) == pytest.approx(1, abs=1e-5)
+    assert (after.lengths == before.lengths[:kept]).all()
+    # Documents and queries alike went towards one direction: each lies in the plane of that and of what it was.
+    direction = np.random.default_rng(0).normal(size=DIM)
+    for now, then in zip(
+        np.concatenate([vectors, *after.queries]),
+        np.concatenate([before.floats()[: len(vectors)], *before.queries]),
+        strict=True,
+    ):
+        assert np.linalg.svd(np.stack([now, then, direction]))[1][-1] < 1e-2
+
+
+def test_pieces_have_one_number_in_all_parts(peers, tmp_path):
+    parts = []
+    for name, pieces, tokens in (("a", ["x", "y"], [0, 1, 1]), ("b", ["z", "y"], [1, 0])):
+        parts.append(tmp_path / name)
+        parts[-1].mkdir()
+        (parts[-1] / "pieces.json").write_text(json.dumps(pieces))
+        np.array(tokens, dtype=np.int32).tofile(parts[-1] / "vocabulary.raw")
+    assert peers("prepare").numbered_pieces(parts).tolist() == [0, 1, 1, 1, 2]
+
+
+def _row(engine, setting, milliseconds, recall):
+    recalls = dict.fromkeys(("XTR@10", "XTR@100", "MaxSim@10", "MaxSim@100"), recall)
+    return {"engine": engine, "setting": setting, "CPU ms p50": milliseconds, "CPU ms p95": 2 * milliseconds, **recalls}
+
+
+def test_goals_compare_with_the_cheapest_setting_that_is_as_good(peers):
+    rows = [
+        _row("xtrkit", "XTR, nprobe 4", 1, 0.5),
+        _row("xtrkit", "XTR, nprobe 8", 2, 0.8),
+        _row("xtrkit", "XTR, nprobe 16", 4, 0.9),
+        _row("xtrkit", "ColBERT, nprobe 8", 1.5, 0.8),  # the other mode
+        _row("xtr-warp-rs", "default", 40, 0.75),
+        _row("xtr-warp-rs", "nprobe 32", 50, 0.85),
+        _row("xtr-warp-rs", "best", 60, 0.95),
+        _row("tachiom", "60 centroids", 90, 0.7),  # no goal
+    ]
+    costs = {"lemur": {"build_cpu_s": 30}, "xtrkit": {"build_cpu_s": 60}}
+    first, second, third, build = peers("goals").goals_met(rows, costs)
+    assert first[3:] == ["xtrkit, XTR, nprobe 8", "2.00, 4.00", "20.0", "≥ 15", "yes"]
+    assert second[3:] == ["xtrkit, XTR, nprobe 16", "4.00, 8.00", "12.5", "≥ 15", "no"]
+    assert third[3:] == ["none", "–", "–", "≥ 15", "no"]
+    assert build == ["lemur, build", "–", "30 s", "xtrkit", "60.0 s", "0.5", "≥ 1", "no"]

@@ -5,7 +5,7 @@ ways of searching, from the least effort to the most; a name such as "xtrkit:2" 
 """
 
 from contract import Engine
-from multi_vector import ExactTorch, FastPlaid, Tachiom, Warp
+from multi_vector import ExactTorch, FastPlaid, Lemur, LemurUntrained, Tachiom, Warp
 from token_search import Faiss, Scann
 
 
@@ -15,15 +15,21 @@ class Xtrkit(Engine):
     # A larger k' moves the ranking from exact XTR's, of k' = 1,000, to MaxSim's, for the same work.
     settings += [
         (f"XTR, k' {k:,}, nprobe {n}", {"scoring": "xtr", "nprobe": n, "k_prime": k})
-        for k, n in ((1600, 16), (1400, 32), (1200, 64), (1100, 128), (1050, 256), (4000, 16), (4000, 32), (4000, 64))
-    ]
+        for k, n in (
+            (1600, 8), (1600, 16), (1400, 32), (1200, 64), (1100, 128), (1050, 256), (2500, 8), (2500, 16), (2500, 32),
+            (4000, 8), (4000, 16), (4000, 32), (4000, 48), (4000, 64),
+        )
+    ]  # fmt: skip
     settings += [
         (f"ColBERT, nprobe {n}, {c} candidates", {"scoring": "maxsim", "nprobe": n, "candidates": c})
-        for n, c in ((16, 100), (16, 150), (32, 150), (32, 200), (32, 300), (64, 300), (64, 500), (128, 1000))
-    ]
+        for n, c in (
+            (16, 100), (16, 150), (32, 150), (32, 175), (32, 200), (32, 250), (32, 300),
+            (64, 200), (64, 300), (64, 500), (128, 1000),
+        )
+    ]  # fmt: skip
 
     usual = ("XTR, nprobe 32", "ColBERT, nprobe 32, 300 candidates")
-    elsewhere = (*usual, "XTR, nprobe 128", "ColBERT, nprobe 64, 500 candidates")
+    elsewhere = (*usual, "XTR, nprobe 128", "ColBERT, nprobe 32, 200 candidates", "ColBERT, nprobe 64, 500 candidates")
     """What is measured at other numbers of bits than 4."""
 
     def __init__(self, bits, threads):
@@ -68,6 +74,8 @@ ENGINES = {
     "xtrkit-exact": XtrkitExact,
     "xtr-warp-rs": Warp,
     "fast-plaid": FastPlaid,
+    "lemur": Lemur,
+    "lemur-untrained": LemurUntrained,
     "exact-torch": ExactTorch,
     "tachiom": Tachiom,
     "faiss": Faiss,

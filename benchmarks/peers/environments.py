@@ -5,14 +5,20 @@ import sys
 import venv
 from pathlib import Path
 
+LEMUR = "lemur @ git+https://github.com/ejaasaari/lemur@434860b9ef32355a2bc51f272abc1485ea1ef0d3"
 GROUPS = {
-    "libtorch": ["numpy", "torch==2.11.0", "xtr-warp-rs==2.1.0.2110", "fast-plaid==1.7.0.2110"],
+    "libtorch": [
+        "numpy", "torch==2.11.0", "xtr-warp-rs==2.1.0.2110", "fast-plaid==1.7.0.2110",
+        "setuptools", "wheel", "pybind11", "tqdm", LEMUR,
+    ],
     "vectors": ["numpy", "scann==1.4.2", "faiss-cpu==1.15.1"],
     "tachiom": ["numpy", "tachiom==0.4.0"],
-}
+}  # fmt: skip
 GROUP_OF = {
     "xtr-warp-rs": "libtorch",
     "fast-plaid": "libtorch",
+    "lemur": "libtorch",
+    "lemur-untrained": "libtorch",
     "exact-torch": "libtorch",
     "faiss": "vectors",
     "scann": "vectors",
@@ -30,8 +36,7 @@ def python_of(engine, directory, glibc):
     if group is None:
         return [sys.executable]
     home = directory.resolve() / group
-    if not (home / "installed").exists():
-        install(home, GROUPS[group], newer_glibc=glibc if group == "tachiom" else None)
+    install(home, GROUPS[group], newer_glibc=glibc if group == "tachiom" else None)
     python = str(home / "bin" / "python")
     if glibc and group == "tachiom":
         libraries = f"{glibc}:/lib/x86_64-linux-gnu:/usr/lib/x86_64-linux-gnu"
@@ -40,15 +45,26 @@ def python_of(engine, directory, glibc):
 
 
 def install(home, packages, newer_glibc):
-    """Install packages one by one, so that one that can't be had doesn't take the others with it."""
-    venv.create(home, with_pip=True)
-    pip = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--only-binary=:all:"]
+    """Install what was not tried yet, one by one, so that one that can't be had doesn't take the others with it."""
+    record = home / "installed"
+    tried = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
+    if not tried:
+        venv.create(home, with_pip=True)
     for package in packages:
-        command = [*pip, package]
-        if newer_glibc and package != "numpy":
-            (site,) = Path(home).glob("lib/python*/site-packages")
-            command = [*pip, "--no-deps", "--platform", NEWER_GLIBC, "--target", str(site), package]
-        print(f"installing {package} …", flush=True)
-        if subprocess.run(command, check=False).returncode:
-            print(f"{package} can't be installed here: left out.")
-    (home / "installed").touch()
+        if package not in tried:
+            print(f"installing {package} …", flush=True)
+            if subprocess.run(pip(home, package, newer_glibc), check=False).returncode:
+                print(f"{package} can't be installed here: left out.")
+            tried.append(package)
+            record.write_text("\n".join(tried) + "\n", encoding="utf-8")
+
+
+def pip(home, package, newer_glibc):
+    command = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    if package == LEMUR:  # has no wheel; it is built beside the torch that is here, and brings none
+        return [*command, "--no-build-isolation", "--no-deps", package]
+    command.append("--only-binary=:all:")
+    if newer_glibc and package != "numpy":
+        (site,) = Path(home).glob("lib/python*/site-packages")
+        return [*command, "--no-deps", "--platform", NEWER_GLIBC, "--target", str(site), package]
+    return [*command, package]

@@ -74,6 +74,53 @@ class FastPlaid(TorchEngine):
         return [int(number) for number, _ in found]
 
 
+class Lemur(TorchEngine):
+    """A learned vector of 2,048 a document; all are multiplied with a query's, and the best ranked by exact MaxSim.
+
+    The network is trained for as many epochs as in the example of its README; its default, 100, takes hours here.
+    """
+
+    packages, usual, bits, epochs = ("lemur", "torch"), ("300 candidates",), 32, 10
+    settings = [(f"{n} candidates", {"candidates": n}) for n in (200, 300, 400)]
+
+    def engine(self, path):
+        from lemur import Lemur as Engine
+
+        return Engine(str(path), device="cpu")
+
+    def build(self, data, path):
+        torch, vectors = self.torch, data.floats()
+        torch.manual_seed(0)
+        counts = torch.from_numpy(data.lengths.astype(np.int32))
+        self.engine(path).fit(torch.from_numpy(vectors), counts, epochs=self.epochs)
+        np.save(f"{path}/vectors.npy", vectors)
+
+    def open(self, data, path):
+        from lemur.maxsim import MaxSim
+
+        self.index = self.engine(path)
+        self.index.load_mlp()
+        self.weights = self.index.load_w().T
+        self.counts = data.lengths.astype(np.int32)
+        self.vectors = np.load(f"{path}/vectors.npy", mmap_mode="r")
+        self.reranker = MaxSim(self.vectors, self.counts)  # borrows both
+
+    def search(self, query, k, candidates):
+        return self.search_batch([query], k, candidates)[0]
+
+    def search_batch(self, queries, k, candidates):
+        tokens, counts = np.concatenate(queries), np.array([len(query) for query in queries], dtype=np.int32)
+        features = self.index.compute_features((tokens, counts))
+        found = self.torch.topk(features @ self.weights, candidates, dim=1).indices.numpy().astype(np.int32)
+        return self.reranker.rerank_subset(tokens, counts, k, found, num_threads=self.threads).tolist()
+
+
+class LemurUntrained(Lemur):
+    """Without the training of its network, which its README offers for less quality."""
+
+    epochs = 0
+
+
 class ExactTorch(TorchEngine):
     """All products, the documents padded to one length: what most code for MaxSim does."""
 

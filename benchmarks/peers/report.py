@@ -7,7 +7,8 @@ import statistics
 from datetime import date
 from pathlib import Path
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
+from goals import HEAD, goals_met, table
+
 RECALLS = [("XTR", 10), ("XTR", 100), ("MaxSim", 10), ("MaxSim", 100)]
 OURS = "xtrkit"
 RATIOS = {
@@ -22,7 +23,7 @@ COSTS = {
 
 
 def write_report(data, arguments, engines, left_out, passes, oracle):
-    """The lines of the report; also written to ``RESULTS`` as Markdown and JSON."""
+    """The lines of the report; also written to ``arguments.results`` as Markdown and JSON."""
     meta = data.meta()
     measured = {
         threads: [row(meta, oracle, engine, label, values) for (engine, label), values in results.items()]
@@ -42,8 +43,8 @@ def write_report(data, arguments, engines, left_out, passes, oracle):
     }  # fmt: skip
     costs = {name: {key: value for key, value in engine.items() if key != "path"} for name, engine in engines.items()}
     lines = markdown(about, costs, measured)
-    RESULTS.mkdir(exist_ok=True)
-    name = RESULTS / f"{date.today()}-peers-{arguments.name or data.folder.name}"
+    arguments.results.mkdir(exist_ok=True, parents=True)
+    name = arguments.results / f"{date.today()}-peers-{arguments.name or data.folder.name}"
     name.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     record = {"about": about, "engines": costs, "searches": measured}
     name.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -53,7 +54,10 @@ def write_report(data, arguments, engines, left_out, passes, oracle):
 def machine():
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
+    widest = next((flag for flag in ("avx512_vnni", "avx512f", "avx2") if flag in flags), "neither AVX2 nor AVX-512")
+    name = names[0] if names else platform.processor()
+    return f"{name} ({widest}), {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def row(meta, oracle, engine, label, values):
@@ -105,6 +109,8 @@ def compare(rows):
 def markdown(about, costs, measured):
     lines = [f"# {about['set']}: xtrkit and its peers", ""]
     lines += [f"- {name}: {shown(value)}" for name, value in about.items() if name != "set"]
+    kept = [f"{name} ({cost['kept from']})" for name, cost in costs.items() if "kept from" in cost]
+    lines += ["- indexes of an earlier run, with what their building cost then: " + (", ".join(kept) or "none")]
     lines += ["- versions: " + ", ".join(sorted(versions(costs))), "", "Building on one thread, opening, memory:", ""]
     lines += table(
         ["engine", *COSTS.values()],
@@ -127,15 +133,13 @@ def markdown(about, costs, measured):
                 for row in rows
             ],
         )  # fmt: skip
+    if 1 in measured and (met := goals_met(measured[1], costs)):
+        lines += ["", "Figures to reach, one thread, processor time:", "", *table(HEAD, met)]
     return lines
 
 
 def versions(costs):
     return {f"{name} {version}" for cost in costs.values() for name, version in cost.get("versions", {}).items()}
-
-
-def table(head, rows):
-    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
 def number(value, digits):

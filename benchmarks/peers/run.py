@@ -3,17 +3,20 @@
     python benchmarks/peers/run.py --data SET [--engines xtrkit tachiom …] [--threads 1 2] [--queries 300]
 
 SET is what prepare.py made. Peers are installed into virtual environments below --peers, and what they build stays
-below --work, with what the building cost; xtrkit's index is built anew in every run. Each engine is a process of its
-own, pinned to as many cores as it has threads; the engines take turns, a block of queries each. A peer that can't be
-installed, loaded or built is left out, and named. The tables go to benchmarks/results/.
+below --work, with what the building cost, for later runs; xtrkit's index is built anew in every run. Each engine is a
+process of its own, pinned to as many cores as it has threads; the engines take turns, a block of queries each. A peer
+that can't be installed, loaded or built, or takes longer to build than --limit, is left out, and named. The tables go
+to --results, by default benchmarks/results/.
 """
 
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 from contract import Data
@@ -26,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 CACHE = Path.home() / ".cache" / "xtrkit-peers"
 DEFAULT_ENGINES = [
     "xtrkit", "xtrkit:8", "xtrkit:2", "xtrkit:1", "xtrkit-exact",
-    "xtr-warp-rs", "fast-plaid", "tachiom", "scann", "faiss", "faiss:4", "exact-torch",
+    "xtr-warp-rs", "fast-plaid", "tachiom", "lemur", "lemur-untrained", "scann", "faiss", "faiss:4", "exact-torch",
 ]  # fmt: skip
 THREAD_VARIABLES = [
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NUMBA_NUM_THREADS",
@@ -36,16 +39,18 @@ BLOCKS_WITH_THREADS = 2
 
 
 class Worker:
-    """A process with one engine in it."""
+    """A process with one engine in it, ended after ``limit`` seconds of processor time."""
 
-    def __init__(self, name, arguments, threads):
+    def __init__(self, name, arguments, threads, limit=resource.RLIM_INFINITY):
         environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), "TOKENIZERS_PARALLELISM": "false"}
         cores = set(arguments.cores[:threads])
         self.log = (arguments.work / f"{name}.log").open("a")
         self.process = subprocess.Popen(
             [*python_of(name, arguments.peers, arguments.glibc), str(HERE / "worker.py"), name, str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True, env=environment,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+            preexec_fn=lambda: (
+                os.sched_setaffinity(0, cores), resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+            ),
         )  # fmt: skip
 
     def ask(self, do, **details):
@@ -69,12 +74,14 @@ def built(name, arguments):
     record = path.with_suffix(".json")
     own = name.startswith("xtrkit")
     if record.exists() and (not own or arguments.keep):
-        return path, json.loads(record.read_text())
+        return path, {**json.loads(record.read_text()), "kept from": str(date.fromtimestamp(record.stat().st_mtime))}
     shutil.rmtree(path, ignore_errors=True)
-    worker = Worker(name, arguments, BUILD_THREADS)
+    worker = Worker(name, arguments, BUILD_THREADS, arguments.limit)
     cost = worker.ask("build", data=str(arguments.data), path=str(path))
     worker.close()
-    if "error" not in cost:
+    if "error" in cost:
+        shutil.rmtree(path, ignore_errors=True)
+    else:
         record.write_text(json.dumps(cost))
         print(f"{name}: built in {cost['build_cpu_s']:.0f} CPU s", flush=True)
     return path, cost
@@ -126,6 +133,8 @@ def main():
     parser.add_argument("--block", type=int, default=20, help="queries a turn")
     parser.add_argument("--keep", action="store_true", help="do not build xtrkit's own indexes anew, either")
     parser.add_argument("--build-only", action="store_true")
+    parser.add_argument("--limit", type=int, default=3600, help="most CPU seconds of a build")
+    parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="where the tables go")
     parser.add_argument("--name", help="of the results; by default the set's")
     arguments = parser.parse_args()
     arguments.data, data = arguments.data.resolve(), Data(arguments.data)
