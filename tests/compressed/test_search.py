@@ -216,3 +216,27 @@ def test_cumulated_sizes(tokens):
     chosen = ChosenClusters(np.arange(4, dtype=np.int32), scores, np.array([0, 3, 4]), nothing, nothing)
     expected = 0.9 if tokens <= 10 else 0.5 if tokens <= 25 else 0.1
     assert cumulated(chosen, sizes, tokens).tolist() == [np.float32(expected), 7.0]
+
+
+def test_vectors_that_lie_close_together_are_found_as_well(tmp_path):
+    """A direction that all vectors share says nothing: with it, as few clusters have to be opened as without."""
+    random = np.random.default_rng(0)
+    topics = unit_rows(random, 60, 32)
+    rows = topics[random.integers(60, size=6000)] + 0.5 * unit_rows(random, 6000, 32)
+    queries = [topics[random.integers(60, size=6)] + 0.5 * unit_rows(random, 6, 32) for _ in range(30)]
+    shared, found = 3 * unit_rows(random, 1, 32), {}
+    for name, added in (("plain", 0), ("close", shared)):
+        near = [array + added for array in (rows, *queries)]
+        vectors, *asked = [(a / np.linalg.norm(a, axis=1, keepdims=True)).astype(np.float32) for a in near]
+        corpus = clustered(built(tmp_path / name, vectors, [10] * 600, size=100))
+        best = [np.argsort(-_exact_xtr(query, vectors), kind="stable")[:20] for query in asked]
+        few = [ranked(corpus, query, 20, XTR.but(nprobe=6, k_prime=100))[0] for query in asked]
+        found[name] = np.mean([len(set(a.tolist()) & set(b.tolist())) / 20 for a, b in zip(few, best, strict=True)])
+    assert found["close"] > found["plain"] - 0.06, found
+
+
+def _exact_xtr(query, vectors):
+    """(600,) scores of documents of ten tokens each, k' = 100."""
+    similar = query @ vectors.T
+    lowest = -np.sort(-similar, axis=1)[:, 99:100]
+    return np.maximum(similar.reshape(len(query), 600, 10).max(axis=2), lowest).sum(axis=0)

@@ -102,6 +102,12 @@ class Quantiser:
         return self.codec.table(self.dim)
 
     @cached_property
+    def shared_direction(self) -> Floats:
+        """(d,) the direction of the centroids' mean: of length 1, or 0 where there is none."""
+        mean = self.decoded_centroids.mean(axis=0, dtype=np.float64)
+        return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), dtype=np.float32)
+
+    @cached_property
     def largest_group(self) -> int:
         """Most centroids that a group has."""
         return int(np.diff(self.group_offsets).max())

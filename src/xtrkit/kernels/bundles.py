@@ -83,7 +83,8 @@ class QuantisedQuery(NamedTuple):
     Attributes:
         tokens: (n, D) int16, p of 12 bits.
         scales: (n,) float32, of ``tokens``.
-        norms: (n,) float32, lengths of the tokens.
+        norms: (n,) float32, lengths of the tokens, less what lies along the direction that all vectors of an index
+            share: along it, the tokens of a cluster hardly spread.
         planes: (n, F, W) int8, p of 8 bits as the F fields of codes want it: plane f, byte j is dimension f · w + j.
             Where codes meet ``tokens`` instead, there are no planes, F = 0.
         code_scales: (n,) float32, of what codes meet; times the step of their table, where there is one.

@@ -30,6 +30,9 @@ from xtrkit.values import FloatArray, Mask, TokenHits, offsets_of
 LEAST_GROUPS = 8
 """Groups of centroids that a query token looks into at least."""
 
+LEAST_ACROSS = np.float32(0.05)
+"""The part of a query token's length that is taken to lie across what all vectors share, at least."""
+
 CENTROIDS_PER_PROBE = 24
 """Centroids that are looked at for each cluster that shall be opened; see ``groups_probed``."""
 
@@ -48,7 +51,9 @@ def quantised(query: FloatArray, quantiser: Quantiser) -> QuantisedQuery:
         np.empty(n, dtype=np.float32),
     )
     quantise(rotated, quantiser.codec.zero_point, float(table.step), quantised_query)
-    return quantised_query
+    along = rotated @ quantiser.shared_direction
+    across = np.maximum(quantised_query.norms**2 - along**2, (LEAST_ACROSS * quantised_query.norms) ** 2)
+    return quantised_query._replace(norms=np.sqrt(across, dtype=np.float32))
 
 
 def groups_probed(quantiser: Quantiser, nprobe: int) -> int:
