@@ -306,6 +306,9 @@ def _count(
     """Count the tokens that were promised to query token i; return the highest promise of a cluster that holds any."""
     numbers, promises, first, last = looked_at.numbers, looked_at.promises, looked_at.starts[i], looked_at.starts[i + 1]
     steps, above, highest = chosen.closed_tokens[i], promised.above[i], np.float32(-np.inf)
+    if first == last:  # damaged: no group is alike to anything
+        chosen.closed_range[i, 0], chosen.closed_range[i, 1] = np.float32(0), np.float32(1)
+        return highest
     low, high = extremes(promises, first, last)
     chosen.closed_range[i, 0] = low
     chosen.closed_range[i, 1] = max(high, low + max(abs(low), np.float32(1)) * np.float32(1e-6))
@@ -326,7 +329,8 @@ def _steps_a_unit(chosen: ChosenClusters, i: int) -> Any:
 
 @inlined
 def _step(promise: np.float32, low: np.float32, factor: np.float32) -> np.uint64:
-    return np.uint64(min(np.int32((promise - low) * factor), np.int32(STEPS - 1)))
+    step = np.int32((promise - low) * factor)  # of a damaged file it may be no number: it stays inside all the same
+    return np.uint64(min(max(step, np.int32(0)), np.int32(STEPS - 1)))
 
 
 @part
@@ -345,7 +349,7 @@ def _tokens_from(promised: Promised, chosen: ChosenClusters, i: int, border: np.
     """How many tokens are above a promise: what :func:`border_with` answers the other way round."""
     above, low, high = promised.above[i], chosen.closed_range[i, 0], chosen.closed_range[i, 1]
     place = (border - low) * STEPS / (high - low)
-    if place <= 0:
+    if not place > 0:
         return above[0]
     if place >= STEPS:
         return 0.0

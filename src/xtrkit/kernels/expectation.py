@@ -139,5 +139,6 @@ def _closed_above(
     )
     for b in range(np.uint64(STEPS)):
         at = place + np.float32(b) * width * scale
-        total += closed[b] * NORMAL[np.uint64(min(max(at, np.float32(0)), last))]
+        at = at if at > np.float32(0) else np.float32(0)  # which no number isn't, as damaged files may have it
+        total += closed[b] * NORMAL[np.uint64(min(at, last))]
     return total
