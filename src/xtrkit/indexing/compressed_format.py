@@ -50,6 +50,7 @@ OWN = {
     "positions": "<u4",
     "codes": "|u1",
 }
+DECODED_AT_A_TIME = 1 << 12
 NOT_FINITE = 0x7C00
 """Bits of float16 from which on a number without a sign is infinite, or none at all."""
 LOOKED_AT_ALONE = 1 << 22
@@ -104,7 +105,10 @@ class Quantiser:
     @cached_property
     def shared_direction(self) -> Floats:
         """(d,) the direction of the centroids' mean: of length 1, or 0 where there is none."""
-        mean = self.decoded_centroids.mean(axis=0, dtype=np.float64)
+        mean = np.zeros(self.dim)  # a block at a time: all of them decoded would stay in the memory of every search
+        for first in range(0, self.n_clusters, DECODED_AT_A_TIME):
+            block = self.centroids.decoded(slice(first, first + DECODED_AT_A_TIME))
+            mean += block.sum(axis=0, dtype=np.float64) / self.n_clusters
         return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), dtype=np.float32)
 
     @cached_property

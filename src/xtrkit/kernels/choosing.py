@@ -38,7 +38,6 @@ from xtrkit.kernels.vectors import (
     to_floats,
 )
 
-SMALLEST_RANGE = np.float32(1e-30)
 SMALLEST_SCALE = np.float32(1e-30)
 
 SPREADS_AHEAD = np.float32(2.5)

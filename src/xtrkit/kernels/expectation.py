@@ -19,7 +19,7 @@ from xtrkit.kernels.selection import count_from
 GRID_HALVINGS = 8
 """The k-th similarity is looked for among 2^8 steps of the range in which it can be; in one, on a straight line."""
 FIXED_POINT = np.float32(1 << 20)
-"""What a squared deviation, of a query token of length 1, is multiplied by and then rounded."""
+"""What a squared deviation, of a query token of length 1, is multiplied by and then cut to an integer."""
 PRIOR_TOKENS = np.float32(500)
 PRIOR_RATIO = np.float32(2.1)
 """Spread along a query token over spread along any direction, squared, as if measured on so many tokens before: few

@@ -29,7 +29,7 @@ from numba.core import config
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, register_model
 
-I1, I8, I16, I32 = ir.IntType(1), ir.IntType(8), ir.IntType(16), ir.IntType(32)
+I8, I16, I32 = ir.IntType(8), ir.IntType(16), ir.IntType(32)
 F32 = ir.FloatType()
 HALF_SHIFT = 13
 """Places by which the bits of a float16 move to become those of a float32 (:mod:`xtrkit.kernels.dense`)."""
