@@ -6,7 +6,7 @@ import pytest
 from tests.storage.crash_states import OPTIONS, materialise, replayed
 from tests.storage.test_kill import clear, state_of
 from tests.storage.toy import LAST, STEPS
-from tests.storage.tracing import needs_strace
+from tests.storage.tracing import needs_strace, whole
 
 pytestmark = needs_strace
 
@@ -79,3 +79,14 @@ def test_without_flushing_there_would_be_bad_states(recorded, box, ignored):
     states = list(distinct_states(recorded, extra=0, **{ignored: True}))
     bad, total = bad_states(recorded[2], states[:: len(states) // 30], box)
     assert bad > total / 10
+
+
+def test_a_call_that_another_thread_interrupts_counts():
+    log = [
+        '7 openat(AT_FDCWD, "a", O_WRONLY <unfinished ...>',
+        "8 +++ exited with 0 +++",
+        "7 <... openat resumed>)           = 3",
+        "7 fsync(3 <unfinished ...>",
+    ]
+    opened = '7 openat(AT_FDCWD, "a", O_WRONLY)           = 3'
+    assert list(whole(log)) == ["8 +++ exited with 0 +++", opened, "7 fsync(3"]

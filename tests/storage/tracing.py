@@ -78,7 +78,7 @@ class Zygote:
         if watcher:
             watcher.wait(30)
             watcher.stderr.close()
-            log = self._log.read_text(encoding="latin-1").splitlines()
+            log = list(whole(self._log.read_text(encoding="latin-1").splitlines()))
         acknowledged, error = 0, ""
         for report in self._drained():
             if report.startswith("ack "):
@@ -99,18 +99,33 @@ class Zygote:
                 return
 
 
+def whole(log):
+    """strace's lines with each call in one, where it ended: another thread's line may come between its two halves."""
+    begun = {}
+    for line in log:
+        thread, _, rest = line.partition(" ")
+        if line.endswith("<unfinished ...>"):
+            begun[thread] = line.removesuffix("<unfinished ...>").rstrip()
+        elif resumed := re.match(r" *<\.\.\. \w+ resumed>(.*)", rest):
+            yield begun.pop(thread) + resumed[1]
+        else:
+            yield line
+    yield from begun.values()
+
+
 def calls_of(log, root):
     """How often a task called each system call with a path or descriptor below a directory: {(name, n-th)}, in order.
 
-    n counts every call of the name, as strace's ``when`` does.
+    n counts every call of the name by one thread, as strace's ``when`` does.
     """
     counts, found = Counter(), []
     for line in log:
-        match = re.match(r"\d+ +(\w+)\(", line)
+        match = re.match(r"(\d+) +(\w+)\(", line)
         if match:
-            counts[match[1]] += 1
+            thread, name = match.groups()
+            counts[thread, name] += 1
             if str(root) in line:
-                found.append((match[1], counts[match[1]]))
+                found.append((name, counts[thread, name]))
     return found
 
 
