@@ -98,6 +98,7 @@ class Hits(Sequence[Hit]):
         pieces: how many pieces the query has.
         seconds: what each stage took: "encode", the stages of the search (:mod:`xtrkit.stopwatch`), "rerank_texts"
             where there is a reranker, and "passages" for texts and explanations; of a batch, an even share.
+        generation: the generation of the index that was searched; None where there was no index.
     """
 
     hits: tuple[Hit, ...]
@@ -107,6 +108,7 @@ class Hits(Sequence[Hit]):
     unknown: int = 0
     pieces: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
+    generation: int | None = None
 
     @overload
     def __getitem__(self, place: int) -> Hit: ...

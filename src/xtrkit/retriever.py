@@ -400,7 +400,8 @@ class Retriever:
             for rank, ((place, score), reason) in enumerate(zip(best, reasons, strict=True), 1)
         )
         watch.lap("passages")
-        return Hits(hits, query, found.k_prime, seconds=watch.seconds, **heard(self.encoder, query))
+        told = heard(self.encoder, query)
+        return Hits(hits, query, found.k_prime, seconds=watch.seconds, generation=index.generation, **told)
 
     def _hit(
         self, query_tokens: Sequence[Token], passage: Passage, score: float, rank: int, reason: Contribution | None

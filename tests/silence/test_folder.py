@@ -85,7 +85,7 @@ def test_a_folder_of_real_files(tmp_path, here, monkeypatch, checkpoints, each, 
 
     ran = here("search", "idx", "when is the lighthouse painted?", "-k", "1", "--json")
     (hit,) = json.loads(ran.stdout)["hits"]
-    assert (hit["document"], hit["metadata"]["page"], hit["text"]) == ("port.pdf", 3, PAGES[2])
+    assert (hit["part"]["document"], hit["metadata"]["page"], hit["text"]) == ("port.pdf", 3, PAGES[2])
     shown = here("search", "idx", "when is the lighthouse painted?", "-k", "1").stdout
     assert "port.pdf" in shown
     assert "page: 3" in shown

@@ -194,6 +194,7 @@ def search(
     Examples: [bold]xtrkit search idx "who wrote it?"[/]   [bold]xtrkit search idx "…" -k 3 --explain[/]
     """
     recipe = scored.chosen(context)
+    from xtrkit.answers import answer_as_json
     from xtrkit.asking import check_query
     from xtrkit.recipes import check_k, check_threads
     from xtrkit.retriever import Retriever
@@ -218,15 +219,9 @@ def search(
     hits = ask(explain=True)  # snippets show what matched
     seconds = dict(ask(explain=shown.explain).seconds) if shown.timings else {}  # with kernels that are loaded now
     if shown.as_json:
-        asked = {"query": query, "index": str(index), "recipe": vars(recipe), "reranker": reranking.rerank}
-        found = {
-            "offset": offset,
-            "k_prime": hits.k_prime,
-            "truncated": hits.truncated,
-            "unknown": hits.unknown,
-            "hits": render.hits_as_json(hits[offset:], explained=shown.explain),
-        }
-        print_json({**asked, **found, **({"seconds": seconds} if shown.timings else {})})
+        asked = {"index": str(index), "recipe": vars(recipe), "reranker": reranking.rerank}
+        found = {**answer_as_json(hits, offset=offset, explained=shown.explain), "seconds": seconds or None}
+        print_json({**asked, "offset": offset, **found})
         return
     render.print_hits(out, query, hits[offset:], hits, explained=None if shown.explain else 0)
     if not hits[offset:]:
@@ -355,6 +350,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Index the documentation of Python's standard library and answer three questions about it."""
+    from xtrkit.answers import answer_as_json
     from xtrkit.demo import QUESTIONS, standard_library_passages
     from xtrkit.retriever import Retriever
 
@@ -366,7 +362,7 @@ def demo(
     retriever = Retriever.open(index)
     answers = {question: retriever.search(question, 3, explain=True) for question in QUESTIONS}
     if as_json:
-        print_json([{"query": asked, "hits": render.hits_as_json(hits)} for asked, hits in answers.items()])
+        print_json([answer_as_json(hits) for hits in answers.values()])
         return
     for question, hits in answers.items():
         render.print_hits(out, question, list(hits), hits, explained=1)

@@ -125,27 +125,6 @@ def print_seconds(console: Console, seconds: Mapping[str, float]) -> None:
     console.print(table)
 
 
-def hits_as_json(hits: Sequence[Hit], *, explained: bool = True) -> list[dict[str, Any]]:
-    """Hits as JSON holds them; ``matches`` only where they are to be shown."""
-    return [
-        {
-            "rank": hit.rank,
-            "id": hit.id,
-            "score": hit.score,
-            "text": hit.text,
-            "snippet": None if (snippet := hit.snippet(SNIPPET)) is None else snippet.text,
-            "metadata": dict(hit.metadata),
-            **({} if hit.part is None else hit.part._asdict()),
-            **(
-                {}
-                if hit.matches is None or not explained
-                else {"matches": [_match_as_json(match) for match in hit.matches]}
-            ),
-        }
-        for hit in hits
-    ]
-
-
 def rows_as_json(rows: Sequence[Row], test: TestCollection, encoding: float, notes: Sequence[Note]) -> dict[str, Any]:
     """Rows of an evaluation as JSON holds them, with the notes on them."""
     from xtrkit.evaluation.notes import notes_as_json
@@ -266,12 +245,3 @@ def _in_context(token: Token, text: str, room: int, plain: bool) -> Text:
         (mark, "bold magenta"),
         (after.rstrip() + ("…" if last < len(text) else ""), "dim"),
     )
-
-
-def _match_as_json(match: Match) -> dict[str, Any]:
-    return {
-        "query_token": match.query_token._asdict(),
-        "document_token": None if match.document_token is None else match.document_token._asdict(),
-        "similarity": match.similarity,
-        "imputed": match.imputed,
-    }

@@ -1,0 +1,94 @@
+"""Hits as JSON: one shape for the command line, the server, its clients, agents and the page.
+
+An answer::
+
+    {"query": "…", "generation": 3, "k_prime": 1000, "truncated": false, "unknown": 0, "pieces": 5, "seconds": {…},
+     "hits": [{"rank": 1, "id": "…", "score": 0.81, "text": "…", "snippet": {"text": "…", "first": 0, "last": 80,
+               "matched": [[0, 5]]}, "metadata": {…}, "part": {"document": "…", "first": 0, "last": 900} or null,
+               "matches": [{"query_token": {"piece": "…", "start": 0, "end": 3}, "similarity": 0.9, "imputed": false,
+                            "document_token": {"piece": "…", "start": 0, "end": 5} or null}] or null}]}
+
+Places in texts are counted in characters (code points). ``snippet`` is null where the index has no texts, and
+``matches`` where nobody asked for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xtrkit.encoding.base import Token
+from xtrkit.explain import Match
+from xtrkit.hits import Hit, Hits
+from xtrkit.passage import Part
+
+SNIPPET = 220
+"""Characters shown of a passage."""
+
+
+def answer_as_json(answer: Hits, *, offset: int = 0, explained: bool = True, snippet: int = SNIPPET) -> dict[str, Any]:
+    """What was found of one query, from rank ``offset`` + 1 on."""
+    return {
+        "query": answer.query,
+        "generation": answer.generation,
+        "k_prime": answer.k_prime,
+        "truncated": answer.truncated,
+        "unknown": answer.unknown,
+        "pieces": answer.pieces,
+        "seconds": dict(answer.seconds),
+        "hits": hits_as_json(answer[offset:], explained=explained, snippet=snippet),
+    }
+
+
+def answer_of_json(told: Mapping[str, Any]) -> Hits:
+    """What :func:`answer_as_json` was given."""
+    names = ("query", "k_prime", "truncated", "unknown", "pieces", "seconds", "generation")
+    hits = tuple(hit_of_json(one) for one in told["hits"])
+    return Hits(hits, **{name: told[name] for name in names})
+
+
+def hits_as_json(hits: Sequence[Hit], *, explained: bool = True, snippet: int = SNIPPET) -> list[dict[str, Any]]:
+    """Hits as JSON holds them; ``matches`` only where they are to be shown."""
+    return [_hit_as_json(hit, explained, snippet) for hit in hits]
+
+
+def _hit_as_json(hit: Hit, explained: bool, length: int) -> dict[str, Any]:
+    cut = hit.snippet(length)
+    return {
+        "rank": hit.rank,
+        "id": hit.id,
+        "score": hit.score,
+        "text": hit.text,
+        "snippet": None if cut is None else {**cut._asdict(), "matched": [list(span) for span in cut.matched]},
+        "metadata": dict(hit.metadata),
+        "part": None if hit.part is None else hit.part._asdict(),
+        "matches": None if hit.matches is None or not explained else [_match_as_json(one) for one in hit.matches],
+    }
+
+
+def hit_of_json(told: Mapping[str, Any]) -> Hit:
+    """What :func:`hits_as_json` was given one of."""
+    part, matches = told["part"], told["matches"]
+    return Hit(
+        id=told["id"],
+        score=told["score"],
+        text=told["text"],
+        rank=told["rank"],
+        metadata=told["metadata"],
+        part=None if part is None else Part(**part),
+        matches=None if matches is None else [_match_of_json(match) for match in matches],
+    )
+
+
+def _match_as_json(match: Match) -> dict[str, Any]:
+    return {
+        "query_token": match.query_token._asdict(),
+        "document_token": None if match.document_token is None else match.document_token._asdict(),
+        "similarity": match.similarity,
+        "imputed": match.imputed,
+    }
+
+
+def _match_of_json(told: Mapping[str, Any]) -> Match:
+    token = told["document_token"]
+    return Match(Token(**told["query_token"]), told["similarity"], None if token is None else Token(**token))
