@@ -38,10 +38,10 @@ def create_app(settings: Settings) -> FastAPI:
     """
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
         hear_warnings()
         opening = asyncio.create_task(service.start())
-        yield
+        yield {"limits": settings.limits}
         opening.cancel()
         await app.state.writes.stop()
         await service.stop()
