@@ -29,7 +29,6 @@ from xtrkit.serving.problems import overloaded, problem_of
 from xtrkit.serving.service import Served, Service
 from xtrkit.serving.settings import Limits
 
-
 PATIENCE = 0.8
 """The part of a request's time that it waits for another writer: there is some left to say that it was in vain."""
 
