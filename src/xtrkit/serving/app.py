@@ -40,6 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
         hear_warnings()
+        app.state.writes.start()
         opening = asyncio.create_task(service.start())
         yield {"limits": settings.limits}
         opening.cancel()
