@@ -42,6 +42,8 @@ def create_app(settings: Settings) -> FastAPI:
         hear_warnings()
         app.state.writes.start()
         opening = asyncio.create_task(service.start())
+        if settings.workers > 1:  # others share the port: this one takes no connection before it can answer
+            await service.opened.wait()
         yield {"limits": settings.limits}
         opening.cancel()
         await app.state.writes.stop()

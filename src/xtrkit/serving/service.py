@@ -62,6 +62,7 @@ class Service:
         served: {name: index}; empty until they are opened.
         ready: whether all is opened and warm.
         failure: why that can't be; None where it can.
+        opened: set when it is known which.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -69,6 +70,7 @@ class Service:
         self.served: dict[str, Served] = {}
         self.ready = False
         self.failure: Exception | None = None
+        self.opened = asyncio.Event()
         self.in_flight = self.streams = 0
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="search")
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="keeper")
@@ -82,10 +84,12 @@ class Service:
             await loop.run_in_executor(self._keeper, self._open)
         except Exception as error:
             self.failure = error
+            self.opened.set()
             write_line("error", event="start", message=str(error))
             signal.raise_signal(signal.SIGTERM)  # there is nothing to serve, which the log says
             return
         self.ready = True
+        self.opened.set()
         write_line("info", event="ready", indexes=list(self.served), seconds=round(time.perf_counter() - begin, 2))
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
