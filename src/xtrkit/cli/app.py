@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from xtrkit.cli import encoders, maintain, models, render
+from xtrkit.cli import encoders, maintain, models, render, serving_mcp
 from xtrkit.cli.grouping import grouped
 from xtrkit.cli.options import (
     Collection,
@@ -375,3 +375,4 @@ app.add_typer(models.ur2n, name="ur2n")
 app.command()(encoders.export)
 app.command()(encoders.models)
 maintain.register(app)
+serving_mcp.register(app)

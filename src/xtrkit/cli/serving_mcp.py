@@ -1,0 +1,56 @@
+"""The command that gives agents an index: ``xtrkit mcp``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from xtrkit.cli.options import Model
+from xtrkit.errors import InputError, missing_extra
+
+
+def mcp(
+    indexes: Annotated[
+        list[Path], typer.Argument(metavar="INDEX…", help="Directories of indexes.", show_default=False)
+    ],
+    transport: Annotated[
+        Literal["stdio", "http"],
+        typer.Option(
+            help="[bold]stdio[/]: the agent's program starts this command and talks to it on standard input and "
+            "output. [bold]http[/]: streamable HTTP at /mcp."
+        ),
+    ] = "stdio",
+    host: Annotated[str, typer.Option(help="[bold]http[/]: the address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="[bold]http[/]: the port.", min=0, max=65535)] = 8000,
+    model: Model = None,
+) -> None:
+    """Let agents search indexes and read what they find, by the Model Context Protocol.
+
+    The tools are [bold]search[/] and [bold]fetch[/], in the shapes that connectors require. What is committed while it
+    runs is found a second later. [bold]xtrkit serve[/] has the same at /mcp, beside everything else.
+
+    Example, for an agent's configuration: [bold]{"mcpServers": {"notes": {"command": "xtrkit", "args": ["mcp",
+    "/home/me/idx"]}}}[/]
+    """
+    try:
+        from xtrkit.serving.agents import agents_server
+    except ImportError as error:
+        raise missing_extra("Serving agents", "mcp") from error
+    from xtrkit.retriever import Retriever
+    from xtrkit.serving.shelf import OpenedShelf
+
+    names = [index.resolve().name for index in indexes]
+    if len(set(names)) < len(names):
+        raise InputError(
+            f"Indexes are told apart by the names of their directories, got {', '.join(names)}: rename one."
+        )
+    retrievers = {name: Retriever.open(index, model=model) for name, index in zip(names, indexes, strict=True)}
+    server = agents_server(OpenedShelf(retrievers))
+    server.run()
+
+
+def register(app: typer.Typer) -> None:
+    """Give an application this command."""
+    app.command()(mcp)
