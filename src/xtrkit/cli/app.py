@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from xtrkit.cli import encoders, maintain, models, render, serving_mcp
+from xtrkit.cli import encoders, maintain, models, render, serving, serving_mcp
 from xtrkit.cli.grouping import grouped
 from xtrkit.cli.options import (
     Collection,
@@ -369,10 +369,11 @@ def demo(
     out.print(f'Ask another: xtrkit search {shlex.quote(str(index))} "your question" --explain')
 
 
+app.command()(serving.serve)
+app.command()(serving_mcp.mcp)
 app.command()(models.rerank)
 app.command()(models.convert)
 app.add_typer(models.ur2n, name="ur2n")
 app.command()(encoders.export)
 app.command()(encoders.models)
 maintain.register(app)
-serving_mcp.register(app)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from xtrkit.cli.options import Model
-from xtrkit.errors import InputError, missing_extra
+from xtrkit.errors import missing_extra
 
 
 def mcp(
@@ -39,18 +39,11 @@ def mcp(
     except ImportError as error:
         raise missing_extra("Serving agents", "mcp") from error
     from xtrkit.retriever import Retriever
+    from xtrkit.serving.settings import Settings
     from xtrkit.serving.shelf import OpenedShelf
 
-    names = [index.resolve().name for index in indexes]
-    if len(set(names)) < len(names):
-        raise InputError(
-            f"Indexes are told apart by the names of their directories, got {', '.join(names)}: rename one."
-        )
-    retrievers = {name: Retriever.open(index, model=model) for name, index in zip(names, indexes, strict=True)}
-    server = agents_server(OpenedShelf(retrievers))
+    settings = Settings(tuple(map(str, indexes)), host=host, port=port, model=model)
+    server = agents_server(
+        OpenedShelf({name: Retriever.open(index, model=model) for name, index in settings.names.items()})
+    )
     server.run()
-
-
-def register(app: typer.Typer) -> None:
-    """Give an application this command."""
-    app.command()(mcp)
