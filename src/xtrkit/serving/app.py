@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI
 
 from xtrkit.serving import problems
 from xtrkit.serving.limits import BodyLimits
-from xtrkit.serving.routes import documents, health, search
+from xtrkit.serving.routes import colbert, documents, health, next_plaid, rerank, search, vectors
 from xtrkit.serving.service import Service, hear_warnings
 from xtrkit.serving.settings import Settings
 
@@ -20,6 +20,11 @@ ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     search.router,
     documents.router,
+    colbert.router,
+    rerank.router,
+    vectors.router,
+    next_plaid.router,
+    next_plaid.rerank_router,
 )
 """What is served; a group of routes is added here."""
 
