@@ -24,7 +24,7 @@ from xtrkit.passage import Passage
 from xtrkit.recipes import COLBERT
 from xtrkit.retriever import Retriever
 from xtrkit.serving.foreign import check_count, check_query_size, router_telling
-from xtrkit.serving.limits import router as plain_router
+from xtrkit.serving.limits import group
 from xtrkit.serving.problems import Problem
 from xtrkit.serving.routes.rerank import RerankAnswer, RerankRequest, reranked
 from xtrkit.serving.routes.vectors import encoded, streamed_json
@@ -53,7 +53,7 @@ def _tell(problem: Problem) -> Response:
 
 
 router = router_telling("next-plaid", _tell, PlaidError)
-rerank_router = plain_router("rerank")
+rerank_router = group("rerank")
 
 
 class Vectors(BaseModel):

@@ -23,10 +23,10 @@ from xtrkit.hits import Hits
 from xtrkit.passage import Passage
 from xtrkit.retriever import Retriever
 from xtrkit.serving.foreign import check_count, check_query_size
-from xtrkit.serving.limits import router
+from xtrkit.serving.limits import group
 from xtrkit.serving.service import Asked, Service
 
-router = router("rerank")
+router = group("rerank")
 Ignored = Annotated[Any, Field(description="Taken, and ignored.")]
 SEARCH_UNIT = 100
 """Documents that Cohere counts as one unit."""

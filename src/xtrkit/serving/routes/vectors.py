@@ -19,11 +19,11 @@ from xtrkit.asking import check_query
 from xtrkit.errors import InputError
 from xtrkit.retriever import Retriever
 from xtrkit.serving.foreign import check_count, check_query_size
-from xtrkit.serving.limits import router
+from xtrkit.serving.limits import group
 from xtrkit.serving.service import Asked, Service
 from xtrkit.values import FloatArray
 
-router = router("vectors")
+router = group("vectors")
 Ignored = Annotated[Any, Field(description="Taken, and ignored.")]
 
 
