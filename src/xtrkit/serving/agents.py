@@ -17,17 +17,21 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
+import anyio
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.tools import Tool
-from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import CallToolResult, InputRequiredResult, ToolAnnotations
+from mcp_types import Tool as MCPTool
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
 
 from xtrkit.errors import InputError, XtrkitError
-from xtrkit.serving.shelf import Shelf
+from xtrkit.hits import Hit
+from xtrkit.passage import Passage
+from xtrkit.serving.shelf import Shelf, served_url
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +40,6 @@ MOST_RESULTS = 100
 
 LONGEST_TEXT = 100_000
 """Characters of a document that ``fetch`` gives; of a longer one the beginning."""
-
-EVERY_ADDRESS = ("0.0.0.0", "::")
-HTTP_PORT = 80
 
 TITLE = 80
 """Characters of a text that stand for its title."""
@@ -71,6 +72,18 @@ class Fetched(BaseModel):
     )
 
 
+SEARCHING = "Find the passages that answer a query best, by meaning rather than by words alone. Best first."
+
+
+class Wanted(NamedTuple):
+    """What an agent looks for."""
+
+    query: str
+    k: int
+    where: Mapping[str, Any] | None
+
+
+Asker = Context[Any, Any]
 Query = Annotated[str, Field(description="What to look for, in words as a document would say it, or as a question.")]
 Count = Annotated[int, Field(description="How many results.", ge=1, le=MOST_RESULTS)]
 Where = Annotated[
@@ -89,30 +102,49 @@ def agents_server(shelf: Shelf) -> AgentsServer:
     """
     several = len(shelf.names) > 1
 
-    def search(query: Query, k: Count = 10, where: Where = None) -> Results:
+    def search(context: Asker, query: Query, k: Count = 10, where: Where = None) -> Results:
         with told_to_agents("search"):
-            return Results(results=_search(shelf, shelf.names, query, k, where))
+            return Results(results=_search(shelf, shelf.names, Wanted(query, k, where), _base(context)))
 
-    def search_some(query: Query, k: Count = 10, where: Where = None, index: WhichIndex = None) -> Results:
+    def search_some(
+        context: Asker, query: Query, k: Count = 10, where: Where = None, index: WhichIndex = None
+    ) -> Results:
         with told_to_agents("search"):
-            return Results(results=_search(shelf, _chosen(shelf, index), query, k, where))
+            return Results(results=_search(shelf, _chosen(shelf, index), Wanted(query, k, where), _base(context)))
 
-    def fetch(id: Identifier) -> Fetched:  # noqa: A002 - connectors require the name
+    def fetch(context: Asker, id: Identifier) -> Fetched:  # noqa: A002 - connectors require the name
         with told_to_agents("fetch"):
-            return _fetch(shelf, id)
+            return _fetch(shelf, id, _base(context))
 
     about = "Give the whole text of a result of search, or of a document by its id, with its metadata."
-    return AgentsServer(
+    server = AgentsServer(
         "xtrkit",
         version=version("xtrkit"),
         instructions=f"Searches {', '.join(shelf.names)}. Call search first, then fetch with the ids that it gave.",
-        tools=[_tool("search", search_some if several else search, _described(shelf)), _tool("fetch", fetch, about)],
+        tools=[_tool("search", search_some if several else search, SEARCHING), _tool("fetch", fetch, about)],
         log_level="WARNING",
     )
+    server.shelf = shelf
+    return server
 
 
 class AgentsServer(MCPServer[Any]):
-    """An MCP server that tells an agent in a sentence which of its arguments can't be used."""
+    """An MCP server that tells an agent what it may ask for, and in a sentence which of its arguments can't be used.
+
+    Attributes:
+        shelf: the indexes.
+    """
+
+    shelf: Shelf
+
+    async def list_tools(self) -> list[MCPTool]:
+        """The tools, with the metadata fields that the indexes have now."""
+        fields = await anyio.to_thread.run_sync(_fields, self.shelf)
+        tools = await super().list_tools()
+        return [
+            one.model_copy(update={"description": f"{one.description}\n{fields}"}) if one.name == "search" else one
+            for one in tools
+        ]
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
@@ -163,14 +195,10 @@ def told_to_agents(tool: str) -> Iterator[None]:
         raise ToolError(f"{tool} failed on the server: try it again, and tell the user if that fails, too.") from error
 
 
-def _described(shelf: Shelf) -> str:
-    """What the tool ``search`` tells agents of itself."""
-    lines = ["Find the passages that answer a query best, by meaning rather than by words alone. Best first."]
-    for name in shelf.names:
-        fields = list(shelf.fields(name))
-        which = f"{name}: " if len(shelf.names) > 1 else ""
-        lines.append(f"{which}metadata fields for where: {', '.join(fields) if fields else 'none'}.")
-    return "\n".join(lines)
+def _fields(shelf: Shelf) -> str:
+    """Which fields conditions may name."""
+    told = [(f"in {name} " if len(shelf.names) > 1 else "", list(shelf.fields(name))) for name in shelf.names]
+    return "\n".join(f"Metadata fields {which}for where: {', '.join(fields) or 'none'}." for which, fields in told)
 
 
 def _chosen(shelf: Shelf, index: str | None) -> Sequence[str]:
@@ -181,22 +209,20 @@ def _chosen(shelf: Shelf, index: str | None) -> Sequence[str]:
     return [index]
 
 
-def _search(shelf: Shelf, names: Sequence[str], query: str, k: int, where: Mapping[str, Any] | None) -> list[Found]:
-    found = [
-        (hit.rank, place, name, hit) for place, name in enumerate(names) for hit in shelf.search(name, query, k, where)
-    ]
-    best = sorted(found, key=lambda one: one[:2])[:k]
+def _search(shelf: Shelf, names: Sequence[str], wanted: Wanted, base: str | None) -> list[Found]:
+    found = [(hit.rank, place, hit) for place, name in enumerate(names) for hit in shelf.search(name, *wanted)]
+    best = sorted(found, key=lambda one: one[:2])[: wanted.k]
     return [
         Found(
-            id=_id_of(shelf, name, hit.id),
+            id=_id_of(shelf, names[place], hit.id),
             title=_title(hit.id, hit.text, hit.metadata),
-            url=_url(shelf, name, hit.id, hit.document, hit.metadata),
+            url=_url(shelf, names[place], hit, base),
         )
-        for _, _, name, hit in best
+        for _, place, hit in best
     ]
 
 
-def _fetch(shelf: Shelf, identifier: str) -> Fetched:
+def _fetch(shelf: Shelf, identifier: str, base: str | None) -> Fetched:
     name, own = shelf.names[0], identifier
     if len(shelf.names) > 1:
         name, colon, own = identifier.partition(":")
@@ -213,7 +239,7 @@ def _fetch(shelf: Shelf, identifier: str) -> Fetched:
         raise InputError(f"{str(error).rstrip('.')}: call search, and fetch an id that it gives.") from error
     text = "\n\n".join(passage.text or "" for passage in passages)
     metadata = dict(passages[0].metadata or {})
-    if len(passages) == 1 and passages[0].document != own:
+    if passages[0].document != own:
         metadata["$document"] = _id_of(shelf, name, passages[0].document)
     if len(text) > LONGEST_TEXT:
         text = f"{text[:LONGEST_TEXT]}…\n\n[{len(text) - LONGEST_TEXT:,} characters follow: search for passages of it.]"
@@ -221,7 +247,7 @@ def _fetch(shelf: Shelf, identifier: str) -> Fetched:
         id=identifier,
         title=_title(own, passages[0].text, metadata),
         text=text,
-        url=_url(shelf, name, own, passages[0].document, metadata),
+        url=_url(shelf, name, passages[0], base),
         metadata=metadata,
     )
 
@@ -241,29 +267,17 @@ def _title(identifier: str, text: str | None, metadata: Mapping[str, Any]) -> st
     return lines[0] if len(lines[0]) <= TITLE else f"{lines[0][:TITLE].rsplit(None, 1)[0]}…"
 
 
-def _url(shelf: Shelf, name: str, identifier: str, document: str, metadata: Mapping[str, Any]) -> str:
-    own = metadata.get("url")
+def _url(shelf: Shelf, name: str, passage: Hit | Passage, base: str | None) -> str:
+    """Where a passage is to be seen."""
+    own = (passage.metadata or {}).get("url")
     if isinstance(own, str) and own.startswith(("http://", "https://")):
         return own
-    return shelf.url(name, identifier, document)
+    if base is not None:
+        return served_url(base, name, passage.id, several=len(shelf.names) > 1)
+    return shelf.place(name, passage.id, passage.document)
 
 
-def allowed_hosts(host: str, port: int, names: Sequence[str] = ()) -> TransportSecuritySettings:
-    """By what names requests may call the server, and pages of which origins may ask it: others get 421 and 403.
-
-    A page in a browser that was made to believe that its own name stands for 127.0.0.1 sends that name in the header
-    Host. A server that is bound to every address can't know its names, and is protected by its key.
-
-    Args:
-        host: the address that the server is bound to.
-        port: its port.
-        names: by what other names it is reached, with a port where that is another.
-    """
-    if host in EVERY_ADDRESS and not names:
-        return TransportSecuritySettings(enable_dns_rebinding_protection=False)
-    bound = f"[{host}]" if ":" in host else host
-    local = dict.fromkeys(["127.0.0.1", "localhost", "[::1]", bound])
-    hosts = [*(f"{name}:{port}" for name in local), *(local if port == HTTP_PORT else ()), *names]
-    return TransportSecuritySettings(
-        allowed_hosts=hosts, allowed_origins=[f"{scheme}://{one}" for one in hosts for scheme in ("http", "https")]
-    )
+def _base(context: Context[Any, Any]) -> str | None:
+    """The address under which an agent reached the server; None on standard streams."""
+    request = context.request_context.request
+    return str(request.base_url) if isinstance(request, Request) else None

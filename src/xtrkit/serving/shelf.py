@@ -39,8 +39,8 @@ class Shelf(Protocol):
     def fields(self, name: str) -> Sequence[str]:
         """The names of the metadata fields that passages of one of them have."""
 
-    def url(self, name: str, identifier: str, document: str) -> str:
-        """The address of a passage, which may be part of a document."""
+    def place(self, name: str, identifier: str, document: str) -> str:
+        """Where a passage, which may be part of a document, comes from, as a URI."""
 
 
 class OpenedShelf:
@@ -69,7 +69,7 @@ class OpenedShelf:
         """The names of the metadata fields of one of them."""
         return self._retrievers[name].index.metadata_fields()
 
-    def url(self, name: str, identifier: str, document: str) -> str:
+    def place(self, name: str, identifier: str, document: str) -> str:
         """The file that a document was read from, where it is still there; ``xtrkit:INDEX/ID`` otherwise."""
         path = self._files[name].get(document)
         return path.as_uri() if path is not None and path.is_file() else uri_of(name, identifier)
