@@ -123,6 +123,7 @@ def agents_server(shelf: Shelf) -> AgentsServer:
         instructions=f"Searches {', '.join(shelf.names)}. Call search first, then fetch with the ids that it gave.",
         tools=[_tool("search", search_some if several else search, SEARCHING), _tool("fetch", fetch, about)],
         log_level="WARNING",
+        subscriptions=False,
     )
     server.shelf = shelf
     return server

@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI
 
 from xtrkit.serving import problems
 from xtrkit.serving.limits import BodyLimits
-from xtrkit.serving.routes import colbert, documents, health, next_plaid, rerank, search, vectors
+from xtrkit.serving.routes import agents, colbert, documents, health, next_plaid, rerank, search, vectors
 from xtrkit.serving.service import Service, hear_warnings
 from xtrkit.serving.settings import Settings
 
@@ -39,7 +39,8 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hear_warnings()
         opening = asyncio.create_task(service.start())
-        yield
+        async with agents_run:
+            yield
         opening.cancel()
         await service.stop()
         with suppress(asyncio.CancelledError, Exception):
@@ -59,6 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    agents_run = agents.add_agents(app, service)
     app.add_middleware(BodyLimits, settings=settings)
     return app
 

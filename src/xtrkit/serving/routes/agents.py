@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from anyio import from_thread
 from fastapi import FastAPI
+from starlette.routing import Route
 
 from xtrkit.errors import ServerError
 from xtrkit.hits import Hit
@@ -93,5 +94,7 @@ def add_agents(app: FastAPI, service: Service) -> AbstractAsyncContextManager[An
         max_request_body_size=service.settings.limits.search_bytes,
         transport_security=names_are_checked_before,
     )
-    app.router.routes.extend(served.routes)
+    (route,) = served.routes
+    # Streams that agents open to be told of changes would be held for ever, and there is nothing to tell: POST alone.
+    app.router.routes.append(Route("/mcp", route.app, methods=["POST"], include_in_schema=False))  # type: ignore[attr-defined]
     return server.session_manager.run()
