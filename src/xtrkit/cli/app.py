@@ -369,8 +369,8 @@ def demo(
     out.print(f'Ask another: xtrkit search {shlex.quote(str(index))} "your question" --explain')
 
 
-app.command()(serving.serve)
-app.command()(serving_mcp.mcp)
+app.command()(grouped(serving.serve))
+app.command()(grouped(serving_mcp.mcp))
 app.command()(models.rerank)
 app.command()(models.convert)
 app.add_typer(models.ur2n, name="ur2n")

@@ -29,6 +29,8 @@ class Limits:
         body_seconds: how long a body may take beside a second for each ``body_pace`` bytes of it.
         body_pace: bytes a second.
         deadline_seconds: how long a request may wait and work before it is told that it took too long.
+        write_seconds: how long an answer may wait for a client that does not read.
+        connections: open at a time in each process.
         queue: requests that wait for a thread; beyond these they are refused.
         stop_seconds: how long requests at work may take to finish when the server stops.
     """
@@ -47,6 +49,8 @@ class Limits:
     body_seconds: float = 4.0
     body_pace: int = 16 << 10
     deadline_seconds: float = 30.0
+    write_seconds: float = 30.0
+    connections: int = 512
     queue: int = 64
     stop_seconds: float = 10.0
 
@@ -68,6 +72,7 @@ class Settings:
         model: where the indexes' encoder lies, if it has moved.
         reranker: a model that scores the best passages again where a request asks for it.
         log_queries: whether the log has the queries' texts.
+        jobs: a directory in which worker processes tell one another how jobs go on; None for one of its own.
         limits: what a request may ask for.
     """
 
@@ -84,6 +89,7 @@ class Settings:
     model: str | None = None
     reranker: str | None = None
     log_queries: bool = False
+    jobs: str | None = None
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
