@@ -9,6 +9,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
+from itertools import repeat
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,21 +20,23 @@ from xtrkit.asking import check_query, with_content
 from xtrkit.errors import IndexLockedError, InputError, ServerError, XtrkitWarning
 from xtrkit.hits import Hits, hit_of
 from xtrkit.index import Where
-from xtrkit.indexing.writer import WriteSummary
-from xtrkit.passage import Part, Passage
+from xtrkit.passage import Part, Passage, plain_value
 from xtrkit.recipes import RECIPES, XTR, Recipe, check_k
 from xtrkit.subsets import Subset
-from xtrkit.texts.document import PLAIN_FIELDS, Fields
+from xtrkit.texts.document import PLAIN_FIELDS, Document, Fields, Problem
 from xtrkit.texts.given import Given, source_of
-from xtrkit.texts.whole import whole_passages
+from xtrkit.texts.whole import refusal, whole_passages
 
 T = TypeVar("T")
 
 AT_A_TIME = 64
 """Queries, or ids to read, in one request: what a server takes, and what fits into a request's line."""
 
-ADDED_AT_A_TIME = 1_000
-"""Passages in one request."""
+NO_NAME = "\0"
+"""No passage can have this id."""
+
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+"""Seconds between two looks at how a job goes on."""
 
 BY_NAME = ("scoring", "k_prime", "imputation", "reduction", "nprobe", "candidates", "shared")
 """What a request can say of a recipe."""
@@ -112,6 +116,44 @@ def persistent(talk: Talk[T], server: str) -> Generator[Ask | Pause, Any, T]:
         if not 200 <= reply.status < 300:
             raise problem_of(reply, server)
         told = reply.told
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a commit did for one call of :meth:`Conversation.add` or :meth:`Conversation.delete`.
+
+    Attributes:
+        generation: the generation that it made.
+        added: passages with new ids.
+        updated: passages that replaced one of the same id.
+        deleted: passages that were deleted.
+        documents: living passages now.
+        advice: what to do about centroids that no longer fit; None where they do.
+        read: how many documents were sent.
+        passages: how many passages they became.
+        truncated: how many of these were cut off at the end of the model's window.
+        unreadable: of how many the model does not know most pieces.
+        ids: the documents' ids.
+    """
+
+    generation: int
+    added: int
+    updated: int
+    deleted: int
+    documents: int
+    advice: str | None = None
+    read: int = 0
+    passages: int = 0
+    truncated: int = 0
+    unreadable: int = 0
+    ids: Sequence[str] = ()
+
+
+class _Nameless(int):
+    """Stands for the id of a text that has none: the server gives it one."""
+
+    def __str__(self) -> str:
+        return NO_NAME
 
 
 @dataclass(frozen=True)
@@ -231,28 +273,29 @@ class Conversation:
             found += map(_passage, told["passages"])
         return found
 
-    def add(self, passages: Given, *, fields: Fields = PLAIN_FIELDS) -> Talk[WriteSummary]:
+    def add(self, passages: Given, *, fields: Fields = PLAIN_FIELDS) -> Talk[Written]:
         """Have the server encode passages and add them in one commit; those whose ids are there already are replaced.
 
-        They are sent in one request, so that they are added all or not at all: where that is too large, add some at a
-        time. The server needs a write key.
+        They are sent in one request, so that they are added all or not at all; where that is too large the server
+        refuses: add some at a time. Texts alone are sent, with ids and metadata, and cut as those of the index were; a
+        file's headings and pages are not told. The server must have a write key, and the client must bring it.
 
         Args:
-            passages: as in :meth:`xtrkit.Retriever.create`; every one needs an id.
+            passages: as in :meth:`xtrkit.Retriever.create`; texts without an id get numbers that no passage has.
             fields: where records keep id, text, title and metadata.
 
         Raises:
-            InputError: something is no passage, or can't be stored, or is too large; nothing was added.
+            InputError: something is no passage, or can't be stored, or is too much; nothing was added.
             IndexLockedError: another writer is at work.
             ServerError: the server refuses, or fails, or can't be reached.
         """
-        documents = [_sent(passage) for passage in whole_passages(source_of(passages, fields))]
-        told = yield Ask("POST", "/v1/documents", json=self._of_index({"documents": documents}))
-        return (yield from self._written(told))
+        source = source_of(passages, fields, lambda: repeat(_Nameless()))
+        body = {"documents": [_document(document) for document in source]}
+        return (yield from self._written(Ask("POST", "/v1/documents", json=self._of_index(body))))
 
     def delete(
         self, ids: Iterable[str] = (), *, documents: Iterable[str] = (), missing_ok: bool = False
-    ) -> Talk[WriteSummary]:
+    ) -> Talk[Written]:
         """Have the server delete passages by id, or all those of some documents, in one commit. It needs a write key.
 
         Args:
@@ -266,12 +309,23 @@ class Conversation:
             ServerError: the server refuses, or fails, or can't be reached.
         """
         body = {"ids": _names(ids), "documents": _names(documents), "missing_ok": missing_ok}
-        told = yield Ask("DELETE", "/v1/documents", json=self._of_index(body))
-        return (yield from self._written(told))
+        return (yield from self._written(Ask("DELETE", "/v1/documents", json=self._of_index(body))))
 
-    def _written(self, told: Mapping[str, Any]) -> Talk[WriteSummary]:
+    def _written(self, ask: Ask) -> Talk[Written]:
         """What a commit did; where the server does it later, wait for that."""
-        raise NotImplementedError
+        told = yield ask
+        pause = SHORTEST_PAUSE
+        while (job := told.get("job")) is not None:
+            if job["status"] == "failed":
+                raise problem_of(Reply(500, job["error"]), "The server")
+            if job["status"] == "done":
+                told = job["result"]
+                break
+            yield Pause(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            told = {"job": (yield Ask("GET", job["url"]))}
+        _warn(told)
+        return Written(**{field.name: told[field.name] for field in dataclass_fields(Written) if field.name in told})
 
     def _of_index(self, body: dict[str, Any]) -> dict[str, Any]:
         """A body for this index, without what was left out."""
@@ -330,7 +384,7 @@ def _asked(
         **_recipe_asked(recipe.but(**choices)),
         "k": int(k),
         "subset": None if subset is None else _ids(subset),
-        "where": where,
+        "where": _plain(where),
         "explain": bool(explain) or None,
         "rerank": rerank_depth or None,
         "snippet": 1,
@@ -371,9 +425,31 @@ def _parts(items: list[T], size: int) -> Iterator[list[T]]:
     return (items[first : first + size] for first in range(0, len(items), size))
 
 
-def _sent(passage: Passage) -> dict[str, Any]:
-    told = {"id": passage.id, "text": passage.text, "metadata": passage.metadata, "part": passage.part}
-    return {name: value for name, value in told.items() if value is not None}
+def _document(document: Document | Problem) -> dict[str, Any]:
+    """A document as the server takes it.
+
+    Raises:
+        CollectionError: it can't be read.
+        InputError: it is a part of another.
+    """
+    if isinstance(document, Problem):
+        raise refusal([document])
+    if document.part is not None:
+        raise InputError(
+            f"{document.id!r} is a part of {document.part[0]!r}: send documents whole, the server cuts them."
+        )
+    name = {} if document.id == NO_NAME else {"id": document.id}
+    metadata = {name: _plain(value) for name, value in (document.metadata or {}).items()}
+    return {**name, "text": document.text, **({"metadata": metadata} if metadata else {})}
+
+
+def _plain(value: Any) -> Any:
+    """A condition, or a value of metadata, as JSON has it."""
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        return plain_value(value)
+    return [_plain(one) for one in value]
 
 
 def _passage(told: Mapping[str, Any]) -> Passage:
