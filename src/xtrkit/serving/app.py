@@ -16,14 +16,16 @@ from xtrkit.serving.keys import Gate, Keys
 from xtrkit.serving.limits import BodyLimits
 from xtrkit.serving.logs import Accounts
 from xtrkit.serving.metrics import Metrics
-from xtrkit.serving.routes import agents, colbert, documents, health, next_plaid, rerank, search, vectors
+from xtrkit.serving.routes import agents, colbert, documents, health, jobs, next_plaid, rerank, search, vectors
 from xtrkit.serving.service import Service, figures_of, hear_warnings
 from xtrkit.serving.settings import Settings
+from xtrkit.serving.writes import Writes
 
 ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     search.router,
     documents.router,
+    jobs.router,
     colbert.router,
     rerank.router,
     vectors.router,
@@ -47,6 +49,7 @@ def create_app(settings: Settings) -> FastAPI:
         async with agents_run:
             yield
         opening.cancel()
+        await app.state.writes.stop()
         await service.stop()
         with suppress(asyncio.CancelledError):
             await opening
@@ -63,6 +66,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.service, app.state.keys = service, Keys.of(settings)
     app.state.metrics = Metrics(partial(figures_of, service))
+    app.state.writes = Writes(service, app.state.metrics)
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)

@@ -15,7 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from fastapi import Depends, Request
@@ -69,7 +69,7 @@ class Service:
         self.served: dict[str, Served] = {}
         self.ready = False
         self.failure: XtrkitError | None = None
-        self.in_flight = 0
+        self.in_flight = self.streams = 0
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="search")
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="keeper")
 
@@ -155,6 +155,24 @@ class Service:
             return await _within(future, limits.deadline_seconds)
         except (TimeoutError, _TooLateError):
             raise timed_out(limits.deadline_seconds) from None
+
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """Count an answer that lasts."""
+        self.streams += 1
+        try:
+            yield
+        finally:
+            self.streams -= 1
+
+    def check_streams(self) -> None:
+        """Refuse another answer that lasts, where there are many.
+
+        Raises:
+            Problem: there are.
+        """
+        if self.streams >= self.settings.limits.streams:
+            raise overloaded(f"{self.streams} clients follow jobs already: ask for the job itself.", after=5)
 
     def _finished(self, loop: asyncio.AbstractEventLoop) -> None:
         with suppress(RuntimeError):  # the loop ended before the thread did

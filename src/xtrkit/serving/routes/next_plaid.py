@@ -29,6 +29,7 @@ from xtrkit.serving.problems import Problem
 from xtrkit.serving.routes.rerank import RerankAnswer, RerankRequest, reranked
 from xtrkit.serving.routes.vectors import encoded, streamed_json
 from xtrkit.serving.service import Asked, Service
+from xtrkit.serving.writes import Writing
 from xtrkit.values import FloatArray
 
 Ignored = Annotated[Any, Field(description="Taken, and ignored.")]
@@ -182,6 +183,18 @@ class PlaidVectorRerank(BaseModel):
     documents: list[Vectors]
 
 
+class PlaidUpdate(BaseModel):
+    """Texts to add."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    documents: list[StrictStr] = Field(min_length=1)
+    metadata: list[dict[str, Any]] | None = Field(
+        None, description='One for each document; its "id" is the passage\'s, which gets a number without one.'
+    )
+    pool_factor: Literal[1] | None = Field(None, description="Token vectors are not pooled: leave it out.")
+
+
 class PlaidScore(BaseModel):
     """The score of one document."""
 
@@ -248,6 +261,19 @@ async def search_filtered(name: str, service: Asked) -> JSONResponse:
     raise InputError(NO_FILTERS)
 
 
+@router.post("/indices/{name}/update_with_encoding", response_model=str, status_code=202)
+async def update(name: str, request: PlaidUpdate, writes: Writing) -> JSONResponse:
+    """Add texts, by and by."""
+    metadata = request.metadata or [{}] * len(request.documents)
+    if len(metadata) != len(request.documents):
+        raise InputError(f"There are {len(request.documents)} documents, and metadata of {len(metadata)}.")
+    given = [_document(text, one) for text, one in zip(request.documents, metadata, strict=True)]
+    outcome = await writes.add(name, given, wait=False)
+    return JSONResponse(
+        f"Update queued for index {name!r}: {(outcome.job or {}).get('url')} tells how it goes on.", 202
+    )
+
+
 @router.post("/encode", response_model=Encoded | EncodedBase64)
 async def encode(
     request: EncodeRequest, service: Asked, x_embeddings_format: Annotated[str | None, Header()] = None
@@ -285,6 +311,12 @@ async def rerank(request: RerankRequest | PlaidVectorRerank, service: Asked) -> 
     query = _array(request.query, request.query_b64, request.query_shape)
     documents = [document.array() for document in request.documents]
     return JSONResponse(await service.run(_rerank, query, documents))
+
+
+def _document(text: str, metadata: dict[str, Any]) -> dict[str, Any]:
+    """A text and its metadata as a document, as :meth:`xtrkit.Retriever.add` takes it."""
+    rest = {name: value for name, value in metadata.items() if name != "id"}
+    return {"text": text, "metadata": rest, **({"id": metadata["id"]} if "id" in metadata else {})}
 
 
 def _checked(name: str, request: _PlaidSearch, service: Service) -> Retriever:
