@@ -113,7 +113,7 @@ def persistent(talk: Talk[T], server: str) -> Generator[Ask | Pause, Any, T]:
             if reply.status != 503 or reply.retry_after is None or not left:
                 break
             yield Pause(_seconds(reply.retry_after))
-        if not 200 <= reply.status < 300:
+        if not 200 <= reply.status < 300 or not isinstance(reply.told, Mapping):
             raise problem_of(reply, server)
         told = reply.told
 

@@ -210,7 +210,7 @@ class Answering(HTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         self.server.asked += 1
         status, headers, body = self.server.answers.pop(0)
         self.send_response(status)
