@@ -18,7 +18,9 @@ from tests.conftest import ROOT
 from tests.serving.conftest import READ
 from tests.serving.server import Server
 from xtrkit import Retriever
-from xtrkit.serving.agents import LONGEST_TEXT
+from xtrkit.serving import agents, shelf
+from xtrkit.serving.agents import agents_server
+from xtrkit.serving.shelf import OpenedShelf
 
 QUESTION = "who wrote about music?"
 LONG = " ".join(f"Sentence {number} of a long report about glaciers." for number in range(60))
@@ -37,19 +39,22 @@ def library(tmp_path_factory, made_index):
             [
                 {"id": "web", "text": "Volcanoes erupt.", "url": "https://example.org/volcanoes"},
                 {"id": "titled", "text": "It has a name.", "metadata": {"title": "Earthquakes"}},
-                {"id": "huge", "text": "Tides rise. " * (LONGEST_TEXT // 8)},
             ]
         )
     return directory
 
 
-def stdio(*arguments, errlog=None):
+def stdio(index, errlog):
+    """``xtrkit mcp`` in a process of its own."""
     command = StdioServerParameters(
-        command=sys.executable,
-        args=["-m", "xtrkit", "mcp", *map(str, arguments)],
-        env={"PYTHONPATH": str(ROOT / "src")},
+        command=sys.executable, args=["-m", "xtrkit", "mcp", str(index)], env={"PYTHONPATH": str(ROOT / "src")}
     )
-    return Client(stdio_client(command, errlog=errlog) if errlog else stdio_client(command))
+    return Client(stdio_client(command, errlog=errlog))
+
+
+def opened(*indexes):
+    """The same in this process."""
+    return Client(agents_server(OpenedShelf({index.name: Retriever.open(index) for index in indexes})))
 
 
 def spoken(client, *calls):
@@ -77,10 +82,14 @@ def refused(result):
 @pytest.fixture(scope="module")
 def talked(made_index, tmp_path_factory):
     """One session on standard streams: its answers by name, and what the server said on standard error."""
-    log = (tmp_path_factory.mktemp("stdio") / "log").open("w+")
+    log = tmp_path_factory.mktemp("stdio") / "log"
 
     async def session():
-        async with stdio(made_index, errlog=log) as agent:
+        with log.open("w") as errlog:
+            return await conversation(errlog)
+
+    async def conversation(errlog):
+        async with stdio(made_index, errlog) as agent:
             told = {"tools": (await agent.list_tools()).tools}
             for name, tool, arguments in [
                 ("search", "search", {"query": QUESTION}),
@@ -106,9 +115,7 @@ def talked(made_index, tmp_path_factory):
                     group.start_soon(one, number)
             return told
 
-    told = anyio.run(session)
-    log.seek(0)
-    return {**told, "log": log.read()}
+    return {**anyio.run(session), "log": log.read_text()}
 
 
 def test_the_tools_are_what_connectors_require(talked):
@@ -207,34 +214,34 @@ def test_nothing_but_the_protocol_is_said(talked, made_index):
     assert [one["id"] for one in said] == [1, 2]
 
 
-def test_what_is_committed_is_found(made_index, tmp_path):
+def test_what_is_committed_is_found(made_index, tmp_path, monkeypatch):
+    monkeypatch.setattr(shelf, "FRESH", 0)
     index = tmp_path / "growing"
     shutil.copytree(made_index, index)
 
     async def session():
-        async with stdio(index) as agent:
+        async with opened(index) as agent:
             before = await agent.call_tool("search", {"query": "zeppelins", "k": 1})
             with Retriever.open(index) as retriever:
-                retriever.add([{"id": "new", "text": "Zeppelins float over the lake."}])
-            await anyio.sleep(1.1)
-            return before, await agent.call_tool("search", {"query": "zeppelins", "k": 1})
+                retriever.add([{"id": "new", "text": "Zeppelins float over the lake.", "sort": "craft"}])
+            after = await agent.call_tool("search", {"query": "zeppelins", "k": 1})
+            return before, after, (await agent.list_tools()).tools[0].description
 
-    before, after = anyio.run(session)
+    before, after, description = anyio.run(session)
     assert before.structured_content["results"][0]["id"] != "new"
     assert after.structured_content["results"][0]["id"] == "new"
+    assert "lang, number, sort" in description
 
 
 def test_several_indexes_files_and_addresses(made_index, library):
-    index = library / "notes-index"
-    found, of_one, other, whole, part, titled, huge, plain = spoken(
-        stdio(made_index, index),
+    found, of_one, other, whole, part, titled, plain = spoken(
+        opened(made_index, library / "notes-index"),
         ("search", {"query": "glaciers or music", "k": 4}),
         ("search", {"query": "volcanoes", "k": 1, "index": "notes-index"}),
         ("search", {"query": "volcanoes", "index": "nope"}),
         ("fetch", {"id": "notes-index:glaciers.txt"}),
         ("fetch", {"id": "notes-index:glaciers.txt¶1"}),
         ("fetch", {"id": "notes-index:titled"}),
-        ("fetch", {"id": "notes-index:huge"}),
         ("fetch", {"id": "d/1"}),
     )
     ids = [one["id"] for one in found.structured_content["results"]]
@@ -249,9 +256,25 @@ def test_several_indexes_files_and_addresses(made_index, library):
     assert "Sentence 59 of" not in part.structured_content["text"]
     assert part.structured_content["metadata"]["$document"] == "notes-index:glaciers.txt"
     assert titled.structured_content["title"] == "Earthquakes"
-    assert huge.structured_content["text"].endswith("characters follow: search for passages of it.]")
-    assert len(huge.structured_content["text"]) < LONGEST_TEXT + 100
     assert "ids begin with the name of an index and a colon" in refused(plain)
+
+
+def test_a_long_document_is_cut_and_says_so(library, monkeypatch):
+    monkeypatch.setattr(agents, "LONGEST_TEXT", 500)
+    (whole,) = spoken(opened(library / "notes-index"), ("fetch", {"id": "glaciers.txt"}))
+    text = whole.structured_content["text"]
+    assert text.startswith(LONG[:500] + "…")
+    assert text.endswith("characters follow: search for passages of it.]")
+    assert len(text) < 600
+
+
+def test_what_nobody_thought_of_is_told_without_its_text(made_index, monkeypatch):
+    def fail(*arguments, **named):
+        raise RuntimeError("a secret path")
+
+    monkeypatch.setattr(OpenedShelf, "search", fail)
+    (answer,) = spoken(opened(made_index), ("search", {"query": "a"}))
+    assert refused(answer).endswith("search failed on the server: try it again, and tell the user if that fails, too.")
 
 
 # -- over HTTP -----------------------------------------------------------------------------------------------------
