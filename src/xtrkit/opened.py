@@ -154,6 +154,10 @@ class OpenedIndex:
         """Every living passage in order of number, without its text."""
         return (passage for _, passage in self._store.passages.living())
 
+    def metadata_fields(self) -> list[str]:
+        """The names of the metadata fields that living passages have."""
+        return self._store.passages.fields()
+
     def passage(self, number: int) -> Passage:
         """The passage with a number, 0 … N - 1: id, text, metadata, and which part of which document it is."""
         return self.passages_of([number])[0]

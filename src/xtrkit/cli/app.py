@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from xtrkit.cli import encoders, maintain, models, render
+from xtrkit.cli import encoders, maintain, models, render, serving
 from xtrkit.cli.grouping import grouped
 from xtrkit.cli.options import (
     Collection,
@@ -376,6 +376,7 @@ def demo(
     out.print(f'Ask another: xtrkit search {shlex.quote(str(index))} "your question" --explain')
 
 
+app.command()(serving.serve)
 app.command()(models.rerank)
 app.command()(models.convert)
 app.add_typer(models.ur2n, name="ur2n")
