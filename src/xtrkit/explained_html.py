@@ -252,6 +252,7 @@ def _account_sentence(hit: Hit) -> str:
         said = f"{score} was made after the retrieval. Shares are of the retrieval's {parts}."
     else:
         said = f"{score} is the {account.how} of {parts}."
+    said += " Dotted marks are the weaker ones."
     return f'<p class="account">{said}</p>'
 
 

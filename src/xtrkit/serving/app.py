@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI
 
 from xtrkit.serving import problems
 from xtrkit.serving.limits import BodyLimits
-from xtrkit.serving.routes import documents, health, search
+from xtrkit.serving.routes import documents, health, page, search
 from xtrkit.serving.service import Service, hear_warnings
 from xtrkit.serving.settings import Settings
 
@@ -20,6 +20,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     search.router,
     documents.router,
+    page.router,
 )
 """What is served; a group of routes is added here."""
 

@@ -173,11 +173,11 @@ async function search() {
   const own = (asking = new AbortController());
   $("main").setAttribute("aria-busy", "true");
   const body = { query: state.q, k: state.k, offset: state.offset, explain: index()?.texts !== false };
-  if (state.index) body.index = state.index;
+  if (index()) body.index = index().name;
   if (where) body.where = where;
   if (state.recipe) body.recipe = state.recipe;
   if (state.fusion) body.fusion = state.fusion;
-  const fields = fieldsOf(index());
+  const fields = index()?.metadata_fields ?? [];
   if (fields.length && server.takes.has("facets")) body.facets = fields.slice(0, MOST_FACETS);
   try {
     answer = await fetched("v1/search", body, own.signal);
@@ -201,11 +201,11 @@ function failed(error, where) {
   } else tell(error.message, true);
 }
 
-/** Whether what the server refuses is the condition: it says where, or names what conditions alone have. */
+/** Whether what the server refuses is the condition: its details say where, or it names what conditions alone have. */
 function isAboutFilter(error) {
   if (error.status < 400 || error.status >= 500) return false;
-  const place = JSON.stringify(error.details ?? "");
-  return place.includes('"where"') || /\b(where|filters?|conditions?|metadata|fields?|operators?)\b/i.test(error.message);
+  const places = Array.isArray(error.details) ? error.details.map(({ where }) => String(where).split(".")[0]) : [];
+  return places.includes("where") || /\b(where|filter|condition|metadata|field|operator)s?\b/i.test(error.message);
 }
 
 function tell(sentence, again = false) {
@@ -213,7 +213,7 @@ function tell(sentence, again = false) {
   $("problem").hidden = !sentence;
   if (!sentence) return;
   $("problem").append(element("p", {}, sentence));
-  if (again) $("problem").append(element("button", { class: "main", type: "button", onclick: search }, "Try again"));
+  if (again) $("problem").append(element("button", { class: "main", type: "button", onclick: server.indexes.length ? search : begin }, "Try again"));
 }
 
 function askKey(error) {
@@ -240,12 +240,11 @@ function welcome() {
   tell(null);
   const facts = index();
   if (!facts) return;
-  const model = modelOf(facts) ? `, read by the model ${modelOf(facts)}` : "";
   $("welcome").replaceChildren(
     element(
       "p",
       {},
-      `Search ${counted(facts.documents, "passage")} (${counted(facts.tokens, "token")})${model}.`,
+      `Search ${counted(facts.documents, "passage")} (${counted(facts.tokens, "token")}), read by ${facts.encoder.name}.`,
     ),
     element(
       "p",
@@ -255,13 +254,6 @@ function welcome() {
     ),
   );
   $("welcome").hidden = false;
-}
-
-const modelOf = (facts) => (typeof facts.encoder === "string" ? facts.encoder : facts.encoder?.name);
-
-function fieldsOf(facts) {
-  const fields = facts?.fields ?? facts?.metadata ?? [];
-  return Array.isArray(fields) ? fields.map((one) => one.name ?? one) : Object.keys(fields);
 }
 
 function shown() {
@@ -289,7 +281,7 @@ function summary(hits) {
     : state.offset
       ? `Ranks ${first}–${state.offset + hits.length}, ${took}.`
       : `The ${counted(hits.length, "best result", "best results")}, ${took}.`;
-  const notes = [];
+  const notes = [...(answer.warnings ?? [])];
   if (answer.truncated) notes.push("The query is longer than the model's window: its end was not searched for.");
   if (answer.unknown) {
     notes.push(
@@ -338,7 +330,8 @@ function showFilters() {
 
 function showFacets() {
   const used = Object.fromEntries(conditions());
-  const groups = Object.entries(answer.facets ?? {}).filter(([field, counts]) => counts.length > 1 || field in used);
+  const tells = ([field, counts]) => field in used || (counts.length > 1 && counts.some(({ count }) => count > 1));
+  const groups = Object.entries(answer.facets ?? {}).filter(tells);
   $("facets").hidden = !groups.length;
   $("columns").classList.toggle("narrowed", groups.length > 0);
   for (const [field, counts] of groups) {
@@ -562,16 +555,10 @@ function accountElement(hit, matches, total) {
   const how = near(total / known) ? "the mean" : near(total) ? "the sum" : null;
   const imputed = known < matches.length ? "left out" : "imputed";
   const parts = `${counted(known, "similarity", "similarities")}${missing ? `, ${missing} ${imputed}` : ""}`;
-  const score = element("strong", {}, hit.score.toFixed(4));
-  return how
-    ? element("p", { class: "account" }, "The score ", score, ` is ${how} of ${parts}.`)
-    : element(
-        "p",
-        { class: "account" },
-        "The score ",
-        score,
-        ` was made after the retrieval. Shares are of the retrieval's ${parts}.`,
-      );
+  const said = how
+    ? ` is ${how} of ${parts}. Dotted marks are the weaker ones.`
+    : ` was made after the retrieval. Shares are of the retrieval's ${parts}. Dotted marks are the weaker ones.`;
+  return element("p", { class: "account" }, "The score ", element("strong", {}, hit.score.toFixed(4)), said);
 }
 
 /** The switch for tokens that stand for no characters, and what they weigh; nothing where there are none. */
@@ -679,14 +666,16 @@ addEventListener("popstate", () => {
 async function begin() {
   try {
     const [told, described] = await Promise.all([fetched("v1/indexes"), fetched("openapi.json").catch(() => null)]);
-    server.indexes = told.indexes ?? told;
+    server.indexes = told.indexes;
     for (const schema of Object.values(described?.components?.schemas ?? {})) {
       if (schema.properties?.k && schema.properties?.query) {
         for (const name of Object.keys(schema.properties)) server.takes.add(name);
       }
     }
   } catch (error) {
-    return failed(error);
+    failed(error);
+    if (error.status === 503) setTimeout(begin, 1000); // it opens its indexes
+    return;
   }
   $("index").replaceChildren(...server.indexes.map(({ name }) => element("option", { value: name }, name)));
   $("index-choice").hidden = server.indexes.length < 2;
