@@ -1,25 +1,22 @@
 """The page in a real browser, before a real server with a real index."""
 
-import contextlib
 import json
 import re
 import shutil
-import subprocess
-import sys
-import threading
-import time
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import pytest
 
+from tests.serving.conftest import READ
+from tests.serving.server import Server
 from xtrkit import Passage, Retriever
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
 
-PATIENCE = 5_000
+PATIENCE = 20_000
 VIOLIN = "doc-violin"
 TEXTS = {
     VIOLIN: ("A violin has four strings, tuned in fifths, and is played with a bow.", "en"),
@@ -61,45 +58,10 @@ def other(tmp_path_factory):
     return path
 
 
-def started(*arguments):
-    """A server process, and where it listens."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "xtrkit", "serve", *map(str, arguments), "--port", "0"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    timer = threading.Timer(60, process.kill)
-    timer.start()
-    lines = []
-    try:
-        for line in process.stdout:
-            lines.append(line)
-            if found := re.search(r"http://[\d.]+:\d+", line):
-                wait_for(found[0] + "/readyz")
-                return process, found[0]
-    finally:
-        timer.cancel()
-    raise AssertionError("".join(lines))
-
-
-def wait_for(place):
-    """Ask until all is well."""
-    for _ in range(300):
-        with contextlib.suppress(httpx.TransportError):
-            if httpx.get(place, timeout=5).is_success:
-                return
-        time.sleep(0.1)
-    raise AssertionError(f"Nothing answers at {place}.")
-
-
 @pytest.fixture(scope="module")
-def url(index, other):
-    process, address = started(index, other)
-    yield address
-    process.terminate()
-    process.wait(20)
-    process.stdout.close()
+def url(index, other, tmp_path_factory):
+    with Server(tmp_path_factory.mktemp("paged"), index, other) as running:
+        yield running.url
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +87,9 @@ def opened(browser, url):
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(f"Uncaught {error}"))
         page.goto(at + path)
-        page.locator("#status:not(:empty), .welcome:not([hidden]), .notice:not([hidden])").first.wait_for()
+        page.locator(
+            "#status:not(:empty), .welcome:not([hidden]), .notice:not(noscript *):not([hidden])"
+        ).first.wait_for()
         return page
 
     yield open_page
@@ -333,6 +297,24 @@ def test_what_the_server_refuses_is_shown_as_a_sentence(opened):
     assert page.locator(".hit").count() == 0
     page = opened("/?q=violin&index=nowhere")
     assert page.locator(".id").count() == 10  # of the first index, since there is no such one
+
+
+def test_a_key_is_asked_for_and_kept_for_the_tab_alone(opened, keyed):
+    page = opened(query(q="music", index="small"), at=keyed.url)
+    form, box = page.locator("#key-form"), page.locator("#key")
+    assert form.is_visible()
+    assert page.evaluate("document.activeElement.id") == "key"
+    box.fill("another")
+    box.press("Enter")
+    playwright.expect(form).to_contain_text("got one that is not it", timeout=PATIENCE)
+    box.fill(READ)
+    box.press("Enter")
+    page.locator(".hit").first.wait_for()
+    assert form.is_hidden()
+    assert READ not in page.url
+    page.reload()
+    page.locator(".hit").first.wait_for()
+    assert page.evaluate("[sessionStorage.length, localStorage.length, document.cookie]") == [1, 0, ""]
 
 
 def test_without_a_mouse(opened):

@@ -376,7 +376,7 @@ def demo(
     out.print(f'Ask another: xtrkit search {shlex.quote(str(index))} "your question" --explain')
 
 
-app.command()(serving.serve)
+app.command()(grouped(serving.serve))
 app.command()(models.rerank)
 app.command()(models.convert)
 app.add_typer(models.ur2n, name="ur2n")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
+
+from xtrkit.serving.problems import ErrorBody
 
 
 class PartModel(BaseModel):
@@ -112,6 +114,7 @@ class IndexModel(BaseModel):
     bytes: int
     encoder: EncoderModel
     split: bool
+    texts: bool
     reranker: str | None
     metadata_fields: list[str]
 
@@ -148,3 +151,47 @@ class Passages(BaseModel):
     index: str
     generation: int
     passages: list[StoredPassage]
+
+
+class Changed(BaseModel):
+    """What a change did; the last five where documents were added."""
+
+    index: str
+    generation: int
+    added: int
+    updated: int
+    deleted: int
+    documents: int
+    advice: str | None
+    warnings: list[str] = []
+    read: int = 0
+    passages: int = 0
+    truncated: int = 0
+    unreadable: int = 0
+    ids: list[str] = []
+
+
+class Progress(BaseModel):
+    """Passages that are encoded, of how many."""
+
+    done: int
+    total: int
+
+
+class JobModel(BaseModel):
+    """A change that goes on, or has ended."""
+
+    id: str
+    status: Literal["waiting", "running", "done", "failed"]
+    url: str
+    index: str
+    created: float
+    progress: Progress
+    result: Changed | None
+    error: ErrorBody | None
+
+
+class Accepted(BaseModel):
+    """A change that nobody waits for."""
+
+    job: JobModel

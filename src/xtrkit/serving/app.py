@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from xtrkit.serving import problems
+from xtrkit.serving.keys import Gate, Keys
 from xtrkit.serving.limits import BodyLimits
-from xtrkit.serving.routes import documents, health, page, search
-from xtrkit.serving.service import Service, hear_warnings
+from xtrkit.serving.logs import Accounts
+from xtrkit.serving.metrics import Metrics
+from xtrkit.serving.routes import documents, health, jobs, page, search
+from xtrkit.serving.service import Service, figures_of, hear_warnings
 from xtrkit.serving.settings import Settings
+from xtrkit.serving.writes import Writes
 
 ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     search.router,
     documents.router,
+    jobs.router,
     page.router,
 )
 """What is served; a group of routes is added here."""
 
-ENVIRONMENT = "XTRKIT_SERVE"
-"""Where worker processes find the settings."""
-
 
 def create_app(settings: Settings) -> FastAPI:
-    """An app that serves indexes. They are opened when it starts, beside answering ``/livez``."""
+    """An app that serves indexes. They are opened when it starts, beside answering ``/livez``.
+
+    Raises:
+        InputError: a key file can't be used.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -37,8 +44,9 @@ def create_app(settings: Settings) -> FastAPI:
         opening = asyncio.create_task(service.start())
         yield
         opening.cancel()
+        await app.state.writes.stop()
         await service.stop()
-        with suppress(asyncio.CancelledError, Exception):
+        with suppress(asyncio.CancelledError):
             await opening
 
     service = Service(settings)
@@ -51,14 +59,26 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.state.service = service
+    app.state.service, app.state.keys = service, Keys.of(settings)
+    app.state.metrics = Metrics(partial(figures_of, service))
+    app.state.writes = Writes(service, app.state.metrics)
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(BodyLimits, settings=settings)
+    _surround(app, settings)
     return app
 
 
-def app_of_environment() -> FastAPI:
-    """The app of a worker process."""
-    return create_app(Settings.of_json(os.environ[ENVIRONMENT]))
+def _surround(app: FastAPI, settings: Settings) -> None:
+    """Put around the routes what every request goes through, the innermost first."""
+    app.add_middleware(BodyLimits, settings=settings)
+    app.add_middleware(Gate, keys=app.state.keys, settings=settings)
+    if settings.allow_origins:  # a browser asks without a key whether it may ask with one
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allow_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "X-API-Key", "Content-Type", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
+    app.add_middleware(Accounts, metrics=app.state.metrics, log_queries=settings.log_queries)

@@ -35,6 +35,9 @@ class BodyLimits:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > self._limits.header_bytes:
+            await _too_large_headers(self._limits).response()(scope, receive, send)
+            return
         large = LARGE_BODIES.fullmatch(scope["path"]) is not None
         body = _Body(receive, self._limits.write_bytes if large else self._limits.search_bytes, self._limits)
         try:
@@ -144,6 +147,10 @@ def parsed(body: bytes, depth: int) -> Any:
     if SURROGATE.search(text):
         _check_characters(value)
     return value
+
+
+def _too_large_headers(limits: Limits) -> Problem:
+    return Problem(431, "too_large", f"The headers must have {limits.header_bytes:,} bytes at most.")
 
 
 def _check_type(request: Request) -> None:

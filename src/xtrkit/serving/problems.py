@@ -54,7 +54,7 @@ class ErrorAnswer(BaseModel):
     error: ErrorBody
 
 
-class Problem(HTTPException):  # noqa: N818 - as RFC 9457 calls it
+class Problem(HTTPException):
     """Something that a request is told instead of an answer; of the framework's kind, which it lets through.
 
     Attributes:
@@ -135,11 +135,12 @@ KIND_OF_STATUS: dict[int, Kind] = {
     404: "not_found",
     409: "conflict",
     413: "too_large",
+    431: "too_large",
     503: "overloaded",
     504: "timeout",
 }
 
-STATUSES = (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 500, 501, 503, 504, 507)
+STATUSES = (400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 431, 500, 501, 503, 504, 507)
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": HTTPStatus(status).phrase} for status in STATUSES
 }

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from fastapi import Depends, Request
@@ -24,6 +25,7 @@ from xtrkit.hits import Hits
 from xtrkit.index import Index
 from xtrkit.passage import Passage
 from xtrkit.retriever import Retriever
+from xtrkit.serving.logs import current, hearing, write_line
 from xtrkit.serving.problems import Problem, not_found, overloaded, timed_out
 from xtrkit.serving.settings import Settings
 from xtrkit.texts.given import Given
@@ -36,8 +38,8 @@ REFRESH_SECONDS = 0.5
 WARMING = "Where do I begin?"
 """A query that is searched for before the server is ready."""
 
-told: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("told", default=None)
-"""Where the warnings of a request go; each thread sees that of the request it works for."""
+stopping = threading.Event()
+"""Whether this process was told to end: streams end then, and what has not begun never will."""
 
 
 class Served(NamedTuple):
@@ -67,22 +69,24 @@ class Service:
         self.served: dict[str, Served] = {}
         self.ready = False
         self.failure: XtrkitError | None = None
-        self.in_flight = 0
+        self.in_flight = self.streams = 0
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="search")
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="keeper")
-        self._stopping = threading.Event()
 
     # -- beginning and end -------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Open the indexes and warm them up, then look for new generations until :meth:`stop`."""
-        loop = asyncio.get_running_loop()
+        loop, begin = asyncio.get_running_loop(), time.perf_counter()
         try:
             await loop.run_in_executor(self._keeper, self._open)
         except XtrkitError as error:
             self.failure = error
-            raise
+            write_line("error", event="start", message=str(error))
+            signal.raise_signal(signal.SIGTERM)  # there is nothing to serve, which the log says
+            return
         self.ready = True
+        write_line("info", event="ready", indexes=list(self.served), seconds=round(time.perf_counter() - begin, 2))
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             await loop.run_in_executor(self._keeper, self._refresh)
@@ -90,7 +94,6 @@ class Service:
     async def stop(self) -> None:
         """Take no more work, drop what has not begun, and let go of the indexes."""
         self.ready = False
-        self._stopping.set()
         for pool in (self._threads, self._keeper):
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -153,6 +156,24 @@ class Service:
         except (TimeoutError, _TooLateError):
             raise timed_out(limits.deadline_seconds) from None
 
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """Count an answer that lasts."""
+        self.streams += 1
+        try:
+            yield
+        finally:
+            self.streams -= 1
+
+    def check_streams(self) -> None:
+        """Refuse another answer that lasts, where there are many.
+
+        Raises:
+            Problem: there are.
+        """
+        if self.streams >= self.settings.limits.streams:
+            raise overloaded(f"{self.streams} clients follow jobs already: ask for the job itself.", after=5)
+
     def _finished(self, loop: asyncio.AbstractEventLoop) -> None:
         with suppress(RuntimeError):  # the loop ended before the thread did
             loop.call_soon_threadsafe(self._count_down)
@@ -162,7 +183,13 @@ class Service:
 
     async def search(self, name: str | None, queries: Sequence[str], k: int, **as_in_search: Any) -> list[Hits]:
         """What :meth:`xtrkit.Retriever.search_batch` finds, on one thread."""
-        return await self.run(self.index(name).retriever.search_batch, queries, k, threads=1, **as_in_search)
+        return await self.run(self.found, self.index(name), queries, k, **as_in_search)
+
+    def found(self, served: Served, queries: Sequence[str], k: int, **as_in_search: Any) -> list[Hits]:
+        """As :meth:`search`, for who is in a thread of :meth:`run` already."""
+        answers = served.retriever.search_batch(queries, k, threads=1, **as_in_search)
+        current().found(served.name, answers)
+        return answers
 
     async def rerank(self, name: str | None, query: str, passages: Given, k: int | None = None) -> Hits:
         """As :meth:`xtrkit.Retriever.rerank`."""
@@ -199,13 +226,6 @@ def _has_texts(index: Index) -> bool:
     return index.passage(0).text is not None
 
 
-def collect_warnings() -> list[str]:
-    """Begin to gather the warnings of this request, from whatever thread works for it; they come as sentences."""
-    gathered: list[str] = []
-    told.set(gathered)
-    return gathered
-
-
 def hear_warnings() -> None:
     """Have warnings of xtrkit go to the requests that they are about; others go where they went.
 
@@ -214,9 +234,9 @@ def hear_warnings() -> None:
     before = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        gathered = told.get()
-        if gathered is not None and issubclass(category, XtrkitWarning):
-            gathered.append(str(message))
+        record = hearing()
+        if record is not None and issubclass(category, XtrkitWarning):
+            record.warnings.append(str(message))
         else:
             before(message, category, *where, **more)
 
@@ -248,9 +268,26 @@ def facts_of(served: Served) -> dict[str, Any]:
         "bytes": index.size,
         "encoder": {"name": identity.name, "fingerprint": identity.fingerprint},
         "split": index.splitting is not None,
+        "texts": not len(index) or _has_texts(index),
         "metadata_fields": index.metadata_fields(),
         "reranker": None if served.retriever.reranker is None else served.retriever.reranker.name,
     }
+
+
+def figures_of(service: Service) -> Iterator[tuple[str, dict[str, float]]]:
+    """What is measured of each index."""
+    for served in list(service.served.values()):
+        index = served.retriever.index.snapshot()
+        yield (
+            served.name,
+            {
+                "documents": len(index),
+                "tokens": index.n_tokens,
+                "bytes": index.size,
+                "generation": index.generation,
+                "segments": index.n_segments,
+            },
+        )
 
 
 def passage_as_json(passage: Passage) -> dict[str, Any]:

@@ -21,6 +21,10 @@ class Limits:
         query_characters: characters of one query.
         texts: texts to rerank or to encode in one request.
         ids: ids of one request: of a subset, to delete.
+        documents: documents that one request adds.
+        inline_documents, inline_characters: requests that add more are answered with a job, and committed alone.
+        changes, waiting_characters: changes that wait, and the characters of what they add; beyond, they are refused.
+        job_seconds: how long a job waits for another writer of the index.
         search_bytes: bytes of a request's body.
         write_bytes: bytes of the body of one that adds documents.
         json_depth: lists and objects of a body inside one another.
@@ -29,6 +33,9 @@ class Limits:
         body_seconds: how long a body may take beside a second for each ``body_pace`` bytes of it.
         body_pace: bytes a second.
         deadline_seconds: how long a request may wait and work before it is told that it took too long.
+        write_seconds: how long an answer may wait for a client that does not read.
+        streams: clients that follow jobs, in each process.
+        connections: open at a time in each process.
         queue: requests that wait for a thread; beyond these they are refused.
         stop_seconds: how long requests at work may take to finish when the server stops.
     """
@@ -39,6 +46,12 @@ class Limits:
     query_characters: int = 8_192
     texts: int = 1_000
     ids: int = 10_000
+    documents: int = 10_000
+    inline_documents: int = 128
+    inline_characters: int = 200_000
+    changes: int = 256
+    waiting_characters: int = 64_000_000
+    job_seconds: float = 600.0
     search_bytes: int = 1 << 20
     write_bytes: int = 32 << 20
     json_depth: int = 32
@@ -47,6 +60,9 @@ class Limits:
     body_seconds: float = 4.0
     body_pace: int = 16 << 10
     deadline_seconds: float = 30.0
+    write_seconds: float = 30.0
+    streams: int = 64
+    connections: int = 512
     queue: int = 64
     stop_seconds: float = 10.0
 
@@ -68,6 +84,7 @@ class Settings:
         model: where the indexes' encoder lies, if it has moved.
         reranker: a model that scores the best passages again where a request asks for it.
         log_queries: whether the log has the queries' texts.
+        jobs: a directory in which worker processes tell one another how jobs go on; None for one of its own.
         limits: what a request may ask for.
     """
 
@@ -84,6 +101,7 @@ class Settings:
     model: str | None = None
     reranker: str | None = None
     log_queries: bool = False
+    jobs: str | None = None
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:

@@ -1,12 +1,16 @@
-"""Whether the server lives, and whether it is ready for requests."""
+"""Whether the server lives, whether it is ready for requests, and its figures."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+from fastapi import Request, Response
+from fastapi.responses import PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 
 from xtrkit.serving.limits import group
+from xtrkit.serving.metrics import Metrics
 from xtrkit.serving.service import Asked
 
 router = group("health")
@@ -36,3 +40,10 @@ async def ready(service: Asked) -> Health:
 async def health(service: Asked) -> Health:
     """As ``/readyz``, under the name that other servers have for it."""
     return await ready(service)
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(request: Request) -> Response:
+    """Figures of this process for Prometheus."""
+    figures: Metrics = request.app.state.metrics
+    return Response(figures.text(), media_type=CONTENT_TYPE_LATEST)

@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, Strict
 
 from xtrkit.answers import SNIPPET, answer_as_json
 from xtrkit.errors import InputError
-from xtrkit.hits import Hits
 from xtrkit.recipes import Recipe, recipe_named
 from xtrkit.serving.answer_models import FoundOfMany, FoundOfOne, Indexes
 from xtrkit.serving.limits import group
-from xtrkit.serving.service import Asked, Served, Service, collect_warnings, facts_of
+from xtrkit.serving.logs import current
+from xtrkit.serving.service import Asked, Served, Service, facts_of
 from xtrkit.serving.settings import Limits
 
 router = group("search")
@@ -67,9 +67,9 @@ async def search(request: SearchRequest, service: Asked) -> JSONResponse:
     begin = time.perf_counter()
     queries = request.asked()
     check_size(request, queries, service.settings.limits)
-    served, gathered = service.index(request.index), collect_warnings()
-    told = await service.run(_found, request, queries, served)
-    facts = {"index": served.name, "took_ms": 1000 * (time.perf_counter() - begin), "warnings": gathered}
+    served = service.index(request.index)
+    told = await service.run(_found, service, served, request, queries)
+    facts = {"index": served.name, "took_ms": 1000 * (time.perf_counter() - begin), "warnings": current().warnings}
     if request.queries is not None:
         return JSONResponse({**facts, "results": told})
     return JSONResponse({**facts, **told[0]})
@@ -107,16 +107,16 @@ def _depth(request: SearchRequest, served: Served) -> int:
     return DEPTH if request.rerank is True else int(request.rerank)
 
 
-def _found(request: SearchRequest, queries: list[str], served: Served) -> list[dict[str, Any]]:
+def _found(service: Service, served: Served, request: SearchRequest, queries: list[str]) -> list[dict[str, Any]]:
     """Search, and make JSON of what was found, in one thread."""
-    found: list[Hits] = served.retriever.search_batch(
+    found = service.found(
+        served,
         queries,
         request.k + request.offset,
         where=request.where,
         subset=request.subset,
         recipe=request.recipe_asked(),
         explain=request.explain,
-        threads=1,
         rerank_depth=_depth(request, served),
         group_by_document=request.group_by_document,
     )
