@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -69,9 +70,9 @@ def check_target(path: str | Path) -> Path:
         InputError: it is a directory, or in none.
     """
     target = Path(path)
-    if target.is_dir():
+    if os.path.isdir(target):  # Path.is_dir raises where a name is too long
         raise InputError(f"{target} is a directory: name the HTML file to write.")
-    if not target.parent.is_dir():
+    if not os.path.isdir(target.parent):
         raise InputError(f"{target.parent} is no folder: make it, or write the HTML file elsewhere.")
     return target
 
