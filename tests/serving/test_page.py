@@ -11,6 +11,7 @@ import pytest
 from tests.serving.conftest import READ
 from tests.serving.server import Server
 from xtrkit import Passage, Retriever
+from xtrkit.explained_html import write_explained
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
@@ -381,3 +382,26 @@ def test_everybody_can_use_it(opened, width, scheme):
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     brightness = sum(map(int, re.findall(r"\d+", background)[:3]))
     assert brightness > 700 if scheme == "light" else brightness < 100
+
+
+def test_an_explanation_as_a_file_is_as_safe_and_as_usable(browser, index, tmp_path):
+    from axe_playwright_python.sync_playwright import Axe
+
+    with Retriever.open(index) as retriever:
+        write_explained(tmp_path / "out.html", retriever.search("scripts in a passage", 3, explain=True))
+    context, said = browser.new_context(viewport={"width": 360, "height": 800}, color_scheme="dark"), []
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.goto((tmp_path / "out.html").as_uri())
+    assert page.locator(".passage").first.inner_text() == TEXTS["doc-script"][0]
+    chip = page.locator("a.token").filter(has=page.locator(".asked", has_text="passage")).first
+    chip.click()
+    assert page.locator("mark:target").inner_text() == "passage"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 21, 20)"
+    assert page.evaluate("window.hacked") is None
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    assert not said
+    context.close()
