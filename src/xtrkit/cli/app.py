@@ -196,6 +196,7 @@ def search(
     recipe = scored.chosen(context)
     from xtrkit.answers import answer_as_json
     from xtrkit.asking import check_query
+    from xtrkit.explained_html import check_target, write_explained
     from xtrkit.recipes import check_k, check_threads
     from xtrkit.retriever import Retriever
 
@@ -204,6 +205,7 @@ def search(
         raise InputError(f"--offset must be 0 or more, got {offset}.")
     check_threads(opening.threads)
     check_query(query)
+    html = None if shown.html is None else check_target(shown.html)
     condition, depth = maintain.parsed_filter(which.where), reranking.rerank_depth
     retriever = Retriever.open(index, model=opening.model, reranker=reranking.rerank, device=opening.device)
     ask = partial(
@@ -218,16 +220,21 @@ def search(
     )
     hits = ask(explain=True)  # snippets show what matched
     seconds = dict(ask(explain=shown.explain).seconds) if shown.timings else {}  # with kernels that are loaded now
+    if html is not None:
+        write_explained(html, hits, hits[offset:])
     if shown.as_json:
         asked = {"index": str(index), "recipe": vars(recipe), "reranker": reranking.rerank}
+        written = {} if html is None else {"html": html}
         found = {**answer_as_json(hits, offset=offset, explained=shown.explain), "seconds": seconds or None}
-        print_json({**asked, "offset": offset, **found})
+        print_json({**asked, "offset": offset, **written, **found})
         return
     render.print_hits(out, query, hits[offset:], hits, explained=None if shown.explain else 0)
     if not hits[offset:]:
         out.print(f"     Nothing was found beyond rank {len(hits)}." if offset else "     Nothing was found.")
     if shown.timings:
         render.print_seconds(out, seconds)
+    if html is not None:
+        out.print(f"Wrote {html}")
 
 
 @app.command()

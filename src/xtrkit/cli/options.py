@@ -218,6 +218,12 @@ class Shown:
             "--explain", help="Show for each query token which document token it matched, and what was imputed."
         ),
     ] = False
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the answer, explained, as one HTML file that needs nothing else.", show_default=False
+        ),
+    ] = None
     timings: Annotated[bool, typer.Option("--timings", help="Show what each stage of the search took.")] = False
     as_json: Json = False
 

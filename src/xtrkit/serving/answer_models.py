@@ -114,6 +114,7 @@ class IndexModel(BaseModel):
     bytes: int
     encoder: EncoderModel
     split: bool
+    texts: bool
     reranker: str | None
     metadata_fields: list[str]
 

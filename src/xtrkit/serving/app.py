@@ -16,7 +16,7 @@ from xtrkit.serving.keys import Gate, Keys
 from xtrkit.serving.limits import BodyLimits
 from xtrkit.serving.logs import Accounts
 from xtrkit.serving.metrics import Metrics
-from xtrkit.serving.routes import agents, colbert, documents, health, jobs, next_plaid, rerank, search, vectors
+from xtrkit.serving.routes import agents, colbert, documents, health, jobs, next_plaid, page, rerank, search, vectors
 from xtrkit.serving.service import Service, figures_of, hear_warnings
 from xtrkit.serving.settings import Settings
 from xtrkit.serving.writes import Writes
@@ -31,6 +31,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     vectors.router,
     next_plaid.router,
     next_plaid.rerank_router,
+    page.router,
 )
 """What is served; a group of routes is added here."""
 
