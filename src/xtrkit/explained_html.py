@@ -235,7 +235,8 @@ def _why(hit: Hit, query: str | None, *, linked: bool = True) -> str:
     passage = (
         ""
         if hit.text is None
-        else f'<div class="passage" dir="auto">{_marked(hit.text, _spans(hit.matches or ()), prefix)}</div>'
+        else f'<div class="passage" dir="auto" tabindex="0" role="region" aria-label="Passage {hit.rank}">'
+        f"{_marked(hit.text, _spans(hit.matches or ()), prefix)}</div>"
     )
     if not hit.matches:
         return passage
