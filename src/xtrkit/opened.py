@@ -99,6 +99,12 @@ class OpenedIndex:
         return len(self._store.segments)
 
     @property
+    def n_clusters(self) -> int:
+        """Number of clusters, C; 1 for an exact index, which is one that is always open."""
+        quantiser = self._store.quantiser
+        return 1 if quantiser is None else quantiser.n_clusters
+
+    @property
     def n_tokens(self) -> int:
         """Number of token vectors, M."""
         return self._engine.n_tokens

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from xtrkit.cli import encoders, maintain, models, render, serving
+from xtrkit.cli import encoders, maintain, models, render, serving, serving_mcp
 from xtrkit.cli.grouping import grouped
 from xtrkit.cli.options import (
     Collection,
@@ -377,6 +377,7 @@ def demo(
 
 
 app.command()(grouped(serving.serve))
+app.command()(grouped(serving_mcp.mcp))
 app.command()(models.rerank)
 app.command()(models.convert)
 app.add_typer(models.ur2n, name="ur2n")

@@ -16,7 +16,7 @@ from xtrkit.serving.keys import Gate, Keys
 from xtrkit.serving.limits import BodyLimits
 from xtrkit.serving.logs import Accounts
 from xtrkit.serving.metrics import Metrics
-from xtrkit.serving.routes import documents, health, jobs, page, search
+from xtrkit.serving.routes import agents, colbert, documents, health, jobs, next_plaid, page, rerank, search, vectors
 from xtrkit.serving.service import Service, figures_of, hear_warnings
 from xtrkit.serving.settings import Settings
 from xtrkit.serving.writes import Writes
@@ -26,6 +26,11 @@ ROUTERS: tuple[APIRouter, ...] = (
     search.router,
     documents.router,
     jobs.router,
+    colbert.router,
+    rerank.router,
+    vectors.router,
+    next_plaid.router,
+    next_plaid.rerank_router,
     page.router,
 )
 """What is served; a group of routes is added here."""
@@ -42,7 +47,8 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         hear_warnings()
         opening = asyncio.create_task(service.start())
-        yield
+        async with agents_run:
+            yield
         opening.cancel()
         await app.state.writes.stop()
         await service.stop()
@@ -65,6 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    agents_run = agents.add_agents(app, service)
     _surround(app, settings)
     return app
 

@@ -132,6 +132,8 @@ class Gate:
         await self.app(scope, receive, send)
 
     def _check(self, scope: Scope, headers: Mapping[bytes, bytes], given: bytes | None) -> None:
+        if scope["http_version"] not in ("1.0", "1.1"):
+            raise Problem(505, "invalid_request", "This server speaks HTTP/1.1.")
         if self._keys.read is None:
             self._check_host(headers.get(b"host", b"").decode("latin-1"))
         if PUBLIC.fullmatch(scope["path"]):

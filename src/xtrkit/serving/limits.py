@@ -86,7 +86,6 @@ class _Body:
             413,
             "too_large",
             f"The request's body must have {self._most:,} bytes at most, got {got}: send it in parts.",
-            headers={"Connection": "close"},
         )
 
 

@@ -80,9 +80,14 @@ class GuardedProtocol(H11Protocol):
             super().resume_writing()
 
     def _watch(self, *, first: bool = False) -> None:
-        """Wait for the end of headers of which something came, or could have."""
-        begun = self.conn.their_state is h11.IDLE and (first or self.conn.trailing_data[0] or self._waiting)
-        if not begun or self.transport.is_closing():
+        """Wait for the end of headers of which something came, or could have; or of a body that nobody reads.
+
+        A request may be answered before its body is there. Closed at once, the connection would be reset, and the
+        client would often not see the answer; left open, it could be sent something for ever.
+        """
+        headers = self.conn.their_state is h11.IDLE and (first or self.conn.trailing_data[0] or self._waiting)
+        unread = self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.DONE
+        if not (headers or unread) or self.transport.is_closing():
             self._cancel()
         elif self._waiting is None:
             self._waiting = self.loop.call_later(self.limits.header_seconds, self._too_slow)

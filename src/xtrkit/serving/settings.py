@@ -57,7 +57,7 @@ class Limits:
     json_depth: int = 32
     header_bytes: int = 32 << 10
     header_seconds: float = 3.0
-    body_seconds: float = 4.0
+    body_seconds: float = 3.0
     body_pace: int = 16 << 10
     deadline_seconds: float = 30.0
     write_seconds: float = 30.0

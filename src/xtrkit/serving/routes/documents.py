@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Query
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, StrictStr, Tag
 
 from xtrkit.errors import InputError
 from xtrkit.index import Index
@@ -30,13 +30,21 @@ class NewDocument(BaseModel):
     metadata: dict[str, Any] | None = None
 
 
+def _kind(given: object) -> str:
+    return "text" if isinstance(given, str) else "document"
+
+
+Given = Annotated[Annotated[StrictStr, Tag("text")] | Annotated[NewDocument, Tag("document")], Discriminator(_kind)]
+"""A text, or a document: told apart before they are checked, so that one thing is said of each."""
+
+
 class AddRequest(BaseModel):
     """Documents to be added; those whose ids are there already are replaced."""
 
     model_config = ConfigDict(extra="forbid")
 
     index: StrictStr | None = Field(None, description="Which index; may be left out where one is served.")
-    documents: list[StrictStr | NewDocument] = Field(min_length=1)
+    documents: list[Given] = Field(min_length=1)
     wait: StrictBool | None = Field(
         None, description="Until they can be found; by default where they are few. A job is answered otherwise."
     )
