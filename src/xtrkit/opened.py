@@ -201,6 +201,14 @@ class OpenedIndex:
         """The (m, d) token vectors of the document with a number; decompressed where they are compressed."""
         return self._engine.vectors(number)
 
+    def check_fields(self, fields: Sequence[str]) -> None:
+        """Refuse metadata fields that no living passage has.
+
+        Raises:
+            InputError: one is none; the message names those that there are.
+        """
+        self._store.passages.check_fields(fields)
+
     def living_rows(self) -> LivingRows:
         """The token vectors of all living documents, to be read block after block; decompressed where need be."""
         return LivingRows([Source(segment, segment.living) for segment in self._store.segments], self.dim)

@@ -18,6 +18,7 @@ from xtrkit.cli.options import (
     Collection,
     Compression,
     Effort,
+    Fusing,
     IndexPath,
     Json,
     Opening,
@@ -183,6 +184,7 @@ def search(
     opening: Opening,
     reranking: Reranking,
     which: Which,
+    fusing: Fusing,
     shown: Shown,
     k: Annotated[int, typer.Option("-k", help="How many passages.")] = 10,
     offset: Annotated[
@@ -192,14 +194,17 @@ def search(
     """Find the best passages for a query.
 
     Examples: [bold]xtrkit search idx "who wrote it?"[/]   [bold]xtrkit search idx "…" -k 3 --explain[/]
+    [bold]xtrkit search idx "error E1042" --fusion rrf --facets lang[/]
     """
     recipe = scored.chosen(context)
     from xtrkit.answers import answer_as_json
     from xtrkit.asking import check_query
+    from xtrkit.fusion import check_fusion
     from xtrkit.recipes import check_k, check_threads
     from xtrkit.retriever import Retriever
 
     check_k(k)
+    check_fusion(fusing.fusion, fusing.alpha)
     if offset < 0:
         raise InputError(f"--offset must be 0 or more, got {offset}.")
     check_threads(opening.threads)
@@ -215,6 +220,8 @@ def search(
         threads=opening.threads,
         rerank_depth=depth,
         group_by_document=which.group_by_document,
+        facets=shown.facets or (),
+        **vars(fusing),
     )
     hits = ask(explain=True)  # snippets show what matched
     seconds = dict(ask(explain=shown.explain).seconds) if shown.timings else {}  # with kernels that are loaded now
@@ -226,6 +233,7 @@ def search(
     render.print_hits(out, query, hits[offset:], hits, explained=None if shown.explain else 0)
     if not hits[offset:]:
         out.print(f"     Nothing was found beyond rank {len(hits)}." if offset else "     Nothing was found.")
+    render.print_facets(out, hits.facets or {})
     if shown.timings:
         render.print_seconds(out, seconds)
 

@@ -209,6 +209,26 @@ class Which:
 
 
 @dataclass(frozen=True)
+class Fusing:
+    """Whether words count beside token vectors."""
+
+    fusion: Annotated[
+        str | None,
+        typer.Option(
+            help="Rank by token vectors and words (BM25) together: [bold]rrf[/] adds reciprocal ranks, "
+            "[bold]relative[/] normalised scores. [dim]\\[default: token vectors alone][/]",
+            show_default=False,
+        ),
+    ] = None
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            help="With --fusion: the share of the token vectors, 0 to 1. [dim]\\[default: 0.75][/]", show_default=False
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
 class Shown:
     """What is shown of a search."""
 
@@ -218,6 +238,13 @@ class Shown:
             "--explain", help="Show for each query token which document token it matched, and what was imputed."
         ),
     ] = False
+    facets: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Count the values of this metadata field over the hits; may be given several times.",
+            show_default=False,
+        ),
+    ] = None
     timings: Annotated[bool, typer.Option("--timings", help="Show what each stage of the search took.")] = False
     as_json: Json = False
 

@@ -66,7 +66,7 @@ class WordsWriter:
     def __init__(self, directory: Path, name: str, block_words: int = BLOCK_WORDS) -> None:
         self._directory, self._name, self._block_words = directory, name, block_words
         self._spilled = {
-            key: SpooledTemporaryFile(max_size=IN_MEMORY, dir=directory)  # noqa: SIM115
+            key: SpooledTemporaryFile(max_size=IN_MEMORY, dir=str(directory))  # noqa: SIM115
             for key in SPILLED
         }
         self._lengths: list[int] = []
@@ -109,7 +109,7 @@ class WordsWriter:
         if not self._any:
             return None
         self._end_block()
-        arrays = {
+        arrays: dict[str, Array] = {
             "lengths": np.array(self._lengths, dtype=np.uint32),
             "block_terms": np.array(self._block_terms, dtype=np.int64),
             "term_ends": _ends(self._term_sizes),
@@ -117,7 +117,8 @@ class WordsWriter:
         }
         sizes = {key: file.tell() // np.dtype(DTYPES[key]).itemsize for key, file in self._spilled.items()}
         specs = {
-            key: ArraySpec(dtype, arrays[key].shape if key in arrays else (sizes[key],)) for key, dtype in DTYPES.items()
+            key: ArraySpec(dtype, arrays[key].shape if key in arrays else (sizes[key],))
+            for key, dtype in DTYPES.items()
         }
         with ArrayWriter(self._directory, self._name, specs) as writer:
             for key, values in arrays.items():

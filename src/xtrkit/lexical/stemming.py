@@ -1,7 +1,8 @@
 """Porter's stemmer (Program 14(3), 1980, as it was published): "connections", "connected" and "connecting" are one.
 
 It is here and no library's because an index outlives libraries: Snowball's English stemmer has changed with its
-versions, and words that were stemmed otherwise are not found. This one is frozen. Tests compare it with Snowball's copy.
+versions, and words that were stemmed otherwise are not found. This one is frozen. Tests compare it with Snowball's own
+copy of it.
 """
 
 from __future__ import annotations
