@@ -311,7 +311,7 @@ class Index(OpenedIndex):
         for found in index._found(
             queries, k, subset=subset, where=where, recipe=recipe, threads=threads, advance=advance, **choices
         ):
-            ids = index._store.passages.ids(found.documents.tolist())
+            ids = index.ids_of(found.documents.tolist())
             rankings.append(Ranking(**vars(found), ids=ids))
         return rankings
 
@@ -353,7 +353,7 @@ class Index(OpenedIndex):
         check_k(k)
         index = self.snapshot()
         found = index._words_found(query, k, subset, where)
-        ids = index._store.passages.ids(found.documents.tolist())
+        ids = index.ids_of(found.documents.tolist())
         return list(zip(ids, found.scores.tolist(), strict=True))
 
     def _words_found(self, query: str, k: int, subset: Subset | None, where: Where | None) -> Ranked:

@@ -259,7 +259,7 @@ def evaluate(
         ),
     ] = "nDCG@10 R@100",
 ) -> None:
-    """Measure an index on a test collection: XTR at several k', ColBERT scoring, and BM25 beside them.
+    """Measure an index on a test collection: XTR at several k', ColBERT scoring, fusions with words, and BM25.
 
     Of passages that --split cut out of one document the best one counts, since judgements name documents. What a figure
     does not say (judged documents that the index lacks, ids that come twice, how BM25 makes words) stands below the
@@ -270,15 +270,26 @@ def evaluate(
     if systems.baseline not in ("bm25", "none"):
         raise InputError(f"Unknown baseline {systems.baseline!r}: use bm25 or none.")
     recipes, run, shown = systems.recipes(effort), written.run, not written.as_json
-    from xtrkit.evaluating import IndexedDocuments, build_bm25, check_same_documents, measure, measure_bm25, notes_of
+    from xtrkit.evaluating import (
+        IndexedDocuments,
+        build_bm25,
+        check_same_documents,
+        measure,
+        measure_bm25,
+        measure_words,
+        notes_of,
+    )
     from xtrkit.evaluation.beir import read_test_collection
     from xtrkit.evaluation.measures import parse_measures
     from xtrkit.evaluation.runs import check_run_ids
+    from xtrkit.fusion import ALPHA, FUSIONS, check_fusion
     from xtrkit.progress import progress_bar
     from xtrkit.recipes import check_threads
     from xtrkit.retriever import Retriever
 
     check_threads(opening.threads)
+    alpha = ALPHA if systems.alpha is None else systems.alpha
+    check_fusion("rrf", alpha)
     names, test = parse_measures(measures), read_test_collection(dataset, split)
     bm25 = build_bm25(test) if systems.baseline == "bm25" else None
     retriever = Retriever.open(index, model=opening.model, device=opening.device)
@@ -290,7 +301,8 @@ def evaluate(
     begin = time.perf_counter()
     embeddings = retriever.encode_queries(list(test.queries.values()), progress=shown)
     encoding = (time.perf_counter() - begin) / len(test.queries)
-    total = len(recipes) * len(test.queries)
+    fusing = systems.fusion and retriever.index.has_words
+    total = (len(recipes) + (1 + len(FUSIONS)) * fusing) * len(test.queries)
     with progress_bar("Searching", total, shown=shown, unit="queries") as advance:
         found = measure(
             retriever,
@@ -303,6 +315,17 @@ def evaluate(
             documents=documents,
         )
         rows = list(found)
+        if fusing:
+            rows += measure_words(
+                retriever,
+                test,
+                systems.fused(effort),
+                names,
+                embeddings=embeddings,
+                advance=advance,
+                documents=documents,
+                alpha=alpha,
+            )
     if bm25:
         rows.append(measure_bm25(bm25, test, names))
     notes = notes_of(retriever, test, names, documents, rows, bm25)

@@ -165,7 +165,7 @@ def write_runs(rows: Sequence[Row], path: Path) -> list[Path]:
 
     written = []
     for row in rows:
-        tag = row.system.lower().replace(" k'=", "-")
+        tag = re.sub(r"[^a-z0-9]+", "-", row.system.lower().replace(" k'=", "-")).strip("-")
         target = path if len(rows) == 1 else path.with_name(f"{path.stem}.{tag}{path.suffix}")
         write_run(row.run, target, tag)
         written.append(target)
