@@ -12,7 +12,7 @@ from xtrkit.encoding.base import Token
 from xtrkit.errors import InputError
 from xtrkit.explain import Match
 from xtrkit.explained_html import SHOWN, account_of, explained_page, write_explained
-from xtrkit.hits import Hit, Hits
+from xtrkit.hits import Hit, Hits, Scores
 from xtrkit.passage import Part
 
 QUERY = "who <wrote> it?"
@@ -179,6 +179,16 @@ def test_how_a_score_comes_from_its_similarities():
     assert "is the mean of 2 similarities, 1 left out." in shown.texts["p.account"][0]
     reranked = Parsed(explained_page(answer_of(hit_with(FOUND, score=-3.25))))
     assert "The score -3.2500 was made after the retrieval." in reranked.texts["p.account"][0]
+
+
+def test_of_a_fused_score_both_parts_are_told():
+    hit = hit_with(FOUND, score=0.0323, scores=Scores(0.6, 7.25))
+    said = Parsed(explained_page(answer_of(hit))).texts["p.account"][0]
+    assert said.startswith("The score 0.0323 is fused of token vectors (0.6000) and words (7.2500). That of token ")
+    assert "That of token vectors 0.6000 is the mean of 3 similarities, 1 imputed." in said
+    alone = hit_with(FOUND, score=0.0161, scores=Scores(None, 7.25))
+    said = Parsed(explained_page(answer_of(alone))).texts["p.account"][0]
+    assert "token vectors (not found) and words (7.2500). Shares are of 3 similarities, 1 imputed." in said
 
 
 def test_a_notebook_shows_the_first_hits_of_an_answer():

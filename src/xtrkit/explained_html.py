@@ -235,7 +235,8 @@ def _why(hit: Hit, query: str | None, *, linked: bool = True) -> str:
     passage = (
         ""
         if hit.text is None
-        else f'<div class="passage" dir="auto">{_marked(hit.text, _spans(hit.matches or ()), prefix)}</div>'
+        else f'<div class="passage" dir="auto" tabindex="0" role="region" aria-label="Passage {hit.rank}">'
+        f"{_marked(hit.text, _spans(hit.matches or ()), prefix)}</div>"
     )
     if not hit.matches:
         return passage
@@ -243,18 +244,27 @@ def _why(hit: Hit, query: str | None, *, linked: bool = True) -> str:
 
 
 def _account_sentence(hit: Hit) -> str:
-    account = account_of(hit.score, hit.matches or ())
+    """How the score comes from the similarities, in sentences."""
+    fused, scores = "", hit.scores
+    score = hit.score if scores is None or scores.tokens is None else scores.tokens
+    account = account_of(score, hit.matches or ())
     parts = f"{account.known} similarit{'y' if account.known == 1 else 'ies'}"
     if account.missing:
         left_out = account.known < len(hit.matches or ())
         parts += f", {account.missing} {'left out' if left_out else 'imputed'}"
-    score = f"The score <strong>{hit.score:.4f}</strong>"
-    if account.how is None:
-        said = f"{score} was made after the retrieval. Shares are of the retrieval's {parts}."
+    if scores is not None:
+        tokens, words = ("not found" if one is None else f"{one:.4f}" for one in scores)
+        fused = f"The score <strong>{hit.score:.4f}</strong> is fused of token vectors ({tokens}) and words ({words}). "
+    name = "The score" if scores is None else "That of token vectors"
+    if account.how is not None:
+        said = f"{name} <strong>{score:.4f}</strong> is the {account.how} of {parts}."
+    elif scores is not None:
+        said = f"Shares are of {parts}."
     else:
-        said = f"{score} is the {account.how} of {parts}."
-    said += " Dotted marks are the weaker ones."
-    return f'<p class="account">{said}</p>'
+        said = (
+            f"{name} <strong>{score:.4f}</strong> was made after the retrieval. Shares are of the retrieval's {parts}."
+        )
+    return f'<p class="account">{fused}{said} Dotted marks are the weaker ones.</p>'
 
 
 def _chips(hit: Hit, matches: Sequence[Match], query: str | None, prefix: str | None) -> Iterator[str]:

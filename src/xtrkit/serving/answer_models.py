@@ -43,6 +43,13 @@ class MatchModel(BaseModel):
     imputed: bool
 
 
+class ScoresModel(BaseModel):
+    """What a hit of a fused ranking scored by token vectors, and by words."""
+
+    tokens: float | None
+    words: float | None
+
+
 class HitModel(BaseModel):
     """One found passage."""
 
@@ -53,6 +60,7 @@ class HitModel(BaseModel):
     snippet: SnippetModel | None
     metadata: dict[str, Any]
     part: PartModel | None
+    scores: ScoresModel | None
     matches: list[MatchModel] | None
 
 
@@ -74,6 +82,7 @@ class FoundModel(BaseModel):
     pieces: int
     seconds: dict[str, float]
     offset: int
+    fusion: str | None
     facets: dict[str, list[FacetModel]] | None
     hits: list[HitModel]
 

@@ -46,6 +46,9 @@ class SearchRequest(BaseModel):
     explain: StrictBool = False
     rerank: StrictBool | Count = Field(False, description="With the server's reranker; a number is how many it scores.")
     group_by_document: StrictBool | None = None
+    fusion: Literal["rrf", "relative"] | None = Field(None, description="Rank by token vectors and words together.")
+    alpha: float | None = Field(None, ge=0, le=1, description="With a fusion: the share of the token vectors.")
+    facets: list[StrictStr] = Field([], max_length=32, description="Fields whose values are counted over the hits.")
     snippet: Count = SNIPPET
 
     def recipe_asked(self) -> Recipe:
@@ -119,11 +122,13 @@ def _found(service: Service, served: Served, request: SearchRequest, queries: li
         explain=request.explain,
         rerank_depth=_depth(request, served),
         group_by_document=request.group_by_document,
+        fusion=request.fusion,
+        alpha=request.alpha,
+        facets=request.facets,
     )
     return [
         {
             "offset": request.offset,
-            "facets": None,
             **answer_as_json(one, offset=request.offset, explained=request.explain, snippet=request.snippet),
         }
         for one in found

@@ -551,14 +551,24 @@ function barElement(width) {
 function accountElement(hit, matches, total) {
   const known = matches.filter(({ similarity }) => similarity !== null).length;
   const missing = matches.filter(({ document_token: token }) => token === null).length;
-  const near = (value) => Math.abs(value - hit.score) <= 1e-3 * Math.max(1, Math.abs(hit.score));
+  const score = hit.scores?.tokens ?? hit.score; // of a fused ranking, what token vectors say
+  const near = (value) => Math.abs(value - score) <= 1e-3 * Math.max(1, Math.abs(score));
   const how = near(total / known) ? "the mean" : near(total) ? "the sum" : null;
   const imputed = known < matches.length ? "left out" : "imputed";
   const parts = `${counted(known, "similarity", "similarities")}${missing ? `, ${missing} ${imputed}` : ""}`;
-  const said = how
-    ? ` is ${how} of ${parts}. Dotted marks are the weaker ones.`
-    : ` was made after the retrieval. Shares are of the retrieval's ${parts}. Dotted marks are the weaker ones.`;
-  return element("p", { class: "account" }, "The score ", element("strong", {}, hit.score.toFixed(4)), said);
+  const strong = (value) => element("strong", {}, value.toFixed(4));
+  const said = [];
+  if (hit.scores) {
+    const [tokens, words] = [hit.scores.tokens, hit.scores.words].map((one) => one?.toFixed(4) ?? "not found");
+    said.push("The score ", strong(hit.score), ` is fused of token vectors (${tokens}) and words (${words}). `);
+  }
+  if (how) said.push(hit.scores ? "That of token vectors " : "The score ", strong(score), ` is ${how} of ${parts}.`);
+  else if (hit.scores) said.push(`Shares are of ${parts}.`);
+  else {
+    said.push("The score ", strong(score));
+    said.push(` was made after the retrieval. Shares are of the retrieval's ${parts}.`);
+  }
+  return element("p", { class: "account" }, ...said, " Dotted marks are the weaker ones.");
 }
 
 /** The switch for tokens that stand for no characters, and what they weigh; nothing where there are none. */
