@@ -89,7 +89,7 @@ def test_a_hit_that_words_alone_found_is_explained_too(retriever, monkeypatch):
 
 def test_reranked_hits_tell_both_scores(retriever):
     class Shortest:
-        def score(self, query, texts):
+        def score(self, query, texts, **options):
             return -np.array([len(text) for text in texts], dtype=np.float64)
 
     by_length = Retriever(retriever.index, retriever.encoder, reranker=Shortest())
@@ -122,7 +122,7 @@ def test_facets_count_the_hits(retriever):
 
 @pytest.mark.parametrize("name", ["Lang", "", "$id", 'a"b', "a\\b", "l\0"])
 def test_a_field_that_no_passage_has_is_no_facet(retriever, name):
-    with pytest.raises(InputError, match="No passage of this index has the metadata field .*, which the facets name"):
+    with pytest.raises(InputError, match=r"No passage of this index has the metadata field .*, which the facets name"):
         retriever.search("bread", facets=[name])
 
 
@@ -244,9 +244,7 @@ def test_words_of_another_analyser_are_found_anew(tmp_path, monkeypatch):
     small(path).close()
     with Index.open(path) as index:
         assert len(index.search(vectors_of(["d1"])[0], 3)) == 3
-        with pytest.raises(
-            IndexFormatError, match=r"found by 'xtrkit-0', this xtrkit has 'xtrkit-1': `xtrkit repair .* --words"
-        ):
+        with pytest.raises(IndexFormatError, match=r"found by 'xtrkit-0', this xtrkit has 'xtrkit-1': .* --words"):
             index.search_words("red")
     rebuild_words(path)
     with Index.open(path) as index:
