@@ -20,13 +20,13 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 from fastapi import Depends, Request
 
-from xtrkit.errors import IndexFormatError, StorageError, XtrkitError, XtrkitWarning
+from xtrkit.errors import IndexFormatError, StorageError, XtrkitWarning
 from xtrkit.hits import Hits
 from xtrkit.index import Index
 from xtrkit.passage import Passage
 from xtrkit.retriever import Retriever
 from xtrkit.serving.logs import current, hearing, write_line
-from xtrkit.serving.problems import Problem, not_found, overloaded, timed_out
+from xtrkit.serving.problems import Problem, not_found, overloaded, problem_of, timed_out
 from xtrkit.serving.settings import Settings
 from xtrkit.texts.given import Given
 from xtrkit.values import Ragged
@@ -68,7 +68,7 @@ class Service:
         self.settings = settings
         self.served: dict[str, Served] = {}
         self.ready = False
-        self.failure: XtrkitError | None = None
+        self.failure: Exception | None = None
         self.in_flight = self.streams = 0
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="search")
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="keeper")
@@ -80,7 +80,7 @@ class Service:
         loop, begin = asyncio.get_running_loop(), time.perf_counter()
         try:
             await loop.run_in_executor(self._keeper, self._open)
-        except XtrkitError as error:
+        except Exception as error:
             self.failure = error
             write_line("error", event="start", message=str(error))
             signal.raise_signal(signal.SIGTERM)  # there is nothing to serve, which the log says
@@ -133,7 +133,7 @@ class Service:
     def not_ready(self) -> Problem:
         """What a request is told before the indexes are opened."""
         if self.failure is not None:
-            return Problem(503, "internal", str(self.failure))
+            return Problem(503, "internal", problem_of(self.failure).message)
         return overloaded("The server is not ready yet: it opens its indexes.")
 
     async def run(self, job: Callable[..., T], *arguments: Any, **named: Any) -> T:
