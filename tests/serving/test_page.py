@@ -152,7 +152,7 @@ def test_a_search_shows_results_with_marks(opened):
     assert {"violin", "strings"} <= set(first.locator(".snippet mark:not(.weak)").all_inner_texts())
     assert first.locator(".snippet").inner_text() == TEXTS[VIOLIN][0]
     assert "lang: en" in first.locator(".about").inner_text()
-    assert re.fullmatch(r"The 10 best results, in [\d.]+ ms\.", page.locator("#status").inner_text())
+    assert re.fullmatch(r"10 results in [\d.]+ ms\.", page.locator("#status").inner_text())
     page.locator("#timing summary").click()
     assert {"encode", "passages"} <= set(page.locator("#stages dt").all_inner_texts())
 
@@ -305,7 +305,9 @@ def test_a_value_of_a_facet_filters(opened):
 
 def test_what_the_server_refuses_is_shown_as_a_sentence(opened):
     page = opened(query(q="violin", k=100_000))
-    assert "k must be" in page.locator("#problem").inner_text()
+    assert page.locator("#problem").inner_text().startswith("k must be 1,000 at most, got 100,000")
+    assert page.get_by_role("button", name="Try again").count() == 0  # it would be refused again
+    assert page.locator("#options summary").inner_text() == "Options: 100000 results"
     assert page.locator(".hit").count() == 0
     page = opened("/?q=violin&index=nowhere")
     assert page.locator(".id").count() == 10  # of the first index, since there is no such one
