@@ -10,7 +10,7 @@ import pytest
 
 from tests.serving.conftest import READ
 from tests.serving.server import Server
-from xtrkit import Passage, Retriever
+from xtrkit import Index, Passage, Retriever, load_encoder
 from xtrkit.explained_html import write_explained
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -60,8 +60,16 @@ def other(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def url(index, other, tmp_path_factory):
-    with Server(tmp_path_factory.mktemp("paged"), index, other) as running:
+def without_texts(tmp_path_factory):
+    path, encoder = tmp_path_factory.mktemp("served") / "vectors", load_encoder()
+    embeddings = encoder.encode_documents([TEXTS[VIOLIN][0], TEXTS["doc-volcano"][0]])
+    Index.create(path, iter([list(embeddings)]), ids=[VIOLIN, "doc-volcano"], encoder=encoder.identity).close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def url(index, other, without_texts, tmp_path_factory):
+    with Server(tmp_path_factory.mktemp("paged"), index, other, without_texts) as running:
         yield running.url
 
 
@@ -264,6 +272,13 @@ def test_another_index_can_be_chosen(opened):
     page.locator("#index").select_option("others")
     playwright.expect(page.locator(".id").first).to_have_text("doc-whale", timeout=PATIENCE)
     assert state_of(page)["index"] == "others"
+
+
+def test_of_an_index_without_texts_what_was_found_is_shown(opened):
+    page = opened(query(q="violin strings", index="vectors"))
+    assert page.locator(".id").all_inner_texts() == [VIOLIN, "doc-volcano"]
+    page.locator(".toggle").first.click()
+    assert page.locator(".why").first.inner_text() == "This index has no texts, only what was found."
 
 
 def test_filters(opened):
