@@ -98,14 +98,14 @@ class Client:
                 said = steps.send(reply)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
-            reply = self._paused(said) if isinstance(said, Pause) else self._reply(said)
+            reply = self._done(said)
 
-    def _paused(self, pause: Pause) -> None:
-        time.sleep(pause.seconds)
-
-    def _reply(self, ask: Ask) -> Reply:
+    def _done(self, said: Ask | Pause) -> Reply | None:
+        if isinstance(said, Pause):
+            time.sleep(said.seconds)
+            return None
         with _reached(self.url):
-            return _reply_of(self._http.request(**_request(ask)))
+            return _reply_of(self._http.request(**_request(said)))
 
 
 class AsyncClient:
@@ -152,11 +152,14 @@ class AsyncClient:
                 said = steps.send(reply)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
-            reply = await (asyncio.sleep(said.seconds) if isinstance(said, Pause) else self._reply(said))
+            reply = await self._done(said)
 
-    async def _reply(self, ask: Ask) -> Reply:
+    async def _done(self, said: Ask | Pause) -> Reply | None:
+        if isinstance(said, Pause):
+            await asyncio.sleep(said.seconds)
+            return None
         with _reached(self.url):
-            return _reply_of(await self._http.request(**_request(ask)))
+            return _reply_of(await self._http.request(**_request(said)))
 
 
 def _options(url: str, key: str | None, timeout: float) -> dict[str, Any]:

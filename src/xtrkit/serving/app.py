@@ -44,11 +44,11 @@ def create_app(settings: Settings) -> FastAPI:
     """
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
         hear_warnings()
         opening = asyncio.create_task(service.start())
         async with agents_run:
-            yield
+            yield {"limits": settings.limits}
         opening.cancel()
         await app.state.writes.stop()
         await service.stop()

@@ -29,6 +29,9 @@ from xtrkit.serving.problems import problem_of
 OWN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """Ids of requests that are taken over from a client; others could write into logs what isn't there."""
 
+OWN_FAULTS = (500, 507)
+"""Statuses that somebody who runs the server should look into."""
+
 SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -137,7 +140,7 @@ class Accounts:
         }
         if error is not None:
             line["error"] = "".join(traceback.format_exception(error))
-        write_line("error" if status >= 500 and status not in (503, 504) else "info", **line)
+        write_line("error" if error is not None or status in OWN_FAULTS else "info", **line)
 
 
 def write_line(level: str, **facts: Any) -> None:

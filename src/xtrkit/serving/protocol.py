@@ -11,7 +11,6 @@ import asyncio
 import json
 import sys
 from contextlib import suppress
-from typing import ClassVar
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -22,9 +21,8 @@ from xtrkit.serving.settings import Limits
 
 
 class GuardedProtocol(H11Protocol):
-    """One connection."""
+    """One connection; its limits are in the state that the app gave when it started."""
 
-    limits: ClassVar[Limits] = Limits()
     _waiting: asyncio.TimerHandle | None = None
     _writing: asyncio.TimerHandle | None = None
 
@@ -79,6 +77,12 @@ class GuardedProtocol(H11Protocol):
         if self.flow is not None:
             super().resume_writing()
 
+    @property
+    def limits(self) -> Limits:
+        """How long it waits, and for how much."""
+        found: Limits = self.app_state["limits"]
+        return found
+
     def _watch(self, *, first: bool = False) -> None:
         """Wait for the end of headers of which something came, or could have; or of a body that nobody reads.
 
@@ -118,8 +122,3 @@ class GuardedProtocol(H11Protocol):
             self.cycle.message_event.set()
         self._cancel()
         self.transport.close()
-
-
-def protocol_of(limits: Limits) -> type[GuardedProtocol]:
-    """The protocol with a server's limits: uvicorn makes its objects."""
-    return type("Protocol", (GuardedProtocol,), {"limits": limits})

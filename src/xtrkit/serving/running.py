@@ -18,7 +18,7 @@ from xtrkit.index import Index
 from xtrkit.serving.app import create_app
 from xtrkit.serving.keys import Keys, check_address
 from xtrkit.serving.logs import take_over
-from xtrkit.serving.protocol import protocol_of
+from xtrkit.serving.protocol import GuardedProtocol
 from xtrkit.serving.settings import Settings
 
 ENVIRONMENT = "XTRKIT_SERVE"
@@ -79,7 +79,7 @@ def _config(settings: Settings, app: object, **more: object) -> uvicorn.Config:
     limits = settings.limits
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
-        http=protocol_of(limits),
+        http=GuardedProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from xtrkit.errors import ServerError
-from xtrkit.hits import Hit
+from xtrkit.hits import Hit, Hits
 from xtrkit.passage import Passage
 from xtrkit.serving.problems import Problem
 from xtrkit.serving.service import Service
@@ -39,12 +39,13 @@ class ServedShelf:
 
     def search(self, name: str, query: str, k: int, where: Mapping[str, Any] | None) -> Sequence[Hit]:
         """The k best passages of one of them."""
-        (found,) = _asked(partial(self._service.search, name, [query], k, where=where))
-        return found
+        found: list[Hits] = _asked(partial(self._service.search, name, [query], k, where=where))
+        return found[0]
 
     def passages(self, name: str, identifier: str) -> list[Passage]:
         """The passage with an id, or all those of the document with that id."""
-        return _asked(self._run, name, passages_named, identifier)
+        found: list[Passage] = _asked(self._run, name, passages_named, identifier)
+        return found
 
     def fields(self, name: str) -> Sequence[str]:
         """The names of the metadata fields of one of them; none before it is opened."""

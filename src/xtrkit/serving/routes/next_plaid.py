@@ -85,7 +85,7 @@ class PlaidParams(BaseModel):
 class _PlaidSearch(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    params: PlaidParams = PlaidParams()
+    params: PlaidParams = PlaidParams(top_k=10)
     subset: list[StrictInt] | None = Field(None, description="Numbers of the passages that may be found.")
     text_query: list[StrictStr] | None = Field(None, description="Not offered here: see POST /v1/search.")
     alpha: Ignored = None
