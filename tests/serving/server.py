@@ -54,7 +54,7 @@ class Server:
         if wait:
             self.wait_ready()
 
-    def wait_ready(self, seconds=90):
+    def wait_ready(self, seconds=200):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
@@ -82,7 +82,7 @@ class Server:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
-    def stop(self, number=signal.SIGTERM, seconds=20):
+    def stop(self, number=signal.SIGTERM, seconds=60):
         if self.process.poll() is None:
             self.process.send_signal(number)
         code = self.process.wait(seconds)

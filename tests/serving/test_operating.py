@@ -7,13 +7,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import numpy as np
 import pytest
 
 from tests.serving.conftest import WRITE
 from tests.serving.server import Server
 from xtrkit import Index, Retriever
 
-BATCH = {"queries": [f"Who wrote passage number {number} about horses?" for number in range(64)], "explain": True}
+BATCH = {"queries": [f"Who wrote passage number {number} about horses?" for number in range(24)]}
 
 
 def metric(text, name):
@@ -167,7 +168,7 @@ def test_it_stops_when_what_is_at_work_is_done(made_index, tmp_path, number):
             begin = time.monotonic()
             server.process.send_signal(number)
             assert searching.result().status_code == 200
-            assert len(searching.result().json()["results"]) == 64
+            assert len(searching.result().json()["results"]) == 24
             assert stream.result() == 200
             assert server.stop(number=0) == 0
             assert time.monotonic() - begin < 25
@@ -176,13 +177,16 @@ def test_it_stops_when_what_is_at_work_is_done(made_index, tmp_path, number):
         assert retriever.verify(full=True).ok
 
 
-def test_what_cannot_be_opened_ends_the_server(made_index, tmp_path):
-    with Server(tmp_path, made_index, "--model", tmp_path / "missing", wait=False) as server:
-        assert server.process.wait(60) == 1
+def test_what_cannot_be_opened_ends_the_server(tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(5, 8, 16)).astype(np.float32)
+    Index.create(tmp_path / "bare", [list(vectors)], nbits=16).close()
+    with Server(tmp_path, tmp_path / "bare", wait=False) as server:
+        assert server.process.wait(100) == 1
     text = server.log_file.read_text()
-    assert "Error: " in text
-    assert "missing" in text
+    assert "Error: The index at" in text
+    assert "pass the model that made them" in text
     assert "Traceback" not in text
+    assert [line["level"] for line in server.log if line["event"] == "start"] == ["error"]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ but the route's template: ids of documents may be names of people.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -24,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xtrkit.hits import Hits
 from xtrkit.serving.metrics import Metrics
-from xtrkit.serving.problems import problem_of
+from xtrkit.serving.problems import problem_of, stopped
 
 OWN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 """Ids of requests that are taken over from a client; others could write into logs what isn't there."""
@@ -111,6 +112,10 @@ class Accounts:
         try:
             with self._metrics.at_work():
                 await self.app(scope, receive, sending)
+        except asyncio.CancelledError:  # the server stops, and this took longer than it waits
+            if not status:
+                await stopped().response()(scope, receive, sending)
+            raise
         except Exception as unforeseen:
             error = unforeseen
             if not status:

@@ -90,6 +90,11 @@ def overloaded(message: str, *, after: int = 1) -> Problem:
     return Problem(503, "overloaded", message, headers={"Retry-After": str(after)})
 
 
+def stopped() -> Problem:
+    """The server ends before a request is answered."""
+    return overloaded("The server stops before this was answered: ask again when it is back.", after=10)
+
+
 def timed_out(seconds: float) -> Problem:
     """A request was not answered before its deadline."""
     return Problem(

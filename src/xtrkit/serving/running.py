@@ -13,7 +13,7 @@ from dataclasses import replace
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from xtrkit.errors import InputError, XtrkitError
+from xtrkit.errors import InputError
 from xtrkit.index import Index
 from xtrkit.serving.app import create_app
 from xtrkit.serving.keys import Keys, check_address
@@ -57,7 +57,7 @@ def _run_here(settings: Settings, sock: socket.socket) -> None:
     take_over()
     with _ended_by_signals():
         uvicorn.Server(_config(settings, app)).run(sockets=[sock])
-    failure: XtrkitError | None = app.state.service.failure
+    failure: Exception | None = app.state.service.failure
     if failure is not None:
         raise failure
 

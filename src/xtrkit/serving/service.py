@@ -20,7 +20,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 from fastapi import Depends, Request
 
-from xtrkit.errors import IndexFormatError, StorageError, XtrkitError, XtrkitWarning
+from xtrkit.errors import IndexFormatError, StorageError, XtrkitWarning
 from xtrkit.hits import Hits
 from xtrkit.index import Index
 from xtrkit.passage import Passage
@@ -68,7 +68,7 @@ class Service:
         self.settings = settings
         self.served: dict[str, Served] = {}
         self.ready = False
-        self.failure: XtrkitError | None = None
+        self.failure: Exception | None = None
         self.in_flight = self.streams = 0
         self._threads = ThreadPoolExecutor(settings.threads, thread_name_prefix="search")
         self._keeper = ThreadPoolExecutor(1, thread_name_prefix="keeper")
@@ -80,7 +80,7 @@ class Service:
         loop, begin = asyncio.get_running_loop(), time.perf_counter()
         try:
             await loop.run_in_executor(self._keeper, self._open)
-        except XtrkitError as error:
+        except Exception as error:
             self.failure = error
             write_line("error", event="start", message=str(error))
             signal.raise_signal(signal.SIGTERM)  # there is nothing to serve, which the log says
