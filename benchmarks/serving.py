@@ -106,20 +106,25 @@ def p(values, share):
 
 
 def exchange(connection, asked):
-    """The body of an answer, by the least that HTTP takes."""
+    """(status, body) of an answer, by the least that HTTP takes."""
     connection.sendall(asked)
     received = b""
     while b"\r\n\r\n" not in received:
-        received += connection.recv(1 << 16)
+        received += some_of(connection)
     head, _, body = received.partition(b"\r\n\r\n")
     length = int(re.search(rb"(?i)content-length: (\d+)", head)[1])
     parts, have = [body], len(body)
     while have < length:
-        parts.append(connection.recv(1 << 16))
+        parts.append(some_of(connection))
         have += len(parts[-1])
-    if not head.startswith(b"HTTP/1.1 200"):
-        raise RuntimeError(head.decode())
-    return b"".join(parts)
+    return int(head[9:12]), b"".join(parts)
+
+
+def some_of(connection):
+    received = connection.recv(1 << 16)
+    if not received:
+        raise ConnectionError("the server closed the connection")
+    return received
 
 
 def overhead(index, queries, directory, rounds=3):
@@ -138,7 +143,7 @@ def overhead(index, queries, directory, rounds=3):
                 marks = [time.perf_counter()]
                 hits = retriever.search(query, 10, threads=1)
                 marks.append(time.perf_counter())
-                told = json.loads(exchange(connection, asked))
+                told = json.loads(exchange(connection, asked)[1])
                 marks.append(time.perf_counter())
                 found = client.search(query, 10)
                 marks.append(time.perf_counter())
@@ -417,12 +422,15 @@ def killed(directory, times):
         begin = time.monotonic()
         server = Server(index, directory)
         threads = [
-            threading.Thread(target=write, args=(server.url, f"{kill}/{writer}", acknowledged, answered))
+            threading.Thread(target=write, args=(server.port, f"{kill}/{writer}", acknowledged, answered))
             for writer in range(4)
         ]
         for thread in threads:
             thread.start()
-        time.sleep(chance.uniform(0.05, 1.0))
+        first, end = len(acknowledged), time.monotonic() + 60
+        while len(acknowledged) == first and time.monotonic() < end:
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0, 1))
         server.stop(signal.SIGKILL)
         for thread in threads:
             thread.join()
@@ -448,18 +456,18 @@ def killed(directory, times):
     return found
 
 
-def write(url, name, acknowledged, answered):
+def write(port, name, acknowledged, answered):
     """Add document after document until the server is gone."""
-    with httpx.Client(base_url=url, headers={"X-API-Key": KEY}, timeout=30) as client:
-        for number in range(1_000_000):
-            document = {"id": f"w/{name}/{number}", "text": f"Document {number} of writer {name}."}
-            try:
-                answer = client.post("/v1/documents", json={"documents": [document]})
-            except httpx.HTTPError:
-                return
-            answered[answer.status_code] += 1
-            if answer.status_code == 200:
-                acknowledged[document["id"]] = document["text"]
+    try:
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            for number in range(1_000_000):
+                document = {"id": f"w/{name}/{number}", "text": f"Document {number} of writer {name}."}
+                status, _ = exchange(connection, request("POST", "/v1/documents", {"documents": [document]}))
+                answered[status] += 1
+                if status == 200:
+                    acknowledged[document["id"]] = document["text"]
+    except OSError:
+        return
 
 
 def queries_of(path, most):

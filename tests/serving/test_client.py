@@ -58,7 +58,7 @@ def here(made_index):
 def same(found, expected):
     """Everything of an answer but what it took."""
     assert found.hits == expected.hits
-    for name in ("query", "k_prime", "truncated", "unknown", "pieces", "generation"):
+    for name in ("query", "k_prime", "truncated", "unknown", "pieces", "generation", "fusion", "facets"):
         assert getattr(found, name) == getattr(expected, name), name
     assert found.seconds.keys() == expected.seconds.keys()
 
@@ -75,6 +75,8 @@ def same(found, expected):
         {"recipe": XTR.but(k_prime=20), "imputation": "none"},
         {"nprobe": "all", "reduction": "sum"},
         {"group_by_document": False},
+        {"fusion": "rrf", "alpha": 0.5},
+        {"facets": ["lang"]},
     ],
     ids=str,
 )

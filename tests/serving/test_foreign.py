@@ -250,6 +250,18 @@ def test_next_plaid_searches(plaid, here):
     assert among.results[0].document_ids == found.results[0].document_ids[2:]
 
 
+@pytest.mark.parametrize(("fusion", "ours"), [("rrf", "rrf"), ("relative_score", "relative")])
+def test_next_plaid_searches_by_words_too(plaid, here, fusion, ours):
+    how = {"text_query": [QUESTION], "alpha": 0.5, "fusion": fusion, "params": SearchParams(top_k=4)}
+    expected = here.search(QUESTION, 4, recipe=COLBERT, fusion=ours, alpha=0.5)
+    (found,) = plaid.search("small", [QUESTION], **how).results
+    assert [facts["id"] for facts in found.metadata] == expected.ids
+    assert found.scores == pytest.approx([hit.score for hit in expected])
+    (words,) = plaid.keyword_search("small", "music", params=SearchParams(top_k=2)).results
+    expected = here.index.search_words("music", 2)
+    assert [(facts["id"], score) for facts, score in zip(words.metadata, words.scores, strict=True)] == list(expected)
+
+
 def _rows(array):
     return array.tolist()
 
@@ -302,8 +314,13 @@ def test_next_plaid_adds(keyed):
         (lambda plaid: plaid.search("small", ["a"] * 65), ValidationError, "1 to 64 queries, got 65"),
         (lambda plaid: plaid.search("small", ["a"], filter_condition="x = 1"), ValidationError, "Filters in SQL"),
         (lambda plaid: plaid.search("small", [[[0.5]]], filter_condition="x = 1"), ValidationError, "Filters in SQL"),
-        (lambda plaid: plaid.search("small", ["a"], text_query=["a"]), ValidationError, "Search by words"),
-        (lambda plaid: plaid.keyword_search("small", "a"), ValidationError, "Search by words"),
+        (
+            lambda plaid: plaid.search("small", ["a"], text_query=["a", "b"]),
+            ValidationError,
+            "1 queries, and 2 in text_",
+        ),
+        (lambda plaid: plaid.keyword_search("small", " "), ValidationError, "A query must be a text"),
+        (lambda plaid: plaid.search("small", ["a"], text_query=["a"], alpha=2), NextPlaidError, "alpha"),
         (lambda plaid: plaid.search("small", [[[0.5]]]), ValidationError, "1 dimensions, the index 128"),
         (lambda plaid: plaid.search("small", [[[float("nan")] * 128]]), ValidationError, "numbers up to 65504"),
         (lambda plaid: plaid.search("small", ["a"], subset=[99]), ValidationError, "numbers from 0 to 35"),

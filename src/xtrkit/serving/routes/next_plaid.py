@@ -1,8 +1,8 @@
 """A part of next-plaid's API, as its client asks: what there is, searching, encoding, reranking.
 
 Scores are sums of MaxSim, as next-plaid's. Its numbers of documents are passages' numbers here, which a compaction
-changes; the id, and the text, are among the metadata of each result. Filters in SQL and search by words are not offered
-under these paths: ``POST /v1/search`` has ``where`` and ``fusion``.
+changes; the id, and the text, are among the metadata of each result. ``text_query`` is plain words, ranked by BM25 over
+texts. Filters in SQL are not offered: ``POST /v1/search`` has ``where``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from fastapi import Header, Response
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
 from xtrkit.asking import check_query
 from xtrkit.errors import InputError
+from xtrkit.fusion import ALPHA, DEPTH, fused
 from xtrkit.index import Index
 from xtrkit.passage import Passage
 from xtrkit.recipes import COLBERT
@@ -87,9 +88,9 @@ class _PlaidSearch(BaseModel):
 
     params: PlaidParams = PlaidParams(top_k=10)
     subset: list[StrictInt] | None = Field(None, description="Numbers of the passages that may be found.")
-    text_query: list[StrictStr] | None = Field(None, description="Not offered here: see POST /v1/search.")
-    alpha: Ignored = None
-    fusion: Ignored = None
+    text_query: list[StrictStr] | None = Field(None, description="Words, for each query, or instead of queries.")
+    alpha: float = Field(ALPHA, ge=0, le=1, description="With words: the share of the token vectors.")
+    fusion: Literal["rrf", "relative_score"] = "rrf"
     filter_condition: StrictStr | None = Field(None, description="Not offered here: see POST /v1/search.")
     filter_parameters: Ignored = None
 
@@ -329,12 +330,14 @@ def _checked(name: str, request: _PlaidSearch, service: Service) -> Retriever:
     retriever, limits = service.index(name).retriever, service.settings.limits
     if request.filter_condition is not None:
         raise InputError(NO_FILTERS)
-    if request.text_query is not None:
-        raise InputError(
-            'Search by words is not offered here: ask POST /v1/search with {"fusion": "relative", "alpha": 0.75}.'
-        )
     queries: Sequence[Any] = getattr(request, "queries", ())
-    check_count(queries, limits.queries, "queries")
+    words = request.text_query
+    check_count(queries or words or (), limits.queries, "queries")
+    for one in words or ():
+        check_query(one)
+        check_query_size(one, limits)
+    if queries and words is not None and len(words) != len(queries):
+        raise InputError(f"There are {len(queries)} queries, and {len(words)} in text_query: give one for each.")
     if request.params.top_k > limits.k:
         raise InputError(f"top_k must be {limits.k:,} at most, got {request.params.top_k:,}.")
     if len(request.subset or ()) > limits.ids:
@@ -348,15 +351,42 @@ def _search_texts(retriever: Retriever, request: PlaidTextSearch) -> dict[str, A
 
 
 def _search(index: Index, queries: list[FloatArray], request: _PlaidSearch) -> dict[str, Any]:
-    subset = None if request.subset is None else _numbers(request.subset)
-    rankings = index.search_batch(queries, request.params.top_k, subset=subset, recipe=COLBERT, threads=1)
+    """What was found of each query: by its token vectors, by its words, or by both."""
+    k, subset = request.params.top_k, None if request.subset is None else _numbers(request.subset)
+    depth = k if request.text_query is None else max(k, DEPTH)
+    rankings = index.search_batch(queries, depth, subset=subset, recipe=COLBERT, threads=1) if queries else []
+    found = [_Ranked(ranking.documents, ranking.scores) for ranking in rankings]
+    if request.text_query is not None:
+        words = [_words(index, query, depth, subset) for query in request.text_query]
+        found = [_fused(*both, request) for both in zip(found, words, strict=True)] if found else words
     results = []
-    for place, ranking in enumerate(rankings):
-        numbers = ranking.documents.tolist()
+    for place, (documents, scores) in enumerate(found):
+        numbers = documents[:k].tolist()
         metadata = [_metadata(passage) for passage in index.passages_of(numbers)]
-        found = {"document_ids": numbers, "scores": ranking.scores.tolist(), "metadata": metadata}
-        results.append({"query_id": place, **found})
+        told = {"document_ids": numbers, "scores": scores[:k].tolist(), "metadata": metadata}
+        results.append({"query_id": place, **told})
     return {"results": results, "num_queries": len(results)}
+
+
+class _Ranked(NamedTuple):
+    """Some documents, the best first."""
+
+    documents: Any
+    scores: Any
+
+
+def _words(index: Index, query: str, depth: int, subset: Any) -> _Ranked:
+    found = index.search_words(query, depth, subset=subset)
+    numbers = index.numbers([identifier for identifier, _ in found])
+    return _Ranked(
+        np.array([numbers[identifier] for identifier, _ in found], dtype=np.int64),
+        np.array([score for _, score in found]),
+    )
+
+
+def _fused(tokens: _Ranked, words: _Ranked, request: _PlaidSearch) -> _Ranked:
+    ranked = fused(tokens, words, "rrf" if request.fusion == "rrf" else "relative", request.alpha)
+    return _Ranked(np.array([one.document for one in ranked], dtype=np.int64), np.array([one.score for one in ranked]))
 
 
 def _numbers(subset: list[int]) -> Any:
