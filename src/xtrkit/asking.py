@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,17 @@ def maxsim_order(encoder: Encoder, query: str, passages: Given, k: int | None = 
     check_query(query)
     if k is not None:
         check_k(k)
-    every, embedding = list(whole_passages(source_of(passages))), encoder.encode_queries([query])[0]
+    given, embedding = with_content(whole_passages(source_of(passages))), encoder.encode_queries([query])[0]
+    rows = encoder.encode_documents([passage.text or "" for passage in given])
+    scores = np.array([(embedding @ of_one.T).max(axis=1).sum(dtype=np.float64) for of_one in rows])
+    order = np.argsort(-scores, kind="stable")[:k]
+    hits = tuple(hit_of(given[place], float(scores[place]), rank) for rank, place in enumerate(order, 1))
+    return Hits(hits, query, **heard(encoder, query))
+
+
+def with_content(passages: Iterable[Passage]) -> list[Passage]:
+    """Those passages that have something in them to be found; a warning tells of the others."""
+    every = list(passages)
     given = [passage for passage in every if has_content(passage.text or "")]
     if len(given) < len(every):
         warnings.warn(
@@ -79,11 +89,7 @@ def maxsim_order(encoder: Encoder, query: str, passages: Given, k: int | None = 
             XtrkitWarning,
             stacklevel=3,
         )
-    rows = encoder.encode_documents([passage.text or "" for passage in given])
-    scores = np.array([(embedding @ of_one.T).max(axis=1).sum(dtype=np.float64) for of_one in rows])
-    order = np.argsort(-scores, kind="stable")[:k]
-    hits = tuple(hit_of(given[place], float(scores[place]), rank) for rank, place in enumerate(order, 1))
-    return Hits(hits, query, **heard(encoder, query))
+    return given
 
 
 def heard(encoder: Encoder, query: str) -> dict[str, Any]:

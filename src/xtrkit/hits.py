@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, overload
 
 from xtrkit.errors import InputError
 from xtrkit.explain import Match
+from xtrkit.explained_html import hit_output, hits_output
 from xtrkit.passage import Part, Passage, Scalar
 
 CUT = "…"
@@ -114,6 +115,10 @@ class Hit:
             before + self.text[first:last] + (CUT if last < len(self.text) else ""), first, last, tuple(matched)
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return hit_output(self)
+
 
 @dataclass(frozen=True, eq=False)
 class Hits(Sequence[Hit]):
@@ -167,6 +172,10 @@ class Hits(Sequence[Hit]):
     def ids(self) -> list[str]:
         """The ids, best first."""
         return [hit.id for hit in self.hits]
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return hits_output(self)
 
 
 def hit_of(

@@ -401,12 +401,12 @@ class Index(OpenedIndex):
             )
         if not len(query):
             raise InputError("The query has no tokens: a query needs at least one token embedding.")
-        if not (np.abs(query) <= LARGEST).all():
+        lengths = np.abs(query).max(axis=1)
+        if not lengths.max() <= LARGEST:  # NaN isn't, either
             raise InputError(
                 "The query has NaN, infinity or a number beyond ±65504 among its embeddings: "
                 "check the encoder that made it."
             )
-        lengths = np.abs(query).max(axis=1)
         if not lengths.all():
             raise InputError(
                 f"The query has a token vector of zeros (token {int(lengths.argmin())}): leave padding out, it would "

@@ -99,6 +99,12 @@ class OpenedIndex:
         return len(self._store.segments)
 
     @property
+    def n_clusters(self) -> int:
+        """Number of clusters, C; 1 for an exact index, which is one that is always open."""
+        quantiser = self._store.quantiser
+        return 1 if quantiser is None else quantiser.n_clusters
+
+    @property
     def n_tokens(self) -> int:
         """Number of token vectors, M."""
         return self._engine.n_tokens
@@ -153,6 +159,10 @@ class OpenedIndex:
     def passages(self) -> Iterator[Passage]:
         """Every living passage in order of number, without its text."""
         return (passage for _, passage in self._store.passages.living())
+
+    def metadata_fields(self) -> list[str]:
+        """The names of the metadata fields that living passages have."""
+        return self._store.passages.fields()
 
     def passage(self, number: int) -> Passage:
         """The passage with a number, 0 … N - 1: id, text, metadata, and which part of which document it is."""

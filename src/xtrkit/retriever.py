@@ -274,7 +274,7 @@ class Retriever:
             InputError: something is no passage, or can't be stored; nothing was added.
             IndexLockedError: another writer is at work.
         """
-        source = source_of(passages, fields, partial(_free_numbers, self.index))
+        source = source_of(passages, fields, partial(free_numbers, self.index))
         return add_texts(source, self.index, self.encoder, batch_size=batch_size, skip_bad=skip_bad, progress=progress)
 
     def sync(
@@ -456,7 +456,7 @@ def _n_documents(passages: Sequence[Passage]) -> int:
     return len({passage.document for passage in passages})
 
 
-def _free_numbers(index: Index) -> Iterator[int]:
+def free_numbers(index: Index) -> Iterator[int]:
     """Numbers that are no passage's id, from the number of passages up."""
     for first in count(len(index.document_offsets) - 1, FREE_IDS):
         taken = index.numbers([str(number) for number in range(first, first + FREE_IDS)])

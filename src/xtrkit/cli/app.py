@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from xtrkit.cli import encoders, maintain, models, render
+from xtrkit.cli import encoders, maintain, models, render, serving, serving_mcp
 from xtrkit.cli.grouping import grouped
 from xtrkit.cli.options import (
     Collection,
@@ -199,6 +199,7 @@ def search(
     recipe = scored.chosen(context)
     from xtrkit.answers import answer_as_json
     from xtrkit.asking import check_query
+    from xtrkit.explained_html import check_target, write_explained
     from xtrkit.fusion import check_fusion
     from xtrkit.recipes import check_k, check_threads
     from xtrkit.retriever import Retriever
@@ -209,6 +210,7 @@ def search(
         raise InputError(f"--offset must be 0 or more, got {offset}.")
     check_threads(opening.threads)
     check_query(query)
+    html = None if shown.html is None else check_target(shown.html)
     condition, depth = maintain.parsed_filter(which.where), reranking.rerank_depth
     retriever = Retriever.open(index, model=opening.model, reranker=reranking.rerank, device=opening.device)
     ask = partial(
@@ -225,10 +227,13 @@ def search(
     )
     hits = ask(explain=True)  # snippets show what matched
     seconds = dict(ask(explain=shown.explain).seconds) if shown.timings else {}  # with kernels that are loaded now
+    if html is not None:
+        write_explained(html, hits, hits[offset:])
     if shown.as_json:
         asked = {"index": str(index), "recipe": vars(recipe), "reranker": reranking.rerank}
+        written = {} if html is None else {"html": html}
         found = {**answer_as_json(hits, offset=offset, explained=shown.explain), "seconds": seconds or None}
-        print_json({**asked, "offset": offset, **found})
+        print_json({**asked, "offset": offset, **written, **found})
         return
     render.print_hits(out, query, hits[offset:], hits, explained=None if shown.explain else 0)
     if not hits[offset:]:
@@ -236,6 +241,8 @@ def search(
     render.print_facets(out, hits.facets or {})
     if shown.timings:
         render.print_seconds(out, seconds)
+    if html is not None:
+        out.print(f"Wrote {html}")
 
 
 @app.command()
@@ -400,6 +407,8 @@ def demo(
     out.print(f'Ask another: xtrkit search {shlex.quote(str(index))} "your question" --explain')
 
 
+app.command()(grouped(serving.serve))
+app.command()(grouped(serving_mcp.mcp))
 app.command()(models.rerank)
 app.command()(models.convert)
 app.add_typer(models.ur2n, name="ur2n")

@@ -245,6 +245,12 @@ class Shown:
             show_default=False,
         ),
     ] = None
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the answer, explained, as one HTML file that needs nothing else.", show_default=False
+        ),
+    ] = None
     timings: Annotated[bool, typer.Option("--timings", help="Show what each stage of the search took.")] = False
     as_json: Json = False
 

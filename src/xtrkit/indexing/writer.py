@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -97,6 +97,14 @@ class WriteSummary:
     def as_json(self) -> dict[str, Any]:
         """All of it, for JSON."""
         return {**vars(self), "advice": self.advice}
+
+
+class Counts(NamedTuple):
+    """What a writer has done so far, as :class:`WriteSummary` counts it."""
+
+    added: int
+    updated: int
+    deleted: int
 
 
 class IndexWriter:
@@ -213,6 +221,11 @@ class IndexWriter:
                 if number not in dead:
                     found.setdefault(document, []).append(document)
         return found
+
+    @property
+    def counts(self) -> Counts:
+        """What was done so far."""
+        return Counts(self._added, self._updated, self._deleted)
 
     def set_sources(self, sources: Sources) -> None:
         """Say with the commit which files the documents were read from; else those of changed documents are stale."""
