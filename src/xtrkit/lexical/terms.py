@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from xtrkit.lexical.stemming import stem
+import Stemmer
+
+from xtrkit.forks import ForkLock
 from xtrkit.lexical.words import words
 
 ANALYSER = "xtrkit-1"
 """Name and version of what this module does. Where it changes, so must this: manifests tell it of each segment, and
 words of another analyser are not searched."""
+
+_PORTER, _LOCK = Stemmer.Stemmer("porter", 0), ForkLock()
+"""Porter's stemmer as it was published in 1980: frozen, where Snowball's English one changes with its versions. It
+keeps what it works on in itself, so one thread may use it at a time."""
 
 LONGEST = 64
 """Characters of a term: what is longer is no word, and counts by its beginning."""
@@ -29,4 +35,7 @@ def terms(text: str) -> list[str]:
 def term_of(word: str) -> str:
     """The term that a word counts as."""
     term = word[:LONGEST].casefold()
-    return stem(term) if term.isascii() and term.isalpha() else term
+    if len(term) < 3 or not (term.isascii() and term.isalpha()):
+        return term
+    with _LOCK:
+        return str(_PORTER.stemWord(term))
