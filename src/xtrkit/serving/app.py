@@ -46,6 +46,7 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, object]]:
         hear_warnings()
+        app.state.writes.start()
         opening = asyncio.create_task(service.start())
         async with agents_run:
             yield {"limits": settings.limits}

@@ -26,6 +26,8 @@ ENVIRONMENT = "XTRKIT_SERVE"
 
 BACKLOG = 256
 KEEP_ALIVE_SECONDS = 30
+START_SECONDS = 120
+"""How long a worker process may be silent, as while it imports on a busy machine, before it is replaced."""
 
 
 def serve(settings: Settings, tell: Callable[[str], None]) -> None:
@@ -88,6 +90,7 @@ def _config(settings: Settings, app: object, **more: object) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         backlog=BACKLOG,
+        timeout_worker_healthcheck=START_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=int(limits.stop_seconds) or None,
         h11_max_incomplete_event_size=limits.header_bytes,

@@ -50,8 +50,8 @@ class Writes:
     def __init__(self, service: Service, metrics: Metrics) -> None:
         self._service, self._metrics = service, metrics
         self._limits, self._ending = service.settings.limits, threading.Event()
-        self._own = None if service.settings.jobs else tempfile.TemporaryDirectory(prefix="xtrkit-jobs-")
-        self.jobs = Jobs(Path(service.settings.jobs or (self._own.name if self._own else "")))
+        self._own: tempfile.TemporaryDirectory[str] | None = None
+        self.jobs = Jobs(Path(service.settings.jobs or ""))
         self._queues: dict[str, _Queue] = {}
 
     async def add(self, name: str | None, documents: list[Any], *, wait: bool | None = None) -> Outcome:
@@ -87,6 +87,12 @@ class Writes:
         if asked > self._limits.ids:
             raise InputError(f"A request deletes {self._limits.ids:,} ids at most, got {asked:,}.")
         return await self._change(name, deleting, wait=True)
+
+    def start(self) -> None:
+        """Have a place for jobs, where no other process has one."""
+        if self._service.settings.jobs is None:
+            self._own = tempfile.TemporaryDirectory(prefix="xtrkit-jobs-")
+            self.jobs = Jobs(Path(self._own.name))
 
     async def stop(self) -> None:
         """Let the commit at work end, or leave it uncommitted, and begin no other."""
