@@ -194,8 +194,8 @@ class Conversation:
             recipe: how to score.
             explain: also tell for each passage which of its tokens matched.
             rerank_depth: how many passages the server's reranker scores, where it has one; 0 for retrieval alone.
-            **more: ``group_by_document``, ``fusion``, ``alpha``, ``facets``, and fields of :class:`~xtrkit.recipes.Recipe` that
-                shall differ, such as ``k_prime``.
+            **more: ``group_by_document``, ``fusion``, ``alpha``, ``facets``, and fields of
+                :class:`~xtrkit.recipes.Recipe` that shall differ, such as ``k_prime``.
 
         Raises:
             InputError: the query is empty, or k or a choice can't be used.
