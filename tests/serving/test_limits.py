@@ -1,6 +1,7 @@
 """Each limit at its place: an app in this process with small ones, and the parts that hold requests back."""
 
 import asyncio
+import shutil
 import time
 from contextlib import asynccontextmanager
 from dataclasses import fields
@@ -118,6 +119,46 @@ def test_limits_of_changes(made_index, tmp_path):
             assert (await client.get(job["url"])).json()["status"] == "waiting"
             response = await client.get(f"{job['url']}/events")
             assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+
+    asyncio.run(run())
+
+
+def test_another_writer_that_does_not_end(made_index, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(made_index, copy)
+
+    async def run():
+        async with small_app(copy, tmp_path, Limits(deadline_seconds=1.0, job_seconds=0.5)) as (app, client):
+            with app.state.service.index().retriever.index.writer():
+                add = {"documents": [{"id": "late", "text": "It comes too late."}]}
+                response = await client.post("/v1/documents", json=add, headers=KEY)
+                assert (response.status_code, response.json()["error"]["type"]) == (409, "conflict")
+                job = (await client.post("/v1/documents", json={**add, "wait": False}, headers=KEY)).json()["job"]
+                while job["status"] in ("waiting", "running"):
+                    await asyncio.sleep(0.05)
+                    job = (await client.get(job["url"])).json()
+                assert (job["status"], job["error"]["type"]) == ("failed", "conflict")
+            told = await client.post("/v1/documents", json=add, headers=KEY)
+            assert told.json()["added"] == 1
+
+    asyncio.run(run())
+
+
+def test_what_is_not_through_at_its_deadline_is_a_job(made_index, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(made_index, copy)
+
+    async def run():
+        async with small_app(copy, tmp_path, Limits(deadline_seconds=0.001)) as (_, client):
+            add = {"documents": [{"id": "slow", "text": "It takes longer than that."}]}
+            response = await client.post("/v1/documents", json=add, headers=KEY)
+            assert response.status_code == 202
+            assert response.headers["Location"] == response.json()["job"]["url"]
+            job = response.json()["job"]
+            while job["status"] in ("waiting", "running"):
+                await asyncio.sleep(0.05)
+                job = (await client.get(job["url"])).json()
+            assert job["status"] == "done"
 
     asyncio.run(run())
 

@@ -26,7 +26,7 @@ from xtrkit.index import Index
 from xtrkit.passage import Passage
 from xtrkit.retriever import Retriever
 from xtrkit.serving.logs import current, hearing, write_line
-from xtrkit.serving.problems import Problem, not_found, overloaded, timed_out
+from xtrkit.serving.problems import Problem, not_found, overloaded, problem_of, timed_out
 from xtrkit.serving.settings import Settings
 from xtrkit.texts.given import Given
 from xtrkit.values import Ragged
@@ -133,7 +133,7 @@ class Service:
     def not_ready(self) -> Problem:
         """What a request is told before the indexes are opened."""
         if self.failure is not None:
-            return Problem(503, "internal", str(self.failure))
+            return Problem(503, "internal", problem_of(self.failure).message)
         return overloaded("The server is not ready yet: it opens its indexes.")
 
     async def run(self, job: Callable[..., T], *arguments: Any, **named: Any) -> T:

@@ -29,6 +29,9 @@ from xtrkit.serving.problems import overloaded, problem_of
 from xtrkit.serving.service import Served, Service
 from xtrkit.serving.settings import Limits
 
+PATIENCE = 0.8
+"""The part of a request's time that it waits for another writer: there is some left to say that it was in vain."""
+
 
 class Outcome(NamedTuple):
     """What became of a change: what it did, or the job that will tell."""
@@ -98,7 +101,8 @@ class Writes:
         if served.name not in self._queues:
             self._queues[served.name] = _Queue(served, self._limits, self._metrics, self._ending)
         job, limits = Job(served.name), self._limits
-        change = Change(what, job, time.monotonic() + (limits.deadline_seconds if wait else limits.job_seconds))
+        patience = PATIENCE * limits.deadline_seconds if wait else limits.job_seconds
+        change = Change(what, job, time.monotonic() + patience)
         answered = self._queues[served.name].put(change)
         if not wait:
             return Outcome(None, job.published(self.jobs))
