@@ -11,14 +11,17 @@ the best result was found. Needs the extra "test".
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import urlencode
 
+import httpx
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
@@ -42,10 +45,12 @@ def main() -> None:
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     with subprocess.Popen(command, **quiet) as server, sync_playwright() as playwright:
         found = re.search(r"http://\S+/", server.stdout.readline() if server.stdout else "")
+        url = found[0] if found else sys.exit("The server did not start.")
+        wait_for(f"{url}readyz")
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         try:
             for name, look in PICTURES.items():
-                picture = taken(browser, found[0] if found else "", look)
+                picture = taken(browser, url, look)
                 (IMAGES / name).write_bytes(picture)
                 print(f"{IMAGES / name}: {len(picture):,} bytes")
                 if len(picture) > LARGEST:
@@ -55,12 +60,22 @@ def main() -> None:
             server.terminate()
 
 
+def wait_for(place: str) -> None:
+    """Ask until all is well."""
+    for _ in range(600):
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(place).is_success:
+                return
+        time.sleep(0.2)
+    sys.exit(f"Nothing answers at {place}.")
+
+
 def taken(browser: Browser, url: str, look: dict) -> bytes:
     """A picture as PNG with a palette."""
     context = browser.new_context(**look, reduced_motion="reduce")
     page = context.new_page()
     page.goto(f"{url}?{urlencode({'q': QUESTIONS[0], 'open': 1})}")
-    page.locator(".hit").first.wait_for(timeout=120_000)  # the server may still be opening the index
+    page.locator(".hit").first.wait_for()
     page.reload()  # with kernels and caches that are warm
     page.locator(".token").filter(has=page.locator(".asked", has_text="run")).first.click()
     page.mouse.move(0, 0)

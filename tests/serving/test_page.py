@@ -10,7 +10,7 @@ import pytest
 
 from tests.serving.conftest import READ
 from tests.serving.server import Server
-from xtrkit import Passage, Retriever
+from xtrkit import Index, Passage, Retriever, load_encoder
 from xtrkit.explained_html import write_explained
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -60,8 +60,16 @@ def other(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def url(index, other, tmp_path_factory):
-    with Server(tmp_path_factory.mktemp("paged"), index, other) as running:
+def without_texts(tmp_path_factory):
+    path, encoder = tmp_path_factory.mktemp("served") / "vectors", load_encoder()
+    embeddings = encoder.encode_documents([TEXTS[VIOLIN][0], TEXTS["doc-volcano"][0]])
+    Index.create(path, iter([list(embeddings)]), ids=[VIOLIN, "doc-volcano"], encoder=encoder.identity).close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def url(index, other, without_texts, tmp_path_factory):
+    with Server(tmp_path_factory.mktemp("paged"), index, other, without_texts) as running:
         yield running.url
 
 
@@ -152,7 +160,7 @@ def test_a_search_shows_results_with_marks(opened):
     assert {"violin", "strings"} <= set(first.locator(".snippet mark:not(.weak)").all_inner_texts())
     assert first.locator(".snippet").inner_text() == TEXTS[VIOLIN][0]
     assert "lang: en" in first.locator(".about").inner_text()
-    assert re.fullmatch(r"The 10 best results, in [\d.]+ ms\.", page.locator("#status").inner_text())
+    assert re.fullmatch(r"10 results in [\d.]+ ms\.", page.locator("#status").inner_text())
     page.locator("#timing summary").click()
     assert {"encode", "passages"} <= set(page.locator("#stages dt").all_inner_texts())
 
@@ -266,6 +274,13 @@ def test_another_index_can_be_chosen(opened):
     assert state_of(page)["index"] == "others"
 
 
+def test_of_an_index_without_texts_what_was_found_is_shown(opened):
+    page = opened(query(q="violin strings", index="vectors"))
+    assert page.locator(".id").all_inner_texts() == [VIOLIN, "doc-volcano"]
+    page.locator(".toggle").first.click()
+    assert page.locator(".why").first.inner_text() == "This index has no texts, only what was found."
+
+
 def test_filters(opened):
     page = opened(query(q="Geige"))
     page.locator("#options summary").click()
@@ -305,7 +320,9 @@ def test_a_value_of_a_facet_filters(opened):
 
 def test_what_the_server_refuses_is_shown_as_a_sentence(opened):
     page = opened(query(q="violin", k=100_000))
-    assert "k must be" in page.locator("#problem").inner_text()
+    assert page.locator("#problem").inner_text().startswith("k must be 1,000 at most, got 100,000")
+    assert page.get_by_role("button", name="Try again").count() == 0  # it would be refused again
+    assert page.locator("#options summary").inner_text() == "Options: 100000 results"
     assert page.locator(".hit").count() == 0
     page = opened("/?q=violin&index=nowhere")
     assert page.locator(".id").count() == 10  # of the first index, since there is no such one

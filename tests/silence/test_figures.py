@@ -30,7 +30,7 @@ TEXTS = {
 }
 QUERIES = {name: f"what about {name}?" for name in TEXTS}
 QRELS = "query-id\tcorpus-id\tscore\n" + "".join(f"q-{name}\t{name}\t1\n" for name in TEXTS)
-QUICK = ("--k-prime", 100, "--no-maxsim")
+QUICK = ("--k-prime", 100, "--no-maxsim", "--no-fusion")
 
 
 @pytest.fixture(scope="module")

@@ -44,7 +44,7 @@ class MatchModel(BaseModel):
 
 
 class ScoresModel(BaseModel):
-    """What a hit of a fused ranking scored by token vectors, and by words."""
+    """What a hit scored by token vectors and by words; null where that one did not find it."""
 
     tokens: float | None
     words: float | None
@@ -60,8 +60,8 @@ class HitModel(BaseModel):
     snippet: SnippetModel | None
     metadata: dict[str, Any]
     part: PartModel | None
-    scores: ScoresModel | None
     matches: list[MatchModel] | None
+    scores: ScoresModel | None
 
 
 class FacetModel(BaseModel):
@@ -82,7 +82,7 @@ class FoundModel(BaseModel):
     pieces: int
     seconds: dict[str, float]
     offset: int
-    fusion: str | None
+    fusion: Literal["rrf", "relative"] | None
     facets: dict[str, list[FacetModel]] | None
     hits: list[HitModel]
 

@@ -101,7 +101,8 @@ function fill() {
   }
   $("k").value = state.k;
   $("where").value = state.where;
-  if (state.where || state.recipe || state.fusion) $("options").open = true;
+  const chosen = [state.recipe, state.fusion, state.k !== PER_PAGE && `${state.k} results`].filter(Boolean).join(", ");
+  $("chosen").textContent = chosen && `: ${chosen}`;
 }
 
 // ---- Asking the server
@@ -198,7 +199,7 @@ function failed(error, where) {
   if (where && isAboutFilter(error)) {
     complain(error.message);
     $("status").textContent = "The filter can't be used.";
-  } else tell(error.message, true);
+  } else tell(error.message, error.status === 0 || error.status >= 500);
 }
 
 /** Whether what the server refuses is the condition: its details say where, or it names what conditions alone have. */
@@ -279,8 +280,8 @@ function summary(hits) {
       ? `Nothing was found beyond rank ${state.offset}.`
       : `Nothing was found${state.where ? " that the filter lets through" : ""}.`
     : state.offset
-      ? `Ranks ${first}–${state.offset + hits.length}, ${took}.`
-      : `The ${counted(hits.length, "best result", "best results")}, ${took}.`;
+      ? `Ranks ${first}–${state.offset + hits.length} ${took}.`
+      : `${counted(hits.length, "result")} ${took}.`;
   const notes = [...(answer.warnings ?? [])];
   if (answer.truncated) notes.push("The query is longer than the model's window: its end was not searched for.");
   if (answer.unknown) {
