@@ -151,6 +151,12 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 """What every route may answer beside what it is for, for its description."""
 
+RESPONSES_AS_JSON: dict[int | str, dict[str, Any]] = {
+    status: {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}}
+    for status in STATUSES
+}
+"""The same for routes whose right answers are no JSON: the framework takes errors for what the answers are."""
+
 
 def install(app: FastAPI) -> None:
     """Have an app answer with problems, whatever is raised."""
