@@ -330,7 +330,7 @@ def overwrite(kind):
         (lambda path: change_manifest(path, properties={"encoder": 3}), r"manifest-.* is damaged"),
         (lambda path: change_manifest(path, segments=[]), r"it has no segments"),
         (lambda path: change_manifest(path, format="other"), r"does not say that this is a xtrkit-index"),
-        (lambda path: change_manifest(path, version=99), r"has format version 99, this xtrkit reads version 5"),
+        (lambda path: change_manifest(path, version=99), r"has format version 99, this xtrkit reads version 6"),
         (lambda path: change_manifest(path, features=["x"]), r"needs the feature 'x', which this xtrkit does not know"),
     ],
 )

@@ -3,13 +3,16 @@
 An answer::
 
     {"query": "…", "generation": 3, "k_prime": 1000, "truncated": false, "unknown": 0, "pieces": 5, "seconds": {…},
+     "fusion": null, "facets": {"lang": [{"value": "en", "count": 3}]} or null,
      "hits": [{"rank": 1, "id": "…", "score": 0.81, "text": "…", "snippet": {"text": "…", "first": 0, "last": 80,
                "matched": [[0, 5]]}, "metadata": {…}, "part": {"document": "…", "first": 0, "last": 900} or null,
+               "scores": {"tokens": 0.81, "words": null} or null,
                "matches": [{"query_token": {"piece": "…", "start": 0, "end": 3}, "similarity": 0.9, "imputed": false,
                             "document_token": {"piece": "…", "start": 0, "end": 5} or null}] or null}]}
 
 Places in texts are counted in characters (code points). ``snippet`` is null where the index has no texts, and
-``matches`` where nobody asked for them.
+``matches`` and ``facets`` where nobody asked for them. Where token vectors and words were fused, ``fusion`` says how,
+and ``scores`` what a hit scored in each: null where that one did not find it.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import Any
 
 from xtrkit.encoding.base import Token
 from xtrkit.explain import Match
-from xtrkit.hits import Hit, Hits
+from xtrkit.hits import FacetCount, Hit, Hits, Scores
 from xtrkit.passage import Part
 
 SNIPPET = 220
@@ -36,15 +39,22 @@ def answer_as_json(answer: Hits, *, offset: int = 0, explained: bool = True, sni
         "unknown": answer.unknown,
         "pieces": answer.pieces,
         "seconds": dict(answer.seconds),
+        "fusion": answer.fusion,
+        "facets": None if answer.facets is None else _facets_as_json(answer.facets),
         "hits": hits_as_json(answer[offset:], explained=explained, snippet=snippet),
     }
 
 
 def answer_of_json(told: Mapping[str, Any]) -> Hits:
     """What :func:`answer_as_json` was given."""
-    names = ("query", "k_prime", "truncated", "unknown", "pieces", "seconds", "generation")
-    hits = tuple(hit_of_json(one) for one in told["hits"])
-    return Hits(hits, **{name: told[name] for name in names})
+    names = ("query", "k_prime", "truncated", "unknown", "pieces", "seconds", "generation", "fusion")
+    hits, facets = tuple(hit_of_json(one) for one in told["hits"]), told["facets"]
+    counted = {field: tuple(FacetCount(**one) for one in counts) for field, counts in (facets or {}).items()}
+    return Hits(hits, **{name: told[name] for name in names}, facets=None if facets is None else counted)
+
+
+def _facets_as_json(facets: Mapping[str, Sequence[FacetCount]]) -> dict[str, list[dict[str, Any]]]:
+    return {field: [vars(one) for one in counts] for field, counts in facets.items()}
 
 
 def hits_as_json(hits: Sequence[Hit], *, explained: bool = True, snippet: int = SNIPPET) -> list[dict[str, Any]]:
@@ -62,13 +72,14 @@ def _hit_as_json(hit: Hit, explained: bool, length: int) -> dict[str, Any]:
         "snippet": None if cut is None else {**cut._asdict(), "matched": [list(span) for span in cut.matched]},
         "metadata": dict(hit.metadata),
         "part": None if hit.part is None else hit.part._asdict(),
+        "scores": None if hit.scores is None else hit.scores._asdict(),
         "matches": None if hit.matches is None or not explained else [_match_as_json(one) for one in hit.matches],
     }
 
 
 def hit_of_json(told: Mapping[str, Any]) -> Hit:
     """What :func:`hits_as_json` was given one of."""
-    part, matches = told["part"], told["matches"]
+    part, scores, matches = told["part"], told["scores"], told["matches"]
     return Hit(
         id=told["id"],
         score=told["score"],
@@ -77,6 +88,7 @@ def hit_of_json(told: Mapping[str, Any]) -> Hit:
         metadata=told["metadata"],
         part=None if part is None else Part(**part),
         matches=None if matches is None else [_match_of_json(match) for match in matches],
+        scores=None if scores is None else Scores(**scores),
     )
 
 

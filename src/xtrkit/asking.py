@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 from xtrkit.content import has_content
 from xtrkit.encoding.base import Encoder
 from xtrkit.errors import InputError, XtrkitWarning
+from xtrkit.fusion import ALPHA, check_fusion
+from xtrkit.fusion import DEPTH as DEPTH_OF_FUSION
 from xtrkit.hits import Hits, hit_of
 from xtrkit.index import Where
 from xtrkit.passage import Passage
@@ -36,12 +38,27 @@ class Request:
     threads: int | None = None
     rerank_depth: int = DEPTH
     group_by_document: bool | None = None
+    fusion: str | None = None
+    alpha: float | None = None
+    facets: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        check_fusion(self.fusion, self.alpha)
+        if isinstance(self.facets, str) or not all(isinstance(name, str) for name in self.facets):
+            raise InputError(f"Facets are given as a list of names of metadata fields, got {self.facets!r}.")
         if isinstance(self.subset, Iterator):  # it is gone through at each widening of a search
             object.__setattr__(self, "subset", list(self.subset))
         if self.rerank_depth != 0:
             check_depth(self.rerank_depth)
+
+    @property
+    def share_of_tokens(self) -> float:
+        """What the token vectors count in a fusion."""
+        return ALPHA if self.alpha is None else self.alpha
+
+    def retrieved(self, depth: int) -> int:
+        """How many passages each way of searching gives where ``depth`` are wanted."""
+        return depth if self.fusion is None else max(depth, DEPTH_OF_FUSION)
 
     @property
     def of_index(self) -> dict[str, Any]:
@@ -54,7 +71,17 @@ def maxsim_order(encoder: Encoder, query: str, passages: Given, k: int | None = 
     check_query(query)
     if k is not None:
         check_k(k)
-    every, embedding = list(whole_passages(source_of(passages))), encoder.encode_queries([query])[0]
+    given, embedding = with_content(whole_passages(source_of(passages))), encoder.encode_queries([query])[0]
+    rows = encoder.encode_documents([passage.text or "" for passage in given])
+    scores = np.array([(embedding @ of_one.T).max(axis=1).sum(dtype=np.float64) for of_one in rows])
+    order = np.argsort(-scores, kind="stable")[:k]
+    hits = tuple(hit_of(given[place], float(scores[place]), rank) for rank, place in enumerate(order, 1))
+    return Hits(hits, query, **heard(encoder, query))
+
+
+def with_content(passages: Iterable[Passage]) -> list[Passage]:
+    """Those passages that have something in them to be found; a warning tells of the others."""
+    every = list(passages)
     given = [passage for passage in every if has_content(passage.text or "")]
     if len(given) < len(every):
         warnings.warn(
@@ -62,11 +89,7 @@ def maxsim_order(encoder: Encoder, query: str, passages: Given, k: int | None = 
             XtrkitWarning,
             stacklevel=3,
         )
-    rows = encoder.encode_documents([passage.text or "" for passage in given])
-    scores = np.array([(embedding @ of_one.T).max(axis=1).sum(dtype=np.float64) for of_one in rows])
-    order = np.argsort(-scores, kind="stable")[:k]
-    hits = tuple(hit_of(given[place], float(scores[place]), rank) for rank, place in enumerate(order, 1))
-    return Hits(hits, query, **heard(encoder, query))
+    return given
 
 
 def heard(encoder: Encoder, query: str) -> dict[str, Any]:

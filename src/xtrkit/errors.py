@@ -12,6 +12,7 @@
     ├── IndexExistsError    the place where an index should go is taken
     ├── TrainingError       a training can't go on, or its output directory is in use
     ├── IndexLockedError    another process is at work on an index
+    ├── ServerError         a server of xtrkit did not do what it was asked, or can't be reached
     ├── StorageError        the operating system could not write or read a file of an index
     └── MissingExtraError   an optional dependency isn't installed (also an ImportError)
 
@@ -73,6 +74,23 @@ class TrainingError(XtrkitError):
 
 class IndexLockedError(XtrkitError):
     """Another process is at work on an index."""
+
+
+class ServerError(XtrkitError):
+    """A server of xtrkit did not do what it was asked, or can't be reached.
+
+    What is wrong with a request itself is an :class:`InputError`, as it is without a server.
+
+    Attributes:
+        status: of HTTP; None where there was no answer.
+        kind: what the server calls it: "unauthorized", "forbidden", "overloaded", "timeout", "internal"; None where
+            it was no server of xtrkit, or none at all.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, kind: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
 
 
 class StorageError(XtrkitError):

@@ -1,4 +1,4 @@
-"""Measuring an index on a test collection: a row for each way of scoring, and one for BM25.
+"""Measuring an index on a test collection: a row for each way of scoring, for words, for both together, and for BM25.
 
 What a figure's name does not say (documents that the index lacks, ids that come twice, how BM25 makes words) is told in
 notes (:func:`notes_of`).
@@ -20,13 +20,20 @@ from xtrkit.evaluation.measures import depth_of, evaluate, notes_on_judgements
 from xtrkit.evaluation.notes import Note, counted, examples_of, quoted
 from xtrkit.evaluation.qrels import Qrels
 from xtrkit.evaluation.runs import Run, identical_ids, without_identical_ids
+from xtrkit.fusion import ALPHA, DEPTH, FUSIONS, fused
 from xtrkit.index import Index
 from xtrkit.recipes import Recipe
 from xtrkit.retriever import Retriever
+from xtrkit.search.engine import Ranking
 from xtrkit.values import Ragged
 
 BASELINE = "BM25"
 """The baseline's row."""
+WORDS = "BM25 (index)"
+"""The row of the index's own words."""
+
+Search = Callable[[Sequence[int], int], Sequence[Iterable[tuple[str, float]]]]
+"""(numbers of queries, how many passages) -> (id, score) of the passages of each, best first."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +116,63 @@ def measure(
     depth = depth_of(measures)
     for name, recipe in systems:
         index.search(embeddings[0], recipe=recipe)  # loads kernels, which is no part of a query's time
+
+        def search(numbers: Sequence[int], k: int, recipe: Recipe = recipe) -> list[Ranking]:
+            told = advance if len(numbers) == len(embeddings) else lambda amount: None  # of those that are asked again
+            return index.search_batch([embeddings[n] for n in numbers], k, recipe=recipe, threads=threads, advance=told)
+
         begin = time.perf_counter()
-        rankings = _rankings(index, embeddings, depth + 1, recipe, threads, documents, advance)
+        rankings = _rankings(search, len(embeddings), depth + 1, index, documents)
         seconds = time.perf_counter() - begin
         yield _row(name, dict(zip(test.queries, rankings, strict=True)), test, measures, seconds)
+
+
+def measure_words(
+    retriever: Retriever,
+    test: TestCollection,
+    system: tuple[str, Recipe],
+    measures: Sequence[str],
+    *,
+    embeddings: Ragged,
+    advance: Callable[[int], None],
+    documents: IndexedDocuments,
+    alpha: float = ALPHA,
+) -> Iterator[Row]:
+    """Measure the words of an index, and one system and words together, in each way that there is.
+
+    Args:
+        retriever: an index with texts, and its encoder.
+        test: as in :func:`measure`.
+        system: name and recipe of what is fused with words.
+        measures: as in :func:`measure`.
+        embeddings: as in :func:`measure`.
+        advance: as in :func:`measure`.
+        documents: those of the index.
+        alpha: as in :meth:`xtrkit.Retriever.search`.
+    """
+    index, queries, depth = retriever.index, list(test.queries.values()), depth_of(measures)
+    name, recipe = system
+
+    def words(numbers: Sequence[int], k: int) -> list[list[tuple[str, float]]]:
+        return [index.search_words(queries[n], k) for n in numbers]
+
+    def both(numbers: Sequence[int], k: int, fusion: str) -> Iterator[list[tuple[str, float]]]:
+        deep = max(k, DEPTH)
+        for n, found in zip(numbers, index._found([embeddings[n] for n in numbers], deep, recipe=recipe), strict=True):
+            ranked = fused(found, index._words_found(queries[n], deep, None, None), fusion, alpha)[:k]
+            ids = index.ids_of([one.document for one in ranked])
+            yield list(zip(ids, (one.score for one in ranked), strict=True))
+
+    ways: dict[str, Search] = {WORDS: words}
+    for fusion in FUSIONS:
+        ways[f"{name} + BM25, {fusion}"] = lambda numbers, k, fusion=fusion: list(both(numbers, k, fusion))  # type: ignore[misc]
+    for way, search in ways.items():
+        search([0], 1)
+        begin = time.perf_counter()
+        rankings = _rankings(search, len(queries), depth + 1, index, documents)
+        seconds = time.perf_counter() - begin
+        advance(len(queries))
+        yield _row(way, dict(zip(test.queries, rankings, strict=True)), test, measures, seconds)
 
 
 def build_bm25(test: TestCollection) -> BM25:
@@ -178,24 +238,21 @@ def notes_of(
 
 
 def _rankings(
-    index: Index,
-    embeddings: Ragged,
-    wanted: int,
-    recipe: Recipe,
-    threads: int | None,
-    documents: IndexedDocuments,
-    advance: Callable[[int], None],
+    search: Search, queries: int, wanted: int, index: Index, documents: IndexedDocuments
 ) -> list[list[tuple[str, float]]]:
     """Some documents for each query; where many passages are of one document, more passages are looked for."""
     asked, enough = wanted, min(wanted, len(documents.ids))
-    rankings = index.search_batch(embeddings, asked, recipe=recipe, threads=threads, advance=advance)
-    found = [_by_document(ranking, documents.document_of) for ranking in rankings]
-    while asked < len(index) and (short := [n for n, ranking in enumerate(found) if len(ranking) < enough]):
-        asked = min(2 * asked, len(index))
-        again = index.search_batch([embeddings[n] for n in short], asked, recipe=recipe, threads=threads)
-        for n, ranking in zip(short, again, strict=True):
-            found[n] = _by_document(ranking, documents.document_of)
-    return found
+    found: dict[int, list[tuple[str, float]]] = {}
+    left = list(range(queries))
+    while left:
+        short = []
+        for n, ranking in zip(left, search(left, asked), strict=True):
+            passages = list(ranking)
+            found[n] = _by_document(passages, documents.document_of)
+            if len(found[n]) < enough and len(passages) == asked < len(index):
+                short.append(n)
+        left, asked = short, min(2 * asked, len(index))
+    return [found[n] for n in range(queries)]
 
 
 def _by_document(ranking: Iterable[tuple[str, float]], document_of: Mapping[str, str]) -> list[tuple[str, float]]:

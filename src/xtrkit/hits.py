@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, overload
 
 from xtrkit.errors import InputError
 from xtrkit.explain import Match
-from xtrkit.passage import Part, Passage
+from xtrkit.explained_html import hit_output, hits_output
+from xtrkit.passage import Part, Passage, Scalar
 
 CUT = "…"
 """Stands where a text goes on."""
@@ -31,18 +33,46 @@ class Snippet(NamedTuple):
     matched: tuple[tuple[int, int], ...] = ()
 
 
+class Scores(NamedTuple):
+    """What a hit of a fused ranking scored in each of the two; None where that one did not find it.
+
+    Attributes:
+        tokens: by token vectors.
+        words: by words (BM25).
+    """
+
+    tokens: float | None
+    words: float | None
+
+
+@dataclass(frozen=True)
+class FacetCount:
+    """How many hits have a value in a metadata field.
+
+    Attributes:
+        value: the value.
+        count: how many hits.
+    """
+
+    value: Scalar
+    count: int
+
+
 @dataclass(frozen=True)
 class Hit:
     """One found passage.
 
     Attributes:
         id: the caller's id.
-        score: higher is better; only scores of one query compare. The reranker's, where there is one.
+        score: higher is better; only scores of one query compare. The reranker's, where there is one; else the fused
+            one, where two rankings were fused.
         text: the passage; None where the index has no texts.
         rank: 1 for the best.
         metadata: what the passage was indexed with; empty where that was nothing.
         part: (document, first, last) where the passage was cut out of a longer document: its id, and the characters.
-        matches: why it was found, one entry for each query token; None unless asked for.
+        matches: why it was found, one entry for each query token; None unless asked for. Of a hit that words alone
+            found, what its tokens would have added.
+        scores: what it scored by token vectors and by words, where these were fused; None where they were not.
     """
 
     id: str
@@ -52,6 +82,7 @@ class Hit:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     part: Part | None = None
     matches: Sequence[Match] | None = None
+    scores: Scores | None = None
 
     @property
     def document(self) -> str:
@@ -84,6 +115,10 @@ class Hit:
             before + self.text[first:last] + (CUT if last < len(self.text) else ""), first, last, tuple(matched)
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return hit_output(self)
+
 
 @dataclass(frozen=True, eq=False)
 class Hits(Sequence[Hit]):
@@ -99,6 +134,9 @@ class Hits(Sequence[Hit]):
         seconds: what each stage took: "encode", the stages of the search (:mod:`xtrkit.stopwatch`), "rerank_texts"
             where there is a reranker, and "passages" for texts and explanations; of a batch, an even share.
         generation: the generation of the index that was searched; None where there was no index.
+        fusion: how token vectors and words were fused (:mod:`xtrkit.fusion`); None where token vectors alone counted.
+        facets: {metadata field: how many of these hits have each value, the most frequent first}; None unless asked
+            for.
     """
 
     hits: tuple[Hit, ...]
@@ -109,6 +147,8 @@ class Hits(Sequence[Hit]):
     pieces: int = 0
     seconds: Mapping[str, float] = field(default_factory=dict)
     generation: int | None = None
+    fusion: str | None = None
+    facets: Mapping[str, tuple[FacetCount, ...]] | None = None
 
     @overload
     def __getitem__(self, place: int) -> Hit: ...
@@ -133,10 +173,37 @@ class Hits(Sequence[Hit]):
         """The ids, best first."""
         return [hit.id for hit in self.hits]
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return hits_output(self)
 
-def hit_of(passage: Passage, score: float, rank: int, matches: Sequence[Match] | None = None) -> Hit:
+
+def hit_of(
+    passage: Passage,
+    score: float,
+    rank: int,
+    matches: Sequence[Match] | None = None,
+    scores: Scores | None = None,
+) -> Hit:
     """A passage as a hit."""
-    return Hit(passage.id, score, passage.text, rank, passage.metadata or {}, passage.part, matches)
+    return Hit(passage.id, score, passage.text, rank, passage.metadata or {}, passage.part, matches, scores)
+
+
+def facets_of(hits: Sequence[Hit], fields: Sequence[str]) -> dict[str, tuple[FacetCount, ...]]:
+    """How many hits have each value of some metadata fields: of a list each value, of None nothing."""
+    return {field: _counted([hit.metadata.get(field) for hit in hits]) for field in fields}
+
+
+def _counted(given: Sequence[Any]) -> tuple[FacetCount, ...]:
+    values: dict[tuple[bool, Scalar], Scalar] = {}
+    counts = Counter[tuple[bool, Scalar]]()
+    for one in given:
+        of_hit = one if isinstance(one, list | tuple) else [one]
+        keys = {(isinstance(value, bool), value): value for value in of_hit if value is not None}  # 1 is not True
+        values = {**keys, **values}
+        counts.update(keys.keys())
+    ordered = sorted(counts, key=lambda key: (-counts[key], str(values[key])))
+    return tuple(FacetCount(values[key], counts[key]) for key in ordered)
 
 
 Span = tuple[int, int]

@@ -22,7 +22,8 @@ from xtrkit.opened import OpenedIndex
 from xtrkit.passage import Metadata, Part, Passage
 from xtrkit.progress import Advance, Reporter
 from xtrkit.recipes import XTR, Recipe, check_k, check_threads
-from xtrkit.search.engine import Contribution, Evidence, Found, Ranking, contributions
+from xtrkit.scoring.ranking import best_first
+from xtrkit.search.engine import Contribution, Evidence, Found, Ranked, Ranking, contributions
 from xtrkit.storage.generations import back_up
 from xtrkit.subsets import Subset, mask_of
 from xtrkit.values import EncoderIdentity, FloatArray, Mask, Ragged, as_floats
@@ -310,7 +311,7 @@ class Index(OpenedIndex):
         for found in index._found(
             queries, k, subset=subset, where=where, recipe=recipe, threads=threads, advance=advance, **choices
         ):
-            ids = index._store.passages.ids(found.documents.tolist())
+            ids = index.ids_of(found.documents.tolist())
             rankings.append(Ranking(**vars(found), ids=ids))
         return rankings
 
@@ -332,12 +333,44 @@ class Index(OpenedIndex):
         recipe = recipe.but(**choices)
         checked = [self._checked_query(query) for query in queries]
         index = self.snapshot()
-        passages = index._store.passages
-        mask = None if subset is None else mask_of(subset, len(index.document_offsets) - 1, passages.numbers_named)
-        if where is not None:
-            matching = passages.matching(where)
-            mask = matching if mask is None else mask & matching
-        return index._searched(checked, k, recipe, mask, threads, advance)
+        return index._searched(checked, k, recipe, index._mask(subset, where), threads, advance)
+
+    def search_words(
+        self, query: str, k: int = 10, *, subset: Subset | None = None, where: Where | None = None
+    ) -> list[tuple[str, float]]:
+        """Ids and scores of the best documents by their words alone (BM25), k at most: those with a word of the query.
+
+        Args:
+            query: a text.
+            k: how many documents.
+            subset: as in :meth:`search`; words are weighed by all documents.
+            where: as in :meth:`search`.
+
+        Raises:
+            InputError: the index has no texts, or an argument can't be used.
+            IndexFormatError: its words were found in another way than this xtrkit's.
+        """
+        check_k(k)
+        index = self.snapshot()
+        found = index._words_found(query, k, subset, where)
+        ids = index.ids_of(found.documents.tolist())
+        return list(zip(ids, found.scores.tolist(), strict=True))
+
+    def _words_found(self, query: str, k: int, subset: Subset | None, where: Where | None) -> Ranked:
+        """As :meth:`search_words`, as document numbers; of equals those that were indexed first come first."""
+        scores, mask = self._store.words.scores(query), self._mask(subset, where)
+        having = scores > 0
+        documents = np.flatnonzero(having if mask is None else having & mask)
+        return Ranked(*best_first(documents, scores[documents].astype(np.float64), k))
+
+    def _mask(self, subset: Subset | None, where: Where | None) -> Mask | None:
+        """(N,) which documents may be found; None where all may."""
+        passages = self._store.passages
+        mask = None if subset is None else mask_of(subset, len(self.document_offsets) - 1, passages.numbers_named)
+        if where is None:
+            return mask
+        matching = passages.matching(where)
+        return matching if mask is None else mask & matching
 
     def _searched(
         self,
@@ -368,12 +401,12 @@ class Index(OpenedIndex):
             )
         if not len(query):
             raise InputError("The query has no tokens: a query needs at least one token embedding.")
-        if not (np.abs(query) <= LARGEST).all():
+        lengths = np.abs(query).max(axis=1)
+        if not lengths.max() <= LARGEST:  # NaN isn't, either
             raise InputError(
                 "The query has NaN, infinity or a number beyond ±65504 among its embeddings: "
                 "check the encoder that made it."
             )
-        lengths = np.abs(query).max(axis=1)
         if not lengths.all():
             raise InputError(
                 f"The query has a token vector of zeros (token {int(lengths.argmin())}): leave padding out, it would "

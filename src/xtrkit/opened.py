@@ -99,6 +99,12 @@ class OpenedIndex:
         return len(self._store.segments)
 
     @property
+    def n_clusters(self) -> int:
+        """Number of clusters, C; 1 for an exact index, which is one that is always open."""
+        quantiser = self._store.quantiser
+        return 1 if quantiser is None else quantiser.n_clusters
+
+    @property
     def n_tokens(self) -> int:
         """Number of token vectors, M."""
         return self._engine.n_tokens
@@ -162,6 +168,10 @@ class OpenedIndex:
         """The passage with a number, 0 … N - 1: id, text, metadata, and which part of which document it is."""
         return self.passages_of([number])[0]
 
+    def ids_of(self, numbers: Sequence[int]) -> list[str]:
+        """The ids of the passages with some numbers, in the order asked for."""
+        return self._store.passages.ids(numbers)
+
     def passages_of(self, numbers: Sequence[int]) -> list[Passage]:
         """The passages with some numbers, in the order asked for."""
         return self._store.passages.passages(numbers)
@@ -204,6 +214,19 @@ class OpenedIndex:
     def vectors(self, number: int) -> FloatArray:
         """The (m, d) token vectors of the document with a number; decompressed where they are compressed."""
         return self._engine.vectors(number)
+
+    @property
+    def has_words(self) -> bool:
+        """Whether it has texts, and so words, to search."""
+        return any(segment.words for segment in self._store.segments)
+
+    def check_fields(self, fields: Sequence[str]) -> None:
+        """Refuse metadata fields that no living passage has.
+
+        Raises:
+            InputError: one is none; the message names those that there are.
+        """
+        self._store.passages.check_fields(fields)
 
     def living_rows(self) -> LivingRows:
         """The token vectors of all living documents, to be read block after block; decompressed where need be."""

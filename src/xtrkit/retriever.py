@@ -12,8 +12,9 @@ from xtrkit.asking import Request, check_query, heard, maxsim_order, texts_of
 from xtrkit.encoding.base import Encoder, Token
 from xtrkit.encoding.load import load_encoder, load_encoder_of
 from xtrkit.errors import InputError, ModelError
-from xtrkit.explain import matches
-from xtrkit.hits import Hit, Hits, hit_of
+from xtrkit.explain import Match, matches
+from xtrkit.fusion import Fused, fused
+from xtrkit.hits import Hits, Scores, facets_of, hit_of
 from xtrkit.index import Index, Where
 from xtrkit.indexing.checking import Report
 from xtrkit.indexing.creating import Making, check_free
@@ -181,6 +182,9 @@ class Retriever:
         threads: int | None = None,
         rerank_depth: int = DEPTH,
         group_by_document: bool | None = None,
+        fusion: str | None = None,
+        alpha: float | None = None,
+        facets: Sequence[str] = (),
         **choices: Any,
     ) -> Hits:
         """The k best passages for a query.
@@ -197,13 +201,21 @@ class Retriever:
                 alone.
             group_by_document: of passages that were cut out of one document, return the best alone, and k documents; by
                 default where the index cuts its documents.
+            fusion: "rrf" or "relative" rank by token vectors and words (BM25) together (:mod:`xtrkit.fusion`); None by
+                token vectors alone.
+            alpha: with a fusion, the share of the token vectors, 0 to 1; .75 where it is left out.
+            facets: metadata fields whose values are counted over the hits.
             **choices: fields of :class:`~xtrkit.recipes.Recipe` that shall differ: ``scoring``, ``k_prime``,
                 ``imputation``, ``reduction``, ``nprobe``, ``candidates``.
 
         Raises:
-            InputError: the query is empty, or k or a choice can't be used.
+            InputError: the query is empty, or k or a choice can't be used; the index has no texts, and so no words to
+                fuse with; no passage has a field that facets name.
         """
-        request = Request(subset, where, recipe.but(**choices), explain, threads, rerank_depth, group_by_document)
+        request = Request(
+            subset, where, recipe.but(**choices), explain, threads, rerank_depth, group_by_document,
+            fusion, alpha, facets,
+        )  # fmt: skip
         return self._answers([query], k, request, progress=False)[0]
 
     def search_batch(
@@ -344,10 +356,11 @@ class Retriever:
     def _answers(self, queries: list[str], k: int, request: Request, *, progress: bool) -> list[Hits]:
         check_k(k)
         watch, index = Stopwatch(), self.index.snapshot()
+        index.check_fields(request.facets)
         embeddings = self.encode_queries(queries, progress=progress)
         watch.lap("encode")
         share = watch.seconds["encode"] / max(1, len(queries))
-        depth = self._depth(k, request)
+        depth = request.retrieved(self._depth(k, request))
         with progress_bar("Searching", len(queries), shown=progress, unit="queries") as advance:
             all_found = list(index._found(embeddings, depth, advance=advance, **request.of_index))
         answers = []
@@ -371,16 +384,18 @@ class Retriever:
         """What was found of one query, as hits."""
         watch = Stopwatch()
         watch.skip({"encode": encode, **found.seconds})
-        passages = index.passages_of(found.documents.tolist())
-        watch.lap("passages")
         depth, grouped = self._depth(k, request), _grouped(request, index)
+        ranked = _ranked(index, query, found, depth, request, watch)
+        passages = index.passages_of([one.document for one in ranked])
+        watch.lap("passages")
         while grouped and len(passages) == depth and _n_documents(passages) < k:
             depth *= 2
-            (found,) = index._found([embedding], depth, **request.of_index)
+            (found,) = index._found([embedding], request.retrieved(depth), **request.of_index)
             watch.skip(found.seconds)
-            passages = index.passages_of(found.documents.tolist())
+            ranked = _ranked(index, query, found, depth, request, watch)
+            passages = index.passages_of([one.document for one in ranked])
             watch.lap("passages")
-        best = list(enumerate(found.scores.tolist()))
+        best = [(place, one.score) for place, one in enumerate(ranked)]
         if self.reranker is not None and self._reranks(request):
             best = rerank(self.reranker, query, texts_of(passages))
             watch.lap("rerank_texts")
@@ -393,23 +408,42 @@ class Retriever:
         reasons: list[Contribution | None] = [None] * len(best)
         if request.explain:
             texts_of(passages)
-            reasons = [*index.explain(embedding, found, [int(found.documents[place]) for place, _ in best])]
+            reasons = [*index.explain(embedding, found, [ranked[place].document for place, _ in best])]
         query_tokens = self.encoder.query_tokens(query) if request.explain else []
+        scores = [Scores(one.tokens, one.words) if request.fusion else None for one in ranked]
         hits = tuple(
-            self._hit(query_tokens, passages[place], score, rank, reason)
+            hit_of(passages[place], score, rank, self._matches(query_tokens, passages[place], reason), scores[place])
             for rank, ((place, score), reason) in enumerate(zip(best, reasons, strict=True), 1)
         )
         watch.lap("passages")
-        told = heard(self.encoder, query)
-        return Hits(hits, query, found.k_prime, seconds=watch.seconds, generation=index.generation, **told)
+        return Hits(
+            hits,
+            query,
+            found.k_prime,
+            seconds=watch.seconds,
+            generation=index.generation,
+            fusion=request.fusion,
+            facets=facets_of(hits, request.facets) if request.facets else None,
+            **heard(self.encoder, query),
+        )
 
-    def _hit(
-        self, query_tokens: Sequence[Token], passage: Passage, score: float, rank: int, reason: Contribution | None
-    ) -> Hit:
+    def _matches(
+        self, query_tokens: Sequence[Token], passage: Passage, reason: Contribution | None
+    ) -> list[Match] | None:
         if reason is None:
-            return hit_of(passage, score, rank)
-        document_tokens = self.encoder.document_tokens(passage.text or "")
-        return hit_of(passage, score, rank, matches(reason, query_tokens, document_tokens))
+            return None
+        return matches(reason, query_tokens, self.encoder.document_tokens(passage.text or ""))
+
+
+def _ranked(index: Index, query: str, found: Found, depth: int, request: Request, watch: Stopwatch) -> list[Fused]:
+    """What is ranked of one query, ``depth`` passages at most: what was found, or that and words, fused."""
+    if request.fusion is None:
+        return [Fused(*one, None, None) for one in zip(found.documents.tolist(), found.scores.tolist(), strict=True)]
+    words = index._words_found(query, request.retrieved(depth), request.subset, request.where)
+    watch.lap("words")
+    ranked = fused(found, words, request.fusion, request.share_of_tokens)[:depth]
+    watch.lap("fusion")
+    return ranked
 
 
 def _grouped(request: Request, index: Index) -> bool:

@@ -2,7 +2,8 @@
 
 The stages of a compressed index: "quantise" (rotate the query and round it), "centroids" (choose clusters), "codes"
 (similarities of what is in them), "imputation", "documents" (sums by document, and the best of them) and "rerank" (all
-tokens of candidates). Of an exact one: "tokens" (products and the best k'), "documents".
+tokens of candidates). Of an exact one: "tokens" (products and the best k'), "documents". Where words count too:
+"words", "fusion".
 """
 
 from __future__ import annotations

@@ -60,7 +60,9 @@ def _small_index(codec: str, nbits: int) -> Iterator[tuple[Index, FloatArray]]:
     documents = [random.normal(size=(8, 16)).astype(np.float32) for _ in range(60)]
     with (
         tempfile.TemporaryDirectory() as directory,
-        Index.create(Path(directory) / "index", [documents], nbits=nbits, codec=codec) as index,
+        Index.create(
+            Path(directory) / "index", [documents], texts=["text"] * len(documents), nbits=nbits, codec=codec
+        ) as index,
     ):
         yield index, documents[0]
 
@@ -77,3 +79,4 @@ def _search_every_way(index: Index, query: FloatArray) -> None:
     for scoring, imputation in product(("xtr", "maxsim"), IMPUTATIONS):
         index.search(query, 3, scoring=scoring, imputation=imputation, nprobe=2)
     index.search(query, 3, subset=[*index.ids()][:5], nprobe=2)
+    index.search_words("text", 3)

@@ -128,8 +128,11 @@ def test_info(index):
 
 def test_evaluate_prints_every_system_and_writes_runs(index, beir):
     shown = answer("evaluate", index, beir, "--measures", "nDCG@10 RR@10", "--run", beir / "out.trec")
-    for system in ("XTR k'=100", "XTR k'=1000", "XTR k'=10000", "MaxSim", "BM25"):
+    fused = ("BM25 (index)", "XTR k'=1000 + BM25, rrf", "XTR k'=1000 + BM25, relative")
+    for system in ("XTR k'=100", "XTR k'=1000", "XTR k'=10000", "MaxSim", *fused, "BM25"):
         assert system in shown
+    for name in ("bm25-index", "xtr-1000-bm25-rrf", "xtr-1000-bm25-relative", "bm25"):
+        assert (beir / f"out.{name}.trec").read_text().splitlines()[0].split()[:3] == ["q1", "Q0", "mice"]
     assert (beir / "out.maxsim.trec").read_text().splitlines()[0].split()[:3] == ["q1", "Q0", "mice"]
 
 
@@ -142,6 +145,7 @@ def test_evaluate_as_json_with_one_system_writes_one_run(index, beir):
             "--k-prime",
             5,
             "--no-maxsim",
+            "--no-fusion",
             "--baseline",
             "none",
             "--run",

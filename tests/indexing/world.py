@@ -91,6 +91,9 @@ class World:
             assert (passage.text, passage.metadata) == (f"text {identifier} {version}", fields_of(identifier, version))
             if index.storage == "float16":
                 assert np.array_equal(index.vectors(index.number(identifier)), vectors_of(identifier, version))
+        if content:
+            assert set(dict(index.search_words("text", k=100))) == set(content)
+            assert dict(index.search_words(f"{max(content.values())}0")) == {}
         if index.storage == "float16":
             query = vectors_of("query", 1).astype(np.float32)
             self.check_search(index, content, query, None)

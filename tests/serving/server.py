@@ -31,10 +31,10 @@ def passages(n=36):
 class Server:
     """``xtrkit serve`` with some arguments; its log is in ``log``."""
 
-    def __init__(self, directory, *arguments, read_key=None, write_key=None, wait=True):
+    def __init__(self, directory, *arguments, command="serve", read_key=None, write_key=None, wait=True):
         directory.mkdir(parents=True, exist_ok=True)
         self.log_file = directory / "log"
-        command = [sys.executable, "-m", "xtrkit", "serve", *map(str, arguments), "--port", "0"]
+        command = [sys.executable, "-m", "xtrkit", command, *map(str, arguments), "--port", "0"]
         for name, key in (("read", read_key), ("write", write_key)):
             if key is not None:
                 file = directory / f"{name}.key"

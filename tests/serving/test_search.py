@@ -41,6 +41,9 @@ ALIKE = [
         {"nprobe": "all", "imputation": "none", "explain": True},
     ),
     ({"shared": True, "group_by_document": False}, {"shared": True, "group_by_document": False}),
+    ({"fusion": "rrf", "explain": True}, {"fusion": "rrf", "explain": True}),
+    ({"fusion": "relative", "alpha": 0.5}, {"fusion": "relative", "alpha": 0.5}),
+    ({"facets": ["lang", "number"]}, {"facets": ["lang", "number"]}),
 ]
 
 
@@ -55,7 +58,7 @@ def test_an_answer_is_that_of_the_retriever(client, retriever, request_, choices
     assert answer_of_json(told) == here
     assert told["index"] == "small"
     assert told["took_ms"] > 0
-    assert (told["offset"], told["facets"], told["warnings"]) == (0, None, [])
+    assert (told["offset"], told["warnings"]) == (0, [])
     assert {"encode", "passages"} <= told["seconds"].keys()
 
 
@@ -121,6 +124,12 @@ WRONG = [
     ({"query": "a", "rerank": True}, 400, "no reranker"),
     ({"query": "a", "rerank": 5}, 400, "no reranker"),
     ({"query": "a", "snippet": 0}, 422, "snippet"),
+    ({"query": "a", "fusion": "sum"}, 422, "fusion"),
+    ({"query": "a", "fusion": "rrf", "alpha": 1.5}, 422, "alpha"),
+    ({"query": "a", "alpha": 0.5}, 400, "choose a fusion"),
+    ({"query": "a", "facets": "lang"}, 422, "facets"),
+    ({"query": "a", "facets": ["nope"]}, 400, "'nope'"),
+    ({"query": "a", "facets": ["lang"] * 33}, 422, "facets"),
     ({"query": "a", "index": "other"}, 404, "'other'"),
     ({"query": 3}, 422, "query"),
     ({"query": "a", "limit": 3}, 422, "limit"),

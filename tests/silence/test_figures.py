@@ -16,7 +16,7 @@ from xtrkit.evaluation.bm25 import BM25
 from xtrkit.evaluation.measures import depth_of, parse_measures
 from xtrkit.evaluation.qrels import read_judgements
 from xtrkit.evaluation.runs import read_run, without_identical_ids
-from xtrkit.evaluation.words import facts_of, words
+from xtrkit.lexical.words import facts_of, words
 from xtrkit.passage import Passage
 from xtrkit.retriever import Retriever
 
@@ -30,7 +30,7 @@ TEXTS = {
 }
 QUERIES = {name: f"what about {name}?" for name in TEXTS}
 QRELS = "query-id\tcorpus-id\tscore\n" + "".join(f"q-{name}\t{name}\t1\n" for name in TEXTS)
-QUICK = ("--k-prime", 100, "--no-maxsim")
+QUICK = ("--k-prime", 100, "--no-maxsim", "--no-fusion")
 
 
 @pytest.fixture(scope="module")

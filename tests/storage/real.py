@@ -3,6 +3,7 @@
 Its files are those of real life: centroids that are found anew, codes that are merged, temporary files of the build.
 """
 
+import re
 import zlib
 from pathlib import Path
 
@@ -52,6 +53,10 @@ class Opened:
         if found:
             query = vectors_of(next(iter(found.values())))
             assert set(dict(self._index.search(query, k=99))) == set(found)
+        assert [name for name, _ in self._index.search_words("text", k=99)] == list(found)  # all score alike
+        for name, text in found.items():
+            (own,) = re.findall(r"n\d+g\d+", text)
+            assert [name for name, _ in self._index.search_words(own)] == [name]
         return found
 
     def close(self):

@@ -8,10 +8,10 @@ from tests.storage.toy import STATES, STEPS
 from xtrkit.indexing.checking import verify
 
 
-def test_an_index_of_version_5(tmp_path):
+def test_an_index_of_version_6(tmp_path):
     """4 bits, several segments, dead documents; as taken through the first nine steps."""
     directory = tmp_path / "index"
-    shutil.copytree(ROOT / "tests" / "golden" / "version-5", directory)
+    shutil.copytree(ROOT / "tests" / "golden" / "version-6", directory)
     assert verify(directory, full=True).ok
     opened = real.Opened(directory)
     assert opened.manifest.generation == 9

@@ -15,6 +15,9 @@ from xtrkit.errors import XtrkitError
 from xtrkit.indexing.compressed_format import open_quantiser, open_tokens
 from xtrkit.indexing.filters import compiled
 from xtrkit.indexing.store import Properties
+from xtrkit.lexical.bm25 import SegmentWords, WordIndex
+from xtrkit.lexical.postings import open_words
+from xtrkit.lexical.terms import ANALYSER
 from xtrkit.recipes import COLBERT, XTR
 from xtrkit.search.compressed import CompressedEngine
 from xtrkit.storage.arrays import open_arrays
@@ -58,6 +61,7 @@ def files(tmp_path_factory):
     manifest = real.Opened(directory).manifest
     (segment,) = manifest.segments
     names = {"codec": manifest.codec.name, "tokens": segment.vectors.name, "passages": segment.passages.name}
+    names["words"] = segment.words.name
     names["manifest"] = f"manifest-{manifest.generation:012d}.json"
     return segment, {kind: (directory / name).read_bytes() for kind, name in names.items()}, names
 
@@ -118,7 +122,7 @@ class Loader:
     def __init__(self, files, box):
         self._segment, self._contents, self._names = files
         self._box = Path(box)
-        for kind in ("codec", "tokens", "passages"):
+        for kind in ("codec", "tokens", "passages", "words"):
             (self._box / kind).write_bytes(self._contents[kind])
 
     def __call__(self, given):
@@ -164,6 +168,15 @@ class Loader:
             engine.search(query, 3, COLBERT)
             engine.vectors(0)
 
+    def words(self, random):
+        path, n = self._box / "changed", self._segment.documents
+        path.write_bytes(changed_arrays(self._contents["words"], random))
+        words = open_words(path, n)
+        words.problem()
+        live = random.random(n) < 0.7 if random.random() < 0.5 else EVERYONE
+        scores = WordIndex([SegmentWords(words, ANALYSER, live, n)]).scores("text of n1g3 n6g3")
+        assert len(scores) == n
+
     def passages(self, random):
         path = self._box / "changed"
         path.write_bytes(changed_bytes(self._contents["passages"], random))
@@ -180,10 +193,10 @@ class Loader:
 
 
 def check_hostile(files, box, number):
-    kinds = ["manifest", "codec", "tokens", "passages"]
-    given = [(kinds[seed % 4], seed) for seed in range(number)]
-    for seed in range(8):
-        Loader(files, box)((kinds[seed % 4], seed))  # compiles what children would compile each
+    kinds = ["manifest", "codec", "tokens", "passages", "words"]
+    given = [(kinds[seed % 5], seed) for seed in range(number)]
+    for seed in range(10):
+        Loader(files, box)((kinds[seed % 5], seed))  # compiles what children would compile each
     opened = 0
     for what, (status, result) in in_children(Loader(files, box), given, at_a_time=1000):
         assert status not in [-fatal for fatal in FATAL], what

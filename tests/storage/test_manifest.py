@@ -14,6 +14,7 @@ SHA = "0" * 64
 SEGMENT = SegmentFacts(
     "s000000000007-0123abcd", 5, 50, 2,
     FileFacts("s.vectors", 10, SHA), FileFacts("s.docs", 20, SHA), FileFacts("s.dead", 8, SHA),
+    FileFacts("s.words", 9, SHA), "analyser-1",
 )  # fmt: skip
 MANIFEST = Manifest(7, "test", {"dim": 8, "name": "é"}, FileFacts("codec", 3, SHA), (SEGMENT,))
 
@@ -90,6 +91,10 @@ def file(**facts):
         (signed(segment(dead=1)), "another number"),
         (signed(segment(documents=1 << 63)), "no possible number"),
         (signed(segment(documents=None)), "no possible number"),
+        (signed(segment(words=None)), "words without an analyser"),
+        (signed(segment(analyser=None)), "words without an analyser"),
+        (signed(segment(analyser=1)), "words without an analyser"),
+        (signed(segment(words={"name": "s.vectors", "size": 9, "sha256": SHA})), "named twice"),
         (signed(file(name="../x")), "no name of a file"),
         (signed(file(name="/x")), "no name of a file"),
         (signed(file(name="")), "no name of a file"),
@@ -114,7 +119,7 @@ def test_deep_nesting_is_an_error_and_no_crash(path):
 
 
 def test_a_newer_format_and_an_unknown_feature_are_refused_by_name(path):
-    with pytest.raises(IndexFormatError, match="format version 99, this xtrkit reads version 5"):
+    with pytest.raises(IndexFormatError, match="format version 99, this xtrkit reads version 6"):
         decoded(signed(changed(version=99)), path)
     with pytest.raises(IndexFormatError, match="needs the feature 'token-pooling'"):
         decoded(signed(changed(features=["token-pooling"])), path)

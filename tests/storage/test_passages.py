@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from xtrkit.errors import IndexDamagedError, InputError
 from xtrkit.passage import Part, Passage, checked_passage
+from xtrkit.storage import passage_file
 from xtrkit.storage.files import facts_of
 from xtrkit.storage.passage_file import PassageFile, write_passages
 
@@ -51,6 +52,17 @@ def test_what_is_written_is_what_is_read(tmp_path_factory, written):
     assert read.problems() == []
     read.close()
     assert [path.name for path in path.parent.iterdir()] == ["docs"], "no journal, no lock"
+
+
+def test_ids_that_are_remembered_are_those_of_the_file(three, monkeypatch):
+    monkeypatch.setattr(passage_file, "IDS_KEPT", 2)
+    read = PassageFile(three, 3)
+    for numbers in ([0], [1, 0], [2, 1, 0], [0, 2, 0], [], [1]):
+        assert read.ids(numbers) == ["abc"[number] for number in numbers]
+        assert len(read._ids) <= 3
+    with pytest.raises(IndexDamagedError, match="passage 3 is missing"):
+        read.ids([0, 3])
+    read.close()
 
 
 def test_an_id_that_comes_twice_leaves_no_file(tmp_path):

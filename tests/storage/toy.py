@@ -140,7 +140,10 @@ def _with_dead(directory, generation, facts, killed, before):
 
 
 def named(generation, *identifiers):
-    return {str(identifier): f"text {identifier} as of {generation} " + "é" * 40 for identifier in identifiers}
+    return {
+        str(identifier): f"text {identifier} as of {generation}: n{identifier}g{generation} " + "é" * 40
+        for identifier in identifiers
+    }
 
 
 STEPS = [

@@ -12,12 +12,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from xtrkit.cli import encoders, maintain, models, render, serving
+from xtrkit.cli import encoders, maintain, models, render, serving, serving_mcp
 from xtrkit.cli.grouping import grouped
 from xtrkit.cli.options import (
     Collection,
     Compression,
     Effort,
+    Fusing,
     IndexPath,
     Json,
     Opening,
@@ -183,6 +184,7 @@ def search(
     opening: Opening,
     reranking: Reranking,
     which: Which,
+    fusing: Fusing,
     shown: Shown,
     k: Annotated[int, typer.Option("-k", help="How many passages.")] = 10,
     offset: Annotated[
@@ -192,18 +194,23 @@ def search(
     """Find the best passages for a query.
 
     Examples: [bold]xtrkit search idx "who wrote it?"[/]   [bold]xtrkit search idx "…" -k 3 --explain[/]
+    [bold]xtrkit search idx "error E1042" --fusion rrf --facets lang[/]
     """
     recipe = scored.chosen(context)
     from xtrkit.answers import answer_as_json
     from xtrkit.asking import check_query
+    from xtrkit.explained_html import check_target, write_explained
+    from xtrkit.fusion import check_fusion
     from xtrkit.recipes import check_k, check_threads
     from xtrkit.retriever import Retriever
 
     check_k(k)
+    check_fusion(fusing.fusion, fusing.alpha)
     if offset < 0:
         raise InputError(f"--offset must be 0 or more, got {offset}.")
     check_threads(opening.threads)
     check_query(query)
+    html = None if shown.html is None else check_target(shown.html)
     condition, depth = maintain.parsed_filter(which.where), reranking.rerank_depth
     retriever = Retriever.open(index, model=opening.model, reranker=reranking.rerank, device=opening.device)
     ask = partial(
@@ -215,19 +222,27 @@ def search(
         threads=opening.threads,
         rerank_depth=depth,
         group_by_document=which.group_by_document,
+        facets=shown.facets or (),
+        **vars(fusing),
     )
     hits = ask(explain=True)  # snippets show what matched
     seconds = dict(ask(explain=shown.explain).seconds) if shown.timings else {}  # with kernels that are loaded now
+    if html is not None:
+        write_explained(html, hits, hits[offset:])
     if shown.as_json:
         asked = {"index": str(index), "recipe": vars(recipe), "reranker": reranking.rerank}
+        written = {} if html is None else {"html": html}
         found = {**answer_as_json(hits, offset=offset, explained=shown.explain), "seconds": seconds or None}
-        print_json({**asked, "offset": offset, **found})
+        print_json({**asked, "offset": offset, **written, **found})
         return
     render.print_hits(out, query, hits[offset:], hits, explained=None if shown.explain else 0)
     if not hits[offset:]:
         out.print(f"     Nothing was found beyond rank {len(hits)}." if offset else "     Nothing was found.")
+    render.print_facets(out, hits.facets or {})
     if shown.timings:
         render.print_seconds(out, seconds)
+    if html is not None:
+        out.print(f"Wrote {html}")
 
 
 @app.command()
@@ -251,7 +266,7 @@ def evaluate(
         ),
     ] = "nDCG@10 R@100",
 ) -> None:
-    """Measure an index on a test collection: XTR at several k', ColBERT scoring, and BM25 beside them.
+    """Measure an index on a test collection: XTR at several k', ColBERT scoring, fusions with words, and BM25.
 
     Of passages that --split cut out of one document the best one counts, since judgements name documents. What a figure
     does not say (judged documents that the index lacks, ids that come twice, how BM25 makes words) stands below the
@@ -262,15 +277,26 @@ def evaluate(
     if systems.baseline not in ("bm25", "none"):
         raise InputError(f"Unknown baseline {systems.baseline!r}: use bm25 or none.")
     recipes, run, shown = systems.recipes(effort), written.run, not written.as_json
-    from xtrkit.evaluating import IndexedDocuments, build_bm25, check_same_documents, measure, measure_bm25, notes_of
+    from xtrkit.evaluating import (
+        IndexedDocuments,
+        build_bm25,
+        check_same_documents,
+        measure,
+        measure_bm25,
+        measure_words,
+        notes_of,
+    )
     from xtrkit.evaluation.beir import read_test_collection
     from xtrkit.evaluation.measures import parse_measures
     from xtrkit.evaluation.runs import check_run_ids
+    from xtrkit.fusion import ALPHA, FUSIONS, check_fusion
     from xtrkit.progress import progress_bar
     from xtrkit.recipes import check_threads
     from xtrkit.retriever import Retriever
 
     check_threads(opening.threads)
+    alpha = ALPHA if systems.alpha is None else systems.alpha
+    check_fusion("rrf", alpha)
     names, test = parse_measures(measures), read_test_collection(dataset, split)
     bm25 = build_bm25(test) if systems.baseline == "bm25" else None
     retriever = Retriever.open(index, model=opening.model, device=opening.device)
@@ -282,7 +308,8 @@ def evaluate(
     begin = time.perf_counter()
     embeddings = retriever.encode_queries(list(test.queries.values()), progress=shown)
     encoding = (time.perf_counter() - begin) / len(test.queries)
-    total = len(recipes) * len(test.queries)
+    fusing = systems.fusion and retriever.index.has_words
+    total = (len(recipes) + (1 + len(FUSIONS)) * fusing) * len(test.queries)
     with progress_bar("Searching", total, shown=shown, unit="queries") as advance:
         found = measure(
             retriever,
@@ -295,6 +322,17 @@ def evaluate(
             documents=documents,
         )
         rows = list(found)
+        if fusing:
+            rows += measure_words(
+                retriever,
+                test,
+                systems.fused(effort),
+                names,
+                embeddings=embeddings,
+                advance=advance,
+                documents=documents,
+                alpha=alpha,
+            )
     if bm25:
         rows.append(measure_bm25(bm25, test, names))
     notes = notes_of(retriever, test, names, documents, rows, bm25)
@@ -370,6 +408,7 @@ def demo(
 
 
 app.command()(grouped(serving.serve))
+app.command()(grouped(serving_mcp.mcp))
 app.command()(models.rerank)
 app.command()(models.convert)
 app.add_typer(models.ur2n, name="ur2n")

@@ -222,19 +222,26 @@ def repair(
             help="Forget which files the documents were read from: the next [bold]xtrkit sync[/] reads all of them.",
         ),
     ] = False,
+    words: Annotated[
+        bool,
+        typer.Option(
+            "--words", help="Find the words of all passages anew, in their texts: for searches with --fusion."
+        ),
+    ] = False,
     as_json: Json = False,
     model: Model = None,
 ) -> None:
-    """Mend a damaged index in one of four ways; each makes a new generation.
+    """Mend a damaged index in one of five ways; each makes a new generation.
 
-    [bold]xtrkit verify[/] names the command that fits. Encoding anew loses nothing, nor does forgetting the sources;
-    going back loses what was changed since, and dropping a segment the passages in it.
+    [bold]xtrkit verify[/] names the command that fits. Encoding anew loses nothing, nor does finding words anew or
+    forgetting the sources; going back loses what was changed since, and dropping a segment the passages in it.
 
     Example: [bold]xtrkit repair idx --rollback 41[/]
     """
-    if sum(choice is not None for choice in (rollback, drop_segment, reencode)) + forget_sources != 1:
+    if sum(choice is not None for choice in (rollback, drop_segment, reencode)) + forget_sources + words != 1:
         raise InputError(
-            "Choose one way: --rollback GENERATION, --drop-segment SEGMENT, --reencode SEGMENT or --forget-sources."
+            "Choose one way: --rollback GENERATION, --drop-segment SEGMENT, --reencode SEGMENT, --words or "
+            "--forget-sources."
         )
     from xtrkit.indexing.repairing import drop_segment as drop
     from xtrkit.indexing.repairing import roll_back_to
@@ -251,6 +258,11 @@ def repair(
             f"Generation {facts['generation']} is without {drop_segment}. "
             f"Lost: {facts['n_lost']:,} passages: {names}{more if facts['n_lost'] > len(facts['lost']) else ''}"
         )
+    elif words:
+        from xtrkit.indexing.repairing import rebuild_words
+
+        facts["generation"] = rebuild_words(index)
+        text = f"Generation {facts['generation']} has the words of all passages, found in their texts."
     elif forget_sources:
         from xtrkit.indexing.repairing import forget_sources as forget
 

@@ -209,6 +209,26 @@ class Which:
 
 
 @dataclass(frozen=True)
+class Fusing:
+    """Whether words count beside token vectors."""
+
+    fusion: Annotated[
+        str | None,
+        typer.Option(
+            help="Rank by token vectors and words (BM25) together: [bold]rrf[/] adds reciprocal ranks, "
+            "[bold]relative[/] normalised scores. [dim]\\[default: token vectors alone][/]",
+            show_default=False,
+        ),
+    ] = None
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            help="With --fusion: the share of the token vectors, 0 to 1. [dim]\\[default: 0.75][/]", show_default=False
+        ),
+    ] = None
+
+
+@dataclass(frozen=True)
 class Shown:
     """What is shown of a search."""
 
@@ -218,6 +238,19 @@ class Shown:
             "--explain", help="Show for each query token which document token it matched, and what was imputed."
         ),
     ] = False
+    facets: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Count the values of this metadata field over the hits; may be given several times.",
+            show_default=False,
+        ),
+    ] = None
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the answer, explained, as one HTML file that needs nothing else.", show_default=False
+        ),
+    ] = None
     timings: Annotated[bool, typer.Option("--timings", help="Show what each stage of the search took.")] = False
     as_json: Json = False
 
@@ -231,6 +264,14 @@ class Systems:
         typer.Option(help="XTR's k'; give it several times for several rows. [dim]\\[default: 100, 1000, 10000][/]"),
     ] = None
     maxsim: Annotated[bool, typer.Option(help="Also measure ColBERT scoring.")] = True
+    fusion: Annotated[
+        bool,
+        typer.Option(help="Also measure the index's own words (BM25), and XTR and words together, in both ways."),
+    ] = True
+    alpha: Annotated[
+        float | None,
+        typer.Option(help="The share of the token vectors in these. [dim]\\[default: 0.75][/]", show_default=False),
+    ] = None
     baseline: Annotated[str, typer.Option(help="[bold]bm25[/] or [bold]none[/].")] = "bm25"
 
     def recipes(self, effort: Effort) -> list[tuple[str, Recipe]]:
@@ -238,6 +279,11 @@ class Systems:
         depths = dict.fromkeys(self.k_prime or (100, 1000, 10000))
         found = [(f"XTR k'={depth}", effort.recipe("xtr", depth)) for depth in depths]
         return [*found, ("MaxSim", effort.recipe("maxsim", 1000))] if self.maxsim else found
+
+    def fused(self, effort: Effort) -> tuple[str, Recipe]:
+        """Name and recipe of what is fused with words: XTR at 1,000, or the first k' that was given."""
+        depth = 1000 if not self.k_prime or 1000 in self.k_prime else self.k_prime[0]
+        return f"XTR k'={depth}", effort.recipe("xtr", depth)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the commands import what they run when they run it, so that
     from xtrkit.evaluation.beir import TestCollection
     from xtrkit.evaluation.notes import Note
     from xtrkit.explain import Match
-    from xtrkit.hits import Hit, Hits, Snippet
+    from xtrkit.hits import FacetCount, Hit, Hits, Snippet
     from xtrkit.indexing.checking import Report
     from xtrkit.texts.document import ReadingReport
 
@@ -53,6 +53,11 @@ def print_hits(console: Console, query: str, hits: Sequence[Hit], told: Hits, ex
         )
     for hit in hits:
         line = Text.assemble((f"{hit.rank:>3}. ", "bold"), (on_one_line(hit.id), "bold green"), f"  {hit.score:.4f}")
+        if hit.scores is not None:
+            of_each = (
+                f"{name} {'–' if score is None else f'{score:.4f}'}" for name, score in hit.scores._asdict().items()
+            )
+            line.append(f"  ({', '.join(of_each)})", "dim")
         if hit.part is not None:
             line.append(
                 f"  in {on_one_line(hit.part.document)}, characters {hit.part.first:,}–{hit.part.last:,}", "dim"
@@ -65,6 +70,13 @@ def print_hits(console: Console, query: str, hits: Sequence[Hit], told: Hits, ex
             console.print(Text("     " + beginning(fields, SNIPPET), style="dim italic"))
         if hit.matches is not None and (explained is None or hit.rank - hits[0].rank < explained):
             console.print(_matches_table(hit.matches, hit.text or "", console))
+
+
+def print_facets(console: Console, facets: Mapping[str, Sequence[FacetCount]]) -> None:
+    """Print how many of the hits have each value of some fields, one field a line."""
+    for field, counts in facets.items():
+        values = ", ".join(f"{on_one_line(str(one.value))} ({one.count})" for one in counts) or "no value"
+        console.print(Text.assemble("     ", (f"{on_one_line(field)}: ", "bold"), beginning(values, 5 * SNIPPET)))
 
 
 def print_report(console: Console, report: ReadingReport) -> None:
@@ -153,7 +165,7 @@ def write_runs(rows: Sequence[Row], path: Path) -> list[Path]:
 
     written = []
     for row in rows:
-        tag = row.system.lower().replace(" k'=", "-")
+        tag = re.sub(r"[^a-z0-9]+", "-", row.system.lower().replace(" k'=", "-")).strip("-")
         target = path if len(rows) == 1 else path.with_name(f"{path.stem}.{tag}{path.suffix}")
         write_run(row.run, target, tag)
         written.append(target)

@@ -2,7 +2,7 @@
 
 k1 = 0.9 and b = 0.4 are Anserini's, with which the published BEIR figures were made; English stop words are dropped and
 words are stemmed (Snowball), which is worth two points of nDCG@10 on SciFact: a baseline should be a good one. Scripts
-without spaces between words are cut into bigrams (:mod:`xtrkit.evaluation.words`).
+without spaces between words are cut into bigrams (:mod:`xtrkit.lexical.words`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from xtrkit.errors import InputError, missing_extra
 from xtrkit.evaluation.ids import Trimming
 from xtrkit.evaluation.notes import Note, counted, examples_of, quoted
-from xtrkit.evaluation.words import WordFacts, facts_of, words
+from xtrkit.lexical.words import WordFacts, facts_of, words
 from xtrkit.passage import Passage
 
 K1, B = 0.9, 0.4

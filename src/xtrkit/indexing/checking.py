@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from xtrkit.errors import IndexFormatError, StorageError, XtrkitError
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.indexing.store import OpenedSegment, Properties, open_segment, opened_quantiser
 from xtrkit.kernels.encoding import leads_back
+from xtrkit.lexical.postings import open_words
 from xtrkit.machine import usable_cores
 from xtrkit.storage.files import check_content, check_size, damaged, storage_errors
 from xtrkit.storage.generations import Pin, existing
@@ -115,11 +116,16 @@ def verify(path: Path, *, full: bool = False, advance: Callable[[int], None] = l
 
 def _not_checked(manifest: Manifest) -> str:
     """What is left out without ``full``."""
-    unread = [file for segment in manifest.segments for file in (segment.vectors, segment.passages)]
+    unread = [
+        file
+        for segment in manifest.segments
+        for file in (segment.vectors, segment.passages, segment.words)
+        if file is not None
+    ]
     size = sum(file.size for file in unread)
     return (
         f"Of {len(unread)} files, {size:,} bytes, only sizes and structure were looked at: not the numbers in "
-        "vectors, nor the checksums of passages. --full reads them."
+        "vectors and words, nor the checksums of passages. --full reads them."
     )
 
 
@@ -133,7 +139,11 @@ def _repair(path: Path, manifest: Manifest | None, problems: list[Problem], olde
     if manifest and manifest.sources and damaged_files == {manifest.sources.name}:
         return [f"{command} --forget-sources"]
     shared = any(problem.segment is None for problem in problems)
-    bad = [] if manifest is None else [s for s in manifest.segments if s.name in {one.segment for one in problems}]
+    segments = manifest.segments if manifest else ()
+    words = {segment.words.name: segment.name for segment in segments if segment.words}
+    broken = {problem.segment for problem in problems if problem.file not in words}
+    bad = [segment for segment in segments if segment.name in broken]
+    last = [f"{command} --words"] if {words[file] for file in damaged_files & words.keys()} - broken else []
     again = [
         segment
         for segment in bad
@@ -141,13 +151,13 @@ def _repair(path: Path, manifest: Manifest | None, problems: list[Problem], olde
     ]
     steps = [f"{command} --reencode {segment.name}" for segment in again]
     if len(again) == len(bad) and not shared:
-        return steps
+        return [*steps, *last]
     for generation in reversed(older):
         if _content_is_intact(path, generation, damaged_files):
             return [f"{command} --rollback {generation}"]
     if manifest is None or shared or (len(bad) == len(manifest.segments) and not again):
         return []  # a file that all depends on, or every segment
-    return [*steps, *(f"{command} --drop-segment {segment.name}" for segment in bad if segment not in again)]
+    return [*steps, *(f"{command} --drop-segment {segment.name}" for segment in bad if segment not in again), *last]
 
 
 def _can_be_encoded(path: Path, manifest: Manifest, segment: SegmentFacts, damaged_files: set[str]) -> bool:
@@ -255,10 +265,11 @@ def _structure(path: Path, manifest: Manifest, *, full: bool, known: set[str]) -
         return
     ids: set[str] = set()
     for segment in manifest.segments:
+        yield from _problem_of_words(path, segment, full=full, known=known)
         try:
-            opened = open_segment(path, segment, properties, quantiser)
+            opened = open_segment(path, replace(segment, words=None), properties, quantiser)
         except XtrkitError as error:
-            if not known & {file.name for file in segment.files}:
+            if not known & {file.name for file in segment.files if file != segment.words}:
                 yield Problem(segment.vectors.name, segment.name, str(error), living_ids(path, segment))
             continue
         yield from _segment_problems(path, opened, full=full)
@@ -266,6 +277,18 @@ def _structure(path: Path, manifest: Manifest, *, full: bool, known: set[str]) -
         if twice := ids & living:
             yield Problem(segment.passages.name, segment.name, "ids come twice", sorted(twice)[:IDS_SHOWN])
         ids |= living
+
+
+def _problem_of_words(path: Path, segment: SegmentFacts, *, full: bool, known: set[str]) -> Iterator[Problem]:
+    if segment.words is None or segment.words.name in known:
+        return
+    file = path / segment.words.name
+    try:
+        words = open_words(file, segment.documents)
+        if full and (problem := words.problem()):
+            raise damaged(file, problem)
+    except XtrkitError as error:
+        yield Problem(segment.words.name, segment.name, str(error))
 
 
 def _segment_problems(path: Path, opened: OpenedSegment, *, full: bool) -> Iterator[Problem]:

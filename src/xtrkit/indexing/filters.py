@@ -91,14 +91,15 @@ def there(field: str, kinds: Sequence[str] = ()) -> Condition:
     return _some(field, kinds)
 
 
-def no_such_field(field: str, fields: Sequence[str]) -> InputError:
+def no_such_field(field: str, fields: Sequence[str], who: str = "the filter names") -> InputError:
     """What is said of a field that no passage has.
 
     Args:
         field: its name.
         fields: those that passages have.
+        who: who names it.
     """
-    message = f"No passage of this index has the metadata field {field!r}, which the filter names"
+    message = f"No passage of this index has the metadata field {field!r}, which {who}"
     if field in ("id", "_id", "document"):
         message += f': of {"documents" if field == "document" else "passages"}, "${field.lstrip("_")}" is the id'
     if not fields:

@@ -110,7 +110,7 @@ def _write_chunks(
         quantiser = replace(quantiser, energies=energies_of(errors, sizes))
         codec = write_quantiser(building, new_codec_name(1), quantiser)
         stored = (checked_passage(passage) for passage in _exactly(passages, len(joined)))
-        facts = segment_facts(building, segment, len(joined), n_tokens, vectors, stored)
+        facts = segment_facts(building, segment, joined, vectors, stored)
     # Which error the centroids had for the tokens that they were made for, nobody knows: 0 says so.
     properties = Properties(source.dim, source.codec.bits, "buckets", None, n_tokens, 0.0)
     return Manifest(1, creator(), properties.record(), codec, (facts,))

@@ -113,8 +113,7 @@ def merge(
     name = new_segment_name(generation)
     with storage_errors(directory, "writing a segment in it"):
         file = _write_codes(directory, vectors_name(name), sources, quantiser, reporter)
-    lengths = rows.lengths()
-    return segment_facts(directory, name, len(lengths), int(lengths.sum()), file, living_passages(sources))
+    return segment_facts(directory, name, rows.lengths(), file, living_passages(sources))
 
 
 class _Places(NamedTuple):

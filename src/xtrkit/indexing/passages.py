@@ -167,6 +167,17 @@ class Passages:
                 found |= (passage.metadata or {}).keys() if live[number] else set()
         return sorted(found)
 
+    def check_fields(self, fields: Sequence[str]) -> None:
+        """Refuse fields that no living passage has.
+
+        Raises:
+            InputError: one is none.
+        """
+        for field in fields:
+            possible = field.isprintable() and not set(field) & set('"\\')
+            if not (possible and (self._any(there(field)) or not len(self))):
+                raise no_such_field(field, self.fields(), "the facets name")
+
     def _check_met(self, demand: Demand) -> None:
         key = (demand.field, demand.kinds)
         if key in self._met or self._any(there(*key)) or not len(self):

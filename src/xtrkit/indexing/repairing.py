@@ -12,9 +12,12 @@ from xtrkit.indexing.checking import living_ids
 from xtrkit.indexing.creating import creator
 from xtrkit.indexing.sources import Sources, read_sources, stale, write_sources
 from xtrkit.indexing.store import Properties
-from xtrkit.storage.files import storage_errors
-from xtrkit.storage.generations import WriterLock, collect, commit, existing, roll_back
+from xtrkit.lexical.postings import WordsWriter
+from xtrkit.lexical.terms import ANALYSER
+from xtrkit.storage.files import check_content, storage_errors
+from xtrkit.storage.generations import WriterLock, collect, commit, existing, new_words_name, roll_back
 from xtrkit.storage.manifest import Manifest, SegmentFacts, decoded, manifest_name
+from xtrkit.storage.passage_file import PassageFile
 from xtrkit.values import EncoderIdentity
 
 
@@ -93,6 +96,34 @@ def replace_segment(
         new = replace(manifest, generation=generation, created_by=creator(), segments=segments, sources=sources)
         commit(path, new)
         return generation, segment
+
+
+def rebuild_words(path: Path) -> int:
+    """Make a generation in which the words of every segment come from its stored texts once more; return its number.
+
+    Raises:
+        IndexDamagedError: its manifest, or a file of passages, is damaged.
+        IndexLockedError: a writer is at work.
+        StorageError: the disk refused.
+    """
+    with _changing(path) as manifest:
+        generation = manifest.generation + 1
+        segments = tuple(_with_words(path, segment) for segment in manifest.segments)
+        commit(path, replace(manifest, generation=generation, created_by=creator(), segments=segments))
+        return generation
+
+
+def _with_words(path: Path, segment: SegmentFacts) -> SegmentFacts:
+    check_content(path, segment.passages)
+    passages = PassageFile(path / segment.passages.name, segment.documents)
+    try:
+        with WordsWriter(path, new_words_name(segment.name)) as writer:
+            for passage in passages.all_passages(texts=True):
+                writer.add(passage.text)
+            words = writer.finish()
+    finally:
+        passages.close()
+    return replace(segment, words=words, analyser=ANALYSER if words else None)
 
 
 def forget_sources(path: Path) -> int:

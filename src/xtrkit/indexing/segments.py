@@ -11,11 +11,13 @@ import numpy.typing as npt
 
 from xtrkit.indexing.compressed_format import Quantiser
 from xtrkit.indexing.postings import TokenRows, compress
+from xtrkit.lexical.postings import WordsWriter
+from xtrkit.lexical.terms import ANALYSER
 from xtrkit.passage import Passage
 from xtrkit.progress import SILENT, Reporter
 from xtrkit.storage.arrays import ArraySpec, ArrayWriter
 from xtrkit.storage.files import FileFacts, storage_errors
-from xtrkit.storage.generations import new_segment_name
+from xtrkit.storage.generations import new_segment_name, new_words_name
 from xtrkit.storage.manifest import SegmentFacts
 from xtrkit.storage.passage_file import write_passages
 from xtrkit.values import Ragged
@@ -88,15 +90,34 @@ def write_segment(
         else:
             vectors = _write_exact(directory, vectors_name(name), rows, reporter)
         lengths = rows.lengths()
-        return segment_facts(directory, name, len(lengths), int(lengths.sum()), vectors, passages), error
+        return segment_facts(directory, name, lengths, vectors, passages), error
 
 
 def segment_facts(
-    directory: Path, name: str, documents: int, tokens: int, vectors: FileFacts, passages: Iterable[Passage]
+    directory: Path, name: str, lengths: npt.NDArray[np.int64], vectors: FileFacts, passages: Iterable[Passage]
 ) -> SegmentFacts:
-    """Write the passages of a segment whose vectors are written; say what a manifest says of it."""
-    stored = write_passages(directory, f"{name}.docs.sqlite", passages)
-    return SegmentFacts(name, documents, tokens, 0, vectors, stored)
+    """Write the passages of a segment whose vectors are written, and their words; say what a manifest says of it.
+
+    Args:
+        directory: the index.
+        name: the segment's.
+        lengths: (N,) how many token vectors each document has.
+        vectors: the file of arrays.
+        passages: a passage for each document.
+    """
+    with WordsWriter(directory, new_words_name(name)) as writer:
+        stored = write_passages(directory, f"{name}.docs.sqlite", writer.through(passages))
+        words = writer.finish()
+    return SegmentFacts(
+        name=name,
+        documents=len(lengths),
+        tokens=int(lengths.sum()),
+        dead=0,
+        vectors=vectors,
+        passages=stored,
+        words=words,
+        analyser=ANALYSER if words else None,
+    )
 
 
 def vectors_name(segment: str) -> str:

@@ -7,7 +7,7 @@ documents of all segments are numbered through, dead ones included, in the order
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ import numpy as np
 from xtrkit.indexing.codec import BITS, CODECS
 from xtrkit.indexing.compressed_format import Quantiser, open_quantiser, open_tokens
 from xtrkit.indexing.passages import Passages
+from xtrkit.lexical.bm25 import SegmentWords, WordIndex
+from xtrkit.lexical.postings import Words, open_words
 from xtrkit.storage.arrays import open_arrays
 from xtrkit.storage.files import check_content, damaged
 from xtrkit.storage.generations import Pin, pin
@@ -130,12 +132,14 @@ class OpenedSegment:
         facts: what the manifest says of it.
         tokens: its token vectors.
         passages: its passages.
+        words: its words; None where no document has a text.
         live: (N,) which documents are alive; empty where all are, as kernels want it.
     """
 
     facts: SegmentFacts
     tokens: TokenStore
     passages: PassageFile
+    words: Words | None
     live: Mask
 
     @property
@@ -155,6 +159,7 @@ class Store:
         quantiser: what all segments of a compressed index share; None for an exact one.
         segments: its segments.
         passages: ids, texts and metadata.
+        words: the words of all texts.
     """
 
     path: Path
@@ -163,6 +168,7 @@ class Store:
     quantiser: Quantiser | None
     segments: tuple[OpenedSegment, ...]
     passages: Passages
+    words: WordIndex
 
     @classmethod
     def open(cls, path: Path, generation: int | None = None, before: Store | None = None) -> Store:
@@ -190,7 +196,10 @@ class Store:
             open_segment(path, facts, properties, quantiser, known.get(facts.name)) for facts in manifest.segments
         )
         passages = Passages([segment.passages for segment in segments], [segment.live for segment in segments])
-        return cls(path, pinned, properties, quantiser, segments, passages)
+        words = WordIndex(
+            [SegmentWords(one.words, one.facts.analyser, one.live, one.facts.documents) for one in segments]
+        )
+        return cls(path, pinned, properties, quantiser, segments, passages, words)
 
     @property
     def generation(self) -> int:
@@ -242,9 +251,10 @@ def open_segment(
         IndexDamagedError: a file is not what was written.
         StorageError: a file can't be read.
     """
-    if known and (known.facts.vectors, known.facts.passages) == (facts.vectors, facts.passages):
-        tokens, passages = known.tokens, known.passages
+    if known and known.facts == replace(facts, dead=known.facts.dead, tombstones=known.facts.tombstones):
+        tokens, passages, words = known.tokens, known.passages, known.words
     else:
+        words = open_words(path / facts.words.name, facts.documents) if facts.words else None
         passages = PassageFile(path / facts.passages.name, facts.documents)
         if quantiser:
             tokens = open_tokens(path / facts.vectors.name, quantiser, facts.documents, facts.tokens)
@@ -254,7 +264,7 @@ def open_segment(
     if facts.tombstones:
         live = np.ones(facts.documents, dtype=np.bool_)
         live[read_tombstones(path, facts.tombstones, facts.documents)] = False
-    return OpenedSegment(facts, tokens, passages, live)
+    return OpenedSegment(facts, tokens, passages, words, live)
 
 
 def _open_exact(path: Path, facts: SegmentFacts, dim: int) -> TokenVectors:

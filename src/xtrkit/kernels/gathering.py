@@ -78,6 +78,7 @@ class Scratch(NamedTuple):
         levels: (d + 64,) of the token: uint8 of affine codes of up to 4 bits, int16 of others.
         centroid: (d,) int16, of a centroid.
         known: (T, n') float32, similarities of the query with T centroids.
+        places: (C,) int32, the row of ``known`` of each centroid; −1 before it is computed.
         best: (n',) float32, the best similarities with the document so far.
         rows: the rows of all candidates' tokens, one after the other, and what :func:`_rows_of` puts behind them.
     """
@@ -85,6 +86,7 @@ class Scratch(NamedTuple):
     levels: npt.NDArray[np.integer]
     centroid: npt.NDArray[np.int16]
     known: npt.NDArray[np.float32]
+    places: npt.NDArray[np.int32]
     best: npt.NDArray[np.float32]
     rows: npt.NDArray[np.uint32]
 
@@ -127,7 +129,6 @@ class Places(NamedTuple):
     best: int
 
 
-@kernel
 def sums_of_max(
     postings: Postings,
     rows: DocumentRows,
@@ -139,6 +140,8 @@ def sums_of_max(
 ) -> None:
     """Σ_i min(most_i, max_j q_i · d_j) of some documents with one query: ColBERT's eq. 3 where most_i is infinite.
 
+    Arrays are made here and not in the kernel, which would compile for a second longer.
+
     Args:
         postings: the codes of a segment.
         rows: where the tokens of its documents stand in them.
@@ -148,22 +151,22 @@ def sums_of_max(
         most: (n,) what the similarity of a query token counts at most.
         sums: (K,) receives the sums, added in order of query token.
     """
-    n_tokens, n_clusters, dim = 0, len(centroids.scales), centroids.vectors.shape[1]
-    for document in candidates:
-        n_tokens += rows.document_offsets[document + 1] - rows.document_offsets[document]
-    lanes = by_lanes(query, dim)
+    offsets, (n_clusters, dim) = rows.document_offsets, centroids.vectors.shape
+    n_tokens, lanes = int((offsets[candidates + 1] - offsets[candidates]).sum()), by_lanes(query, dim)
+    n_lanes = len(lanes.scales)
     scratch = Scratch(
-        levels_of(postings, dim),
+        np.empty(dim + PADDING, dtype=np.uint8 if lanes.quads.size else np.int16),
         np.empty(dim, dtype=np.int16),
-        np.empty((min(n_clusters, n_tokens), len(lanes.scales)), dtype=np.float32),
-        np.empty(len(lanes.scales), dtype=np.float32),
-        _rows_of(rows.positions, rows.document_offsets, candidates, n_tokens),
+        np.empty((min(n_clusters, n_tokens), n_lanes), dtype=np.float32),
+        np.full(n_clusters, NOT_YET, dtype=np.int32),
+        np.empty(n_lanes, dtype=np.float32),
+        np.empty(n_tokens + ROWS_AHEAD, dtype=np.uint32),
     )
-    _sum_up(postings, rows, centroids, candidates, lanes, scratch, most, sums)
+    sum_up(postings, rows, centroids, candidates, lanes, scratch, most, sums)
 
 
-@part
-def _sum_up(
+@kernel
+def sum_up(
     postings: Postings,
     rows: DocumentRows,
     centroids: ScaledVectors,
@@ -173,11 +176,12 @@ def _sum_up(
     most: npt.NDArray[np.float64],
     sums: npt.NDArray[np.float64],
 ) -> None:
-    """:func:`sums_of_max`; a function of its own, which holds the arrays whose addresses it works with."""
+    """:func:`sums_of_max`, with what it reckons in."""
     document_offsets, marks, wanted, best = rows.document_offsets, rows.marks, scratch.rows, scratch.best
     halves, offsets, centroid_scales = postings.halves, postings.cluster_offsets, centroids.scales
-    known, n_known, begin = np.full(len(centroid_scales), NOT_YET, dtype=np.int32), 0, np.uint64(0)
+    known, n_known, begin = scratch.places, 0, np.uint64(0)
     places, halves_at = places_of(postings, centroids, lanes, scratch), address_of(halves)
+    _rows_of(rows.positions, document_offsets, candidates, wanted)
     for candidate in range(len(candidates)):
         count = document_offsets[candidates[candidate] + 1] - document_offsets[candidates[candidate]]
         best[:] = -np.inf
@@ -203,26 +207,18 @@ def _sum_up(
         sums[candidate] = total
 
 
-@part
 def by_lanes(query: QuantisedQuery, dim: int) -> ByLanes:
     """A query, token beside token."""
-    tokens, planes = query.tokens, query.planes
-    n, n_planes = len(query.scales), planes.shape[1]
-    n_lanes = -(-n // max(LANES, 1)) * max(LANES, 1)
+    n, n_planes, width = len(query.scales), query.planes.shape[1], max(LANES, 1)
+    n_lanes = -(-n // width) * width
     pairs = np.zeros((dim // 2, n_lanes, 2), dtype=np.int16)
+    pairs[:, :n] = query.tokens[:, :dim].reshape(n, dim // 2, 2).transpose(1, 0, 2)
     quads = np.zeros((dim // 4 if n_planes else 0, n_lanes, 4), dtype=np.int8)
-    scales, code_scales = np.zeros(n_lanes, dtype=np.float32), np.zeros(n_lanes, dtype=np.float32)
-    code_offsets = np.zeros(n_lanes, dtype=np.float32)
-    for i in range(n):
-        for j in range(dim):
-            pairs[j // 2, i, j % 2] = tokens[i, j]
-        w = dim // max(n_planes, 1)
-        for plane in range(n_planes):
-            for j in range(w):
-                place = plane * w + j
-                quads[place // 4, i, place % 4] = planes[i, plane, j]
-        scales[i], code_scales[i], code_offsets[i] = query.scales[i], query.code_scales[i], query.code_offsets[i]
-    return ByLanes(pairs, quads, scales, code_scales, code_offsets)
+    if n_planes:
+        quads[:, :n] = query.planes[:, :, : dim // n_planes].reshape(n, dim // 4, 4).transpose(1, 0, 2)
+    numbers = np.zeros((3, n_lanes), dtype=np.float32)
+    numbers[:, :n] = query.scales, query.code_scales, query.code_offsets
+    return ByLanes(pairs, quads, *numbers)
 
 
 @part
@@ -329,21 +325,6 @@ def _know_in_lanes(cluster: int, scale: np.float32, places: Places, place: int) 
 
 
 know = _know_in_lanes if LANES else _know_plainly
-
-
-def levels_of(postings: Postings, dim: int) -> npt.NDArray[np.integer]:
-    """(d + 64,) scratch for the levels of a row of codes."""
-    return np.empty(dim + PADDING, dtype=np.int16)
-
-
-@overload(levels_of)
-def _levels_of(postings: Any, dim: Any) -> Any:
-    kind = np.uint8 if is_narrow(postings) else np.int16
-
-    def levels(postings: Any, dim: Any) -> Any:
-        return np.empty(dim + PADDING, dtype=kind)
-
-    return levels
 
 
 def unpack(postings: Postings, row: int, places: Places) -> None:
@@ -470,13 +451,13 @@ def _rows_of(
     positions: npt.NDArray[np.uint32],
     document_offsets: npt.NDArray[np.int64],
     candidates: npt.NDArray[np.int32],
-    n_tokens: int,
-) -> npt.NDArray[np.uint32]:
-    """The rows of the candidates' tokens one after the other, and the last again as often as is looked ahead."""
-    rows, at = np.empty(n_tokens + ROWS_AHEAD, dtype=np.uint32), 0
+    rows: npt.NDArray[np.uint32],
+) -> None:
+    """Write down the rows of the candidates' tokens, and the last again as often as is looked ahead."""
+    at = 0
     for document in candidates:
         for token in range(document_offsets[document], document_offsets[document + 1]):
             rows[at] = positions[token]
             at += 1
-    rows[at:] = rows[at - 1]
-    return rows
+    for beyond in range(at, len(rows)):
+        rows[beyond] = rows[at - 1]

@@ -38,3 +38,23 @@ def best_hit_per_document(hits: TokenHits) -> dict[int, dict[int, float]]:
             similarities = best.setdefault(document, {})
             similarities[i] = max(similarities.get(i, -np.inf), score)
     return best
+
+
+def bm25(frequencies: list[int], lengths: list[int], living: list[bool], k1: float, b: float) -> list[float]:
+    """Twin of :func:`xtrkit.kernels.lexical.add_term` and what it is given, for one term.
+
+    Args:
+        frequencies: how often each document has the term.
+        lengths: how many words each document has.
+        living: which documents count; the others get 0.
+        k1: how soon more of the term adds nothing.
+        b: how much the length counts.
+    """
+    texts = [length for length, alive in zip(lengths, living, strict=True) if alive and length]
+    having = sum(1 for frequency, alive in zip(frequencies, living, strict=True) if alive and frequency)
+    weight = np.log(1 + (len(texts) - having + 0.5) / (having + 0.5))
+    mean = sum(texts) / max(1, len(texts))
+    return [
+        weight * frequency / (frequency + k1 * (1 - b + b * length / mean)) if alive and frequency else 0.0
+        for frequency, length, alive in zip(frequencies, lengths, living, strict=True)
+    ]

@@ -43,6 +43,13 @@ class MatchModel(BaseModel):
     imputed: bool
 
 
+class ScoresModel(BaseModel):
+    """What a hit scored by token vectors and by words; null where that one did not find it."""
+
+    tokens: float | None
+    words: float | None
+
+
 class HitModel(BaseModel):
     """One found passage."""
 
@@ -54,6 +61,7 @@ class HitModel(BaseModel):
     metadata: dict[str, Any]
     part: PartModel | None
     matches: list[MatchModel] | None
+    scores: ScoresModel | None
 
 
 class FacetModel(BaseModel):
@@ -74,6 +82,7 @@ class FoundModel(BaseModel):
     pieces: int
     seconds: dict[str, float]
     offset: int
+    fusion: Literal["rrf", "relative"] | None
     facets: dict[str, list[FacetModel]] | None
     hits: list[HitModel]
 
@@ -114,6 +123,7 @@ class IndexModel(BaseModel):
     bytes: int
     encoder: EncoderModel
     split: bool
+    texts: bool
     reranker: str | None
     metadata_fields: list[str]
 

@@ -16,7 +16,7 @@ from xtrkit.serving.keys import Gate, Keys
 from xtrkit.serving.limits import BodyLimits
 from xtrkit.serving.logs import Accounts
 from xtrkit.serving.metrics import Metrics
-from xtrkit.serving.routes import documents, health, jobs, search
+from xtrkit.serving.routes import agents, colbert, documents, health, jobs, next_plaid, page, rerank, search, vectors
 from xtrkit.serving.service import Service, figures_of, hear_warnings
 from xtrkit.serving.settings import Settings
 from xtrkit.serving.writes import Writes
@@ -26,6 +26,12 @@ ROUTERS: tuple[APIRouter, ...] = (
     search.router,
     documents.router,
     jobs.router,
+    colbert.router,
+    rerank.router,
+    vectors.router,
+    next_plaid.router,
+    next_plaid.rerank_router,
+    page.router,
 )
 """What is served; a group of routes is added here."""
 
@@ -44,7 +50,8 @@ def create_app(settings: Settings) -> FastAPI:
         opening = asyncio.create_task(service.start())
         if settings.workers > 1:  # others share the port: this one takes no connection before it can answer
             await service.opened.wait()
-        yield {"limits": settings.limits}
+        async with agents_run:
+            yield {"limits": settings.limits}
         opening.cancel()
         await app.state.writes.stop()
         await service.stop()
@@ -67,6 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    agents_run = agents.add_agents(app, service)
     _surround(app, settings)
     return app
 

@@ -21,7 +21,7 @@ from xtrkit.serving.limits import LARGE_BODIES
 from xtrkit.serving.problems import Problem
 from xtrkit.serving.settings import Settings
 
-PUBLIC = re.compile(r"/livez|/readyz|/health|/openapi\.json")
+PUBLIC = re.compile(r"/livez|/readyz|/health|/openapi\.json|/|/page\.(css|js)|/explained\.css")
 """Paths that need no key: they tell nothing of what is in the indexes."""
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")

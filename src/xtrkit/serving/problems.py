@@ -151,6 +151,12 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 """What every route may answer beside what it is for, for its description."""
 
+RESPONSES_AS_JSON: dict[int | str, dict[str, Any]] = {
+    status: {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}}
+    for status in STATUSES
+}
+"""The same for routes whose right answers are no JSON: the framework takes errors for what the answers are."""
+
 
 def install(app: FastAPI) -> None:
     """Have an app answer with problems, whatever is raised."""
@@ -165,13 +171,17 @@ def _answer(request: Request, error: Exception) -> JSONResponse:
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:
+    return invalid(error).response()
+
+
+def invalid(error: Exception) -> Problem:
     """What pydantic found: the first in a sentence, some as details."""
     found = error.errors() if isinstance(error, RequestValidationError) else []
     details = [{"where": _place(one["loc"]), "problem": str(one["msg"])} for one in found]
     sentences = "; ".join(f"{one['where'] or 'the request'}: {one['problem']}" for one in details[:3])
     more = f"; and {len(details) - 3} more" if len(details) > 3 else ""
     message = f"The request can't be used ({sentences}{more}): see /openapi.json for what is expected."
-    return Problem(422, "invalid_request", message, details=details[:SHOWN]).response()
+    return Problem(422, "invalid_request", message, details=details[:SHOWN])
 
 
 def _place(location: tuple[int | str, ...]) -> str:

@@ -272,6 +272,7 @@ def facts_of(served: Served) -> dict[str, Any]:
         "bytes": index.size,
         "encoder": {"name": identity.name, "fingerprint": identity.fingerprint},
         "split": index.splitting is not None,
+        "texts": not len(index) or _has_texts(index),
         "metadata_fields": index.metadata_fields(),
         "reranker": None if served.retriever.reranker is None else served.retriever.reranker.name,
     }

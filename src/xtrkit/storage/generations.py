@@ -36,7 +36,8 @@ KEPT = 2
 
 MANIFEST_NAME = re.compile(r"manifest-(\d{12})\.json", re.ASCII)
 OWN_NAME = re.compile(
-    r"s\d{12}-[0-9a-f]{8}\.(vectors\.safetensors|docs\.sqlite|dead-\d{12}-[0-9a-f]{8})"
+    r"s\d{12}-[0-9a-f]{8}\.(vectors\.safetensors|docs\.sqlite|dead-\d{12}-[0-9a-f]{8}"
+    r"|words-[0-9a-f]{8}\.safetensors)"
     r"|codec-\d{12}-[0-9a-f]{8}\.safetensors|sources-\d{12}-[0-9a-f]{8}\.json|tmp-[0-9a-f]{8}",
     re.ASCII,
 )
@@ -61,6 +62,11 @@ def new_sources_name(generation: int) -> str:
 def new_tombstones_name(segment: str, generation: int) -> str:
     """A name that no file of tombstones had before, not even one that a killed writer left."""
     return f"{segment}.dead-{generation:012d}-{secrets.token_hex(4)}"
+
+
+def new_words_name(segment: str) -> str:
+    """A name that no file of a segment's words had before."""
+    return f"{segment}.words-{secrets.token_hex(4)}.safetensors"
 
 
 def generations(directory: Path) -> list[int]:

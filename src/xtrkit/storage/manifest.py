@@ -18,9 +18,12 @@ from xtrkit.errors import IndexFormatError
 from xtrkit.storage.files import FileFacts, damaged
 
 FORMAT = "xtrkit-index"
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 FEATURES: frozenset[str] = frozenset()
 """Features of the format that readers must know, beyond those of its version."""
+
+FILES = ("vectors", "passages", "tombstones", "words")
+"""What of a segment is a file."""
 
 LARGEST_MANIFEST = 1 << 24
 FILE_NAME = re.compile(r"[0-9a-z][0-9a-z._-]{0,80}", re.ASCII)
@@ -40,6 +43,8 @@ class SegmentFacts:
         vectors: the file of arrays.
         passages: the file of passages.
         tombstones: the file that says which documents are dead; None where none is.
+        words: the file of words; None where no document has a text.
+        analyser: name and version of what found the words; None where there are none.
     """
 
     name: str
@@ -49,11 +54,13 @@ class SegmentFacts:
     vectors: FileFacts
     passages: FileFacts
     tombstones: FileFacts | None = None
+    words: FileFacts | None = None
+    analyser: str | None = None
 
     @property
     def files(self) -> list[FileFacts]:
         """Its files."""
-        return [self.vectors, self.passages, *([self.tombstones] if self.tombstones else [])]
+        return [self.vectors, self.passages, *(file for file in (self.tombstones, self.words) if file)]
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,7 @@ def encoded(manifest: Manifest) -> bytes:
         "segments": [
             {
                 **asdict(segment),
-                **{name: _file_record(getattr(segment, name)) for name in ("vectors", "passages", "tombstones")},
+                **{name: _file_record(getattr(segment, name)) for name in FILES},
             }
             for segment in manifest.segments
         ],
@@ -170,15 +177,17 @@ def _manifest(record: Mapping[str, Any]) -> Manifest:
 
 
 def _segment(record: Any) -> SegmentFacts:
-    _check_keys(record, "name documents tokens dead vectors passages tombstones")
+    _check_keys(record, "name documents tokens dead vectors passages tombstones words analyser")
     if not isinstance(record["name"], str) or not SEGMENT_NAME.fullmatch(record["name"]):
         raise ValueError(f"{record['name']!r} is no name of a segment")
-    tombstones = None if record["tombstones"] is None else _file(record["tombstones"])
+    tombstones, words = (None if record[name] is None else _file(record[name]) for name in ("tombstones", "words"))
     counts = {name: _number(record[name]) for name in ("documents", "tokens", "dead")}
     segment = SegmentFacts(
         name=record["name"], vectors=_file(record["vectors"]), passages=_file(record["passages"]),
-        tombstones=tombstones, **counts,
+        tombstones=tombstones, words=words, analyser=record["analyser"], **counts,
     )  # fmt: skip
+    if (words is None) != (segment.analyser is None) or not isinstance(segment.analyser, str | None):
+        raise ValueError(f"{segment.name} has words without an analyser, or the other way round")
     if segment.dead > segment.documents or (segment.dead > 0) != (tombstones is not None):
         raise ValueError(f"{segment.name} has counts that do not fit")
     if tombstones and tombstones.size != 4 * segment.dead:

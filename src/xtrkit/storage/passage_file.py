@@ -51,6 +51,9 @@ WRITTEN_AT_A_TIME = 1000
 LOOKED_UP = 500
 """Rows that are looked up at a time: SQLite takes so many variables in any version."""
 
+IDS_KEPT = 20_000
+"""Ids that are remembered, some megabytes: reading and checking those of a hundred hits takes a third of a search."""
+
 CONDITIONS_KEPT = 64
 """Conditions whose matches are remembered: a byte for each passage and condition."""
 
@@ -180,6 +183,7 @@ class PassageFile:
         self.path, self.count = path, count
         self._lock, self._closed = ForkLock(), False
         self._matching: dict[tuple[object, ...], npt.NDArray[np.bool_]] = {}
+        self._ids: dict[int, str] = {}
         with storage_errors(path, "reading"):
             path.open("rb").close()  # SQLite would call a file that may not be read a damaged one
         self._open()
@@ -240,10 +244,15 @@ class PassageFile:
         Raises:
             IndexDamagedError: a row is missing, or not what was written.
         """
-        found: dict[int, str] = {}
-        for part, marks in _parts_of(numbers):
+        remembered = self._ids
+        found = {number: remembered[number] for number in numbers if number in remembered}
+        for part, marks in _parts_of([number for number in numbers if number not in found]):
             rows = self._all(f"SELECT {ROW} FROM meta WHERE number IN ({marks})", part, steps=len(part))
-            found |= {row[0]: self._checked(row)[0] for row in rows}
+            read = {row[0]: self._checked(row)[0] for row in rows}
+            if len(remembered) + len(read) > IDS_KEPT:
+                remembered = self._ids = {}  # another thread may still read the old one
+            remembered |= read
+            found |= read
         return self._in_order(found, numbers)
 
     def _in_order(self, found: Mapping[int, T], numbers: Sequence[int]) -> list[T]:

@@ -13,7 +13,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from xtrkit.serving.answer_models import JobModel
 from xtrkit.serving.jobs import Jobs
 from xtrkit.serving.limits import group
-from xtrkit.serving.problems import not_found
+from xtrkit.serving.problems import RESPONSES_AS_JSON, not_found
 from xtrkit.serving.service import Asked, stopping
 
 router = group("jobs")
@@ -46,7 +46,12 @@ async def job(told: Told) -> JSONResponse:
     return JSONResponse(told)
 
 
-@router.get("/v1/jobs/{id}/events", response_class=EventSourceResponse, dependencies=[Depends(_check_streams)])
+@router.get(
+    "/v1/jobs/{id}/events",
+    response_class=EventSourceResponse,
+    responses=RESPONSES_AS_JSON,
+    dependencies=[Depends(_check_streams)],
+)
 async def events(
     told: Told, jobs: Annotated[Jobs, Depends(_jobs_of)], service: Asked
 ) -> AsyncIterator[ServerSentEvent]:

@@ -20,6 +20,8 @@ from xtrkit.serving.service import Asked, Served, Service, facts_of
 from xtrkit.serving.settings import Limits
 
 router = group("search")
+MOST_FACETS = 32
+"""Metadata fields whose values a request may have counted."""
 Count = Annotated[StrictInt, Field(ge=1)]
 
 
@@ -46,6 +48,13 @@ class SearchRequest(BaseModel):
     explain: StrictBool = False
     rerank: StrictBool | Count = Field(False, description="With the server's reranker; a number is how many it scores.")
     group_by_document: StrictBool | None = None
+    fusion: Literal["rrf", "relative"] | None = Field(None, description="Rank by token vectors and words together.")
+    alpha: Annotated[float, Field(ge=0, le=1, strict=True)] | None = Field(
+        None, description="With a fusion: the share of the token vectors."
+    )
+    facets: Annotated[list[StrictStr], Field(max_length=MOST_FACETS)] = Field(
+        [], description="Fields whose values are counted over the hits."
+    )
     snippet: Count = SNIPPET
 
     def recipe_asked(self) -> Recipe:
@@ -119,11 +128,13 @@ def _found(service: Service, served: Served, request: SearchRequest, queries: li
         explain=request.explain,
         rerank_depth=_depth(request, served),
         group_by_document=request.group_by_document,
+        fusion=request.fusion,
+        alpha=request.alpha,
+        facets=request.facets,
     )
     return [
         {
             "offset": request.offset,
-            "facets": None,
             **answer_as_json(one, offset=request.offset, explained=request.explain, snippet=request.snippet),
         }
         for one in found
