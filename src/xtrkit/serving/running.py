@@ -114,6 +114,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind(address)
+            sock.listen(BACKLOG)  # who asks as soon as the address is told waits for the app, and is not refused
         except OSError as error:
             raise InputError(
                 f"Port {port} of {host} can't be listened on ({error.strerror}): choose another with --port, or 0 for "
