@@ -123,7 +123,7 @@ def test_from_the_command_line(tmp_path):
     indexed, found = results
     assert indexed["passages"] > 2
     assert indexed["truncated"] == 0
-    assert {hit.get("document", hit["id"]) for hit in found["hits"]} == {"story.txt", "cat.txt"}
+    assert {hit["part"]["document"] if hit["part"] else hit["id"] for hit in found["hits"]} == {"story.txt", "cat.txt"}
 
 
 def test_documents_are_evaluated_by_their_best_passage(tmp_path):

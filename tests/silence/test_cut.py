@@ -90,7 +90,7 @@ def test_from_the_command_line(here, tmp_path, monkeypatch):
     added, _ = told("add", "pieces", "notes")
     assert (added["documents"], added["truncated"], added["added"]) == (done["passages"], 0, 0)
     hits = told("search", "pieces", QUESTION, "-k", "9")[0]["hits"]
-    assert [hit["document"] for hit in hits] == ["log.txt"]
+    assert [hit["part"]["document"] for hit in hits] == ["log.txt"]
     assert "whale sank" in hits[0]["text"]
     assert len(told("search", "pieces", QUESTION, "-k", "2", "--all-passages")[0]["hits"]) == 2
 
