@@ -145,6 +145,7 @@ class Retriever:
         model: str | None = None,
         reranker: Reranker | str | Path | None = None,
         device: str | None = None,
+        encoder_threads: int | None = None,
     ) -> Retriever:
         """Open an index and load its encoder, and a reranker where one is named.
 
@@ -154,6 +155,8 @@ class Retriever:
             reranker: what scores the best passages again: a name or a directory, as
                 :func:`~xtrkit.reranking.load_reranker` takes them, or a loaded one.
             device: where a compressed index is searched, as in :meth:`xtrkit.Index.open`.
+            encoder_threads: how many threads the encoder computes on, as in :func:`xtrkit.load_encoder`. Queries are
+                short: where several are encoded side by side, one is best.
 
         Raises:
             IndexFormatError: there is no index, or it is damaged.
@@ -163,12 +166,12 @@ class Retriever:
             reranker = load_reranker(reranker)
         index = Index.open(path, device=device)
         if index.encoder is not None:
-            return cls(index, load_encoder_of(index.encoder, model), reranker=reranker)
+            return cls(index, load_encoder_of(index.encoder, model, threads=encoder_threads), reranker=reranker)
         if model is None:
             raise ModelError(
                 f"The index at {path} was made of embeddings, without an encoder: pass the model that made them."
             )
-        return cls(index, load_encoder(model), reranker=reranker)
+        return cls(index, load_encoder(model, threads=encoder_threads), reranker=reranker)
 
     def search(
         self,

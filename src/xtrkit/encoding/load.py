@@ -70,12 +70,15 @@ def load_encoder(
     )
 
 
-def load_encoder_of(identity: EncoderIdentity, model: str | Path | None = None) -> Encoder:
+def load_encoder_of(
+    identity: EncoderIdentity, model: str | Path | None = None, *, threads: int | None = None
+) -> Encoder:
     """Load the encoder that made an index, with the lengths that it had then.
 
     Args:
         identity: what the index says of it.
         model: where it is now, if it has moved; by default it is opened by the name that it had.
+        threads: as in :func:`load_encoder`.
 
     Raises:
         ModelError: it can't be loaded. Whether it is the same model is for the caller to compare.
@@ -83,7 +86,10 @@ def load_encoder_of(identity: EncoderIdentity, model: str | Path | None = None) 
     """
     try:
         return load_encoder(
-            model or identity.name, query_length=identity.query_length, document_length=identity.document_length
+            model or identity.name,
+            threads=threads,
+            query_length=identity.query_length,
+            document_length=identity.document_length,
         )
     except ModelError as error:
         if model is not None:

@@ -103,7 +103,9 @@ class Service:
 
     def _open(self) -> None:
         for name, path in self.settings.names.items():
-            retriever = Retriever.open(path, model=self.settings.model, reranker=self.settings.reranker)
+            retriever = Retriever.open(
+                path, model=self.settings.model, reranker=self.settings.reranker, encoder_threads=1
+            )
             if len(retriever):
                 retriever.search(WARMING, 3, threads=1, explain=_has_texts(retriever.index))
             else:
