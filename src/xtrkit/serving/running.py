@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,10 +28,6 @@ BACKLOG = 256
 KEEP_ALIVE_SECONDS = 30
 START_SECONDS = 120
 """How long a worker process may be silent, as while it imports on a busy machine, before it is replaced."""
-
-SWITCH_SECONDS = 0.0005
-"""How long a thread may keep Python to itself while others wait. A request changes threads a few times, and would wait
-each time for as long as Python's own 5 ms while a commit is prepared or an answer made."""
 
 
 def serve(settings: Settings, tell: Callable[[str], None]) -> None:
@@ -61,7 +56,7 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
 
 def _run_here(settings: Settings, sock: socket.socket) -> None:
     app = create_app(settings)
-    _own_process()
+    take_over()
     with _ended_by_signals():
         uvicorn.Server(_config(settings, app)).run(sockets=[sock])
     failure: Exception | None = app.state.service.failure
@@ -78,14 +73,8 @@ def _run_workers(settings: Settings, sock: socket.socket) -> None:
 
 def app_of_worker() -> object:
     """The app of a worker process."""
-    _own_process()
-    return create_app(Settings.of_json(os.environ[ENVIRONMENT]))
-
-
-def _own_process() -> None:
-    """Make this process a server's: its log lines, and how often threads take turns."""
     take_over()
-    sys.setswitchinterval(SWITCH_SECONDS)
+    return create_app(Settings.of_json(os.environ[ENVIRONMENT]))
 
 
 def _config(settings: Settings, app: object, **more: object) -> uvicorn.Config:
