@@ -342,6 +342,7 @@ def test_next_plaid_is_told_why_not(plaid, call, kind, message):
     [
         ({"embeddings_b64": "AAAA", "shape": [1, 1]}, "need their shape"),
         ({"embeddings_b64": "*", "shape": [1, 1]}, "no base64"),
+        ({"embeddings_b64": "\U0001f40b", "shape": [1, 1]}, "no base64"),
         ({"embeddings_b64": "AACAPw=="}, "need their shape"),
         ({"embeddings_b64": "AACAPw==", "shape": [-1, -1]}, "need their shape"),
         ({"embeddings": [[1.0], [1.0, 2.0]]}, "all of one length"),

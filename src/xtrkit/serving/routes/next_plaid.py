@@ -8,7 +8,6 @@ texts. Filters in SQL are not offered: ``POST /v1/search`` has ``where``.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -443,7 +442,7 @@ def _array(given: list[list[float]] | None, packed: str | None, shape: tuple[int
 def _unpacked(packed: str, shape: tuple[int, int] | None) -> FloatArray:
     try:
         data = base64.b64decode(packed, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # characters that are no ASCII, or none of base64
         raise InputError(f"Token vectors are no base64 ({error}).") from error
     if shape is None or min(shape) < 1 or 4 * shape[0] * shape[1] != len(data):
         raise InputError(
