@@ -23,7 +23,7 @@ from typing import Any
 from xtrkit.encoding.base import Token
 from xtrkit.explain import Match
 from xtrkit.hits import FacetCount, Hit, Hits, Scores
-from xtrkit.passage import Part
+from xtrkit.passage import Part, Passage
 
 SNIPPET = 220
 """Characters shown of a passage."""
@@ -90,6 +90,22 @@ def hit_of_json(told: Mapping[str, Any]) -> Hit:
         matches=None if matches is None else [_match_of_json(match) for match in matches],
         scores=None if scores is None else Scores(**scores),
     )
+
+
+def passage_as_json(passage: Passage) -> dict[str, Any]:
+    """A passage: its id, text, metadata and part, as a hit has them."""
+    return {
+        "id": passage.id,
+        "text": passage.text,
+        "metadata": dict(passage.metadata or {}),
+        "part": None if passage.part is None else passage.part._asdict(),
+    }
+
+
+def passage_of_json(told: Mapping[str, Any]) -> Passage:
+    """What :func:`passage_as_json` was given."""
+    part = told["part"]
+    return Passage(told["id"], told["text"], told["metadata"] or None, None if part is None else Part(**part))
 
 
 def _match_as_json(match: Match) -> dict[str, Any]:

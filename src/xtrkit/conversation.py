@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from xtrkit.answers import answer_of_json
+from xtrkit.answers import answer_of_json, passage_of_json
 from xtrkit.asking import check_query, with_content
 from xtrkit.errors import IndexLockedError, InputError, ServerError, XtrkitWarning
 from xtrkit.hits import Hits, hit_of
 from xtrkit.index import Where
-from xtrkit.passage import Part, Passage, plain_value
+from xtrkit.passage import Passage, plain_value
 from xtrkit.recipes import RECIPES, XTR, Recipe, check_k
 from xtrkit.subsets import Subset
 from xtrkit.texts.document import PLAIN_FIELDS, Document, Fields, Problem
@@ -270,7 +270,7 @@ class Conversation:
         found: list[Passage] = []
         for some in _parts(named, AT_A_TIME):
             told = yield Ask("GET", "/v1/documents", params=[*some, *self._params])
-            found += map(_passage, told["passages"])
+            found += map(passage_of_json, told["passages"])
         return found
 
     def add(self, passages: Given, *, fields: Fields = PLAIN_FIELDS) -> Talk[Written]:
@@ -450,11 +450,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         return plain_value(value)
     return [_plain(one) for one in value]
-
-
-def _passage(told: Mapping[str, Any]) -> Passage:
-    part = told["part"]
-    return Passage(told["id"], told["text"], told["metadata"] or None, None if part is None else Part(**part))
 
 
 def _warn(told: Mapping[str, Any]) -> None:

@@ -63,6 +63,8 @@ def test_ids_that_are_remembered_are_those_of_the_file(three, monkeypatch):
     with pytest.raises(IndexDamagedError, match="passage 3 is missing"):
         read.ids([0, 3])
     read.close()
+    with pytest.raises(InputError, match="The index is closed"):
+        read.ids([1])
 
 
 def test_an_id_that_comes_twice_leaves_no_file(tmp_path):

@@ -1,18 +1,17 @@
-"""What the routes of other systems' APIs have in common: errors in those systems' shapes, and limits of texts."""
+"""What the routes of other systems' APIs have in common: errors in those systems' shapes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
-from xtrkit.errors import InputError, XtrkitError
+from xtrkit.errors import XtrkitError
 from xtrkit.serving.limits import StrictRoute
 from xtrkit.serving.problems import STATUSES, Problem, invalid, problem_of
-from xtrkit.serving.settings import Limits
 
 
 def router_telling(tag: str, tell: Callable[[Problem], Response], model: type[BaseModel]) -> APIRouter:
@@ -39,23 +38,3 @@ def router_telling(tag: str, tell: Callable[[Problem], Response], model: type[Ba
             return told
 
     return APIRouter(route_class=Route, tags=[tag], responses={status: {"model": model} for status in STATUSES})
-
-
-def check_query_size(query: str, limits: Limits) -> None:
-    """Refuse a query that is too long to be one.
-
-    Raises:
-        InputError: it is.
-    """
-    if len(query) > limits.query_characters:
-        raise InputError(f"A query has {limits.query_characters:,} characters at most, got {len(query):,}.")
-
-
-def check_count(texts: Sequence[Any], most: int, what: str) -> None:
-    """Refuse too many texts, and none.
-
-    Raises:
-        InputError: there are.
-    """
-    if not 1 <= len(texts) <= most:
-        raise InputError(f"A request has 1 to {most:,} {what}, got {len(texts):,}: send several requests.")

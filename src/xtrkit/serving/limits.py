@@ -7,13 +7,14 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn
 
 from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from xtrkit.errors import InputError
 from xtrkit.serving.problems import Problem
 from xtrkit.serving.settings import Limits, Settings
 
@@ -123,6 +124,29 @@ class StrictRoute(APIRoute):
 def group(tag: str) -> APIRouter:
     """A group of routes, with a name for the description."""
     return APIRouter(route_class=StrictRoute, tags=[tag])
+
+
+def check_query_size(query: str, limits: Limits) -> None:
+    """Refuse a query that is too long to be one.
+
+    Raises:
+        InputError: it is.
+    """
+    if len(query) > limits.query_characters:
+        raise InputError(
+            f"A query has {limits.query_characters:,} characters at most, got {len(query):,}: models read no more than "
+            "some hundred words."
+        )
+
+
+def check_count(texts: Sequence[Any], most: int, what: str) -> None:
+    """Refuse too many texts, and none.
+
+    Raises:
+        InputError: there are.
+    """
+    if not 1 <= len(texts) <= most:
+        raise InputError(f"A request has 1 to {most:,} {what}, got {len(texts):,}: send several requests.")
 
 
 def parsed(body: bytes, depth: int) -> Any:

@@ -294,13 +294,3 @@ def figures_of(service: Service) -> Iterator[tuple[str, dict[str, float]]]:
                 "segments": index.n_segments,
             },
         )
-
-
-def passage_as_json(passage: Passage) -> dict[str, Any]:
-    """A passage as an answer has it."""
-    return {
-        "id": passage.id,
-        "text": passage.text,
-        "metadata": dict(passage.metadata or {}),
-        "part": None if passage.part is None else passage.part._asdict(),
-    }

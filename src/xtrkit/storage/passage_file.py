@@ -244,6 +244,7 @@ class PassageFile:
         Raises:
             IndexDamagedError: a row is missing, or not what was written.
         """
+        self._check_open()
         remembered = self._ids
         found = {number: remembered[number] for number in numbers if number in remembered}
         for part, marks in _parts_of([number for number in numbers if number not in found]):
@@ -428,9 +429,12 @@ class PassageFile:
         except (TypeError, UnicodeDecodeError) as error:
             raise damaged(self.path, f"passage {number} is not what was written") from error
 
-    def _all(self, statement: str, values: Sequence[object] = (), steps: int = 1) -> list[tuple[Any, ...]]:
+    def _check_open(self) -> None:
         if self._closed:
             raise InputError("The index is closed: open it again.")
+
+    def _all(self, statement: str, values: Sequence[object] = (), steps: int = 1) -> list[tuple[Any, ...]]:
+        self._check_open()
         try:
             with self._lock:
                 connection = self._connection or self._open()

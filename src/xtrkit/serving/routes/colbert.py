@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from xtrkit.errors import InputError
 from xtrkit.hits import Hit
 from xtrkit.recipes import COLBERT
-from xtrkit.serving.foreign import check_query_size, router_telling
+from xtrkit.serving.foreign import router_telling
+from xtrkit.serving.limits import check_query_size
 from xtrkit.serving.problems import ErrorAnswer, Problem
 from xtrkit.serving.service import Asked, Service
 

@@ -8,12 +8,13 @@ from fastapi import Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StrictBool, StrictStr, Tag
 
+from xtrkit.answers import passage_as_json
 from xtrkit.errors import InputError
 from xtrkit.index import Index
 from xtrkit.serving.answer_models import Accepted, Changed, PassageModel, Passages
 from xtrkit.serving.limits import group
 from xtrkit.serving.problems import Problem, not_found
-from xtrkit.serving.service import Asked, passage_as_json
+from xtrkit.serving.service import Asked
 from xtrkit.serving.writes import Outcome, Writing
 
 router = group("documents")

@@ -23,8 +23,8 @@ from xtrkit.index import Index
 from xtrkit.passage import Passage
 from xtrkit.recipes import COLBERT
 from xtrkit.retriever import Retriever
-from xtrkit.serving.foreign import check_count, check_query_size, router_telling
-from xtrkit.serving.limits import group
+from xtrkit.serving.foreign import router_telling
+from xtrkit.serving.limits import check_count, check_query_size, group
 from xtrkit.serving.problems import Problem
 from xtrkit.serving.routes.rerank import RerankAnswer, RerankRequest, reranked
 from xtrkit.serving.routes.vectors import encoded, streamed_json

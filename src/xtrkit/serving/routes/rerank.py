@@ -22,8 +22,7 @@ from xtrkit.errors import InputError
 from xtrkit.hits import Hits
 from xtrkit.passage import Passage
 from xtrkit.retriever import Retriever
-from xtrkit.serving.foreign import check_count, check_query_size
-from xtrkit.serving.limits import group
+from xtrkit.serving.limits import check_count, check_query_size, group
 from xtrkit.serving.service import Asked, Service
 
 router = group("rerank")

@@ -14,7 +14,7 @@ from xtrkit.answers import SNIPPET, answer_as_json
 from xtrkit.errors import InputError
 from xtrkit.recipes import Recipe, recipe_named
 from xtrkit.serving.answer_models import FoundOfMany, FoundOfOne, Indexes
-from xtrkit.serving.limits import group
+from xtrkit.serving.limits import check_count, check_query_size, group
 from xtrkit.serving.logs import current
 from xtrkit.serving.service import Asked, Served, Service, facts_of
 from xtrkit.serving.settings import Limits
@@ -90,14 +90,9 @@ def check_size(request: SearchRequest, queries: Sequence[str], limits: Limits) -
     Raises:
         InputError: it does.
     """
-    if not 1 <= len(queries) <= limits.queries:
-        raise InputError(f"A request has 1 to {limits.queries} queries, got {len(queries):,}: send several requests.")
-    longest = max(map(len, queries))
-    if longest > limits.query_characters:
-        raise InputError(
-            f"A query has {limits.query_characters:,} characters at most, got {longest:,}: models read no more than "
-            "some hundred words."
-        )
+    check_count(queries, limits.queries, "queries")
+    for query in queries:
+        check_query_size(query, limits)
     if request.k > limits.k:
         raise InputError(f"k must be {limits.k:,} at most, got {request.k:,}.")
     if request.offset + request.k > limits.depth:

@@ -18,8 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 from xtrkit.asking import check_query
 from xtrkit.errors import InputError
 from xtrkit.retriever import Retriever
-from xtrkit.serving.foreign import check_count, check_query_size
-from xtrkit.serving.limits import group
+from xtrkit.serving.limits import check_count, check_query_size, group
 from xtrkit.serving.service import Asked, Service
 from xtrkit.values import FloatArray
 
