@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from xtrkit.content import has_content
 from xtrkit.encoding.base import Encoder
 from xtrkit.errors import InputError, XtrkitWarning
@@ -19,6 +17,7 @@ from xtrkit.index import Where
 from xtrkit.passage import Passage
 from xtrkit.recipes import XTR, Recipe, check_k
 from xtrkit.reranking.base import DEPTH, check_depth
+from xtrkit.scoring.maxsim import maxsim_ranking
 from xtrkit.subsets import Subset
 from xtrkit.texts.given import Given, source_of
 from xtrkit.texts.whole import whole_passages
@@ -73,9 +72,8 @@ def maxsim_order(encoder: Encoder, query: str, passages: Given, k: int | None = 
         check_k(k)
     given, embedding = with_content(whole_passages(source_of(passages))), encoder.encode_queries([query])[0]
     rows = encoder.encode_documents([passage.text or "" for passage in given])
-    scores = np.array([(embedding @ of_one.T).max(axis=1).sum(dtype=np.float64) for of_one in rows])
-    order = np.argsort(-scores, kind="stable")[:k]
-    hits = tuple(hit_of(given[place], float(scores[place]), rank) for rank, place in enumerate(order, 1))
+    ranked = zip(*(column.tolist() for column in maxsim_ranking(embedding, list(rows), k)), strict=True)
+    hits = tuple(hit_of(given[place], score, rank) for rank, (place, score) in enumerate(ranked, 1))
     return Hits(hits, query, **heard(encoder, query))
 
 

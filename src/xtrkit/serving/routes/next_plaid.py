@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import Header, Response
@@ -23,6 +23,8 @@ from xtrkit.index import Index
 from xtrkit.passage import Passage
 from xtrkit.recipes import COLBERT
 from xtrkit.retriever import Retriever
+from xtrkit.scoring.maxsim import maxsim_ranking
+from xtrkit.search.engine import Ranked
 from xtrkit.serving.foreign import router_telling
 from xtrkit.serving.limits import check_count, check_query_size, group
 from xtrkit.serving.problems import Problem
@@ -354,9 +356,9 @@ def _search(index: Index, queries: list[FloatArray], request: _PlaidSearch) -> d
     k, subset = request.params.top_k, None if request.subset is None else _numbers(request.subset)
     depth = k if request.text_query is None else max(k, DEPTH)
     rankings = index.search_batch(queries, depth, subset=subset, recipe=COLBERT, threads=1) if queries else []
-    found = [_Ranked(ranking.documents, ranking.scores) for ranking in rankings]
+    found = [Ranked(ranking.documents, ranking.scores) for ranking in rankings]
     if request.text_query is not None:
-        words = [_words(index, query, depth, subset) for query in request.text_query]
+        words = [index._words_found(query, depth, subset, None) for query in request.text_query]
         found = [_fused(*both, request) for both in zip(found, words, strict=True)] if found else words
     results = []
     for place, (documents, scores) in enumerate(found):
@@ -367,25 +369,9 @@ def _search(index: Index, queries: list[FloatArray], request: _PlaidSearch) -> d
     return {"results": results, "num_queries": len(results)}
 
 
-class _Ranked(NamedTuple):
-    """Some documents, the best first."""
-
-    documents: Any
-    scores: Any
-
-
-def _words(index: Index, query: str, depth: int, subset: Any) -> _Ranked:
-    found = index.search_words(query, depth, subset=subset)
-    numbers = index.numbers([identifier for identifier, _ in found])
-    return _Ranked(
-        np.array([numbers[identifier] for identifier, _ in found], dtype=np.int64),
-        np.array([score for _, score in found]),
-    )
-
-
-def _fused(tokens: _Ranked, words: _Ranked, request: _PlaidSearch) -> _Ranked:
+def _fused(tokens: Ranked, words: Ranked, request: _PlaidSearch) -> Ranked:
     ranked = fused(tokens, words, "rrf" if request.fusion == "rrf" else "relative", request.alpha)
-    return _Ranked(np.array([one.document for one in ranked], dtype=np.int64), np.array([one.score for one in ranked]))
+    return Ranked(np.array([one.document for one in ranked], dtype=np.int64), np.array([one.score for one in ranked]))
 
 
 def _numbers(subset: list[int]) -> Any:
@@ -412,9 +398,8 @@ def _rerank(query: FloatArray, documents: Sequence[FloatArray]) -> dict[str, Any
                 f"Document {place} has vectors of {rows.shape[1]} dimensions, the query of {query.shape[1]}: encode "
                 "both with one model."
             )
-    scores = np.array([(query @ rows.T).max(axis=1).sum(dtype=np.float64) for rows in documents])
-    order = np.argsort(-scores, kind="stable")
-    results = [{"index": int(place), "score": float(scores[place])} for place in order]
+    ranked = zip(*(column.tolist() for column in maxsim_ranking(query, documents)), strict=True)
+    results = [{"index": place, "score": score} for place, score in ranked]
     return {"results": results, "num_documents": len(documents)}
 
 
