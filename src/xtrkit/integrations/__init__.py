@@ -1,0 +1,4 @@
+"""xtrkit inside other tools: one module a framework, each imported by whoever uses that framework.
+
+Every module needs an extra of its own (``docs/integrations.md``); without it, importing the module says which.
+"""
