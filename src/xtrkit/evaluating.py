@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from xtrkit.asking import is_truncated
 from xtrkit.errors import CollectionError, InputError
-from xtrkit.evaluation.beir import TestCollection, open_corpus
+from xtrkit.evaluation.beir import open_corpus
 from xtrkit.evaluation.bm25 import BM25
+from xtrkit.evaluation.collection import TestCollection
 from xtrkit.evaluation.coverage import differing_collections, dropped_identical, fewer_than_depth, missing_documents
 from xtrkit.evaluation.ids import Trimming
 from xtrkit.evaluation.measures import depth_of, evaluate, notes_on_judgements

@@ -17,7 +17,7 @@ from xtrkit.errors import InputError
 if TYPE_CHECKING:  # the commands import what they run when they run it, so that --help is quick
     from xtrkit.encoding.base import Token
     from xtrkit.evaluating import Row
-    from xtrkit.evaluation.beir import TestCollection
+    from xtrkit.evaluation.collection import TestCollection
     from xtrkit.evaluation.notes import Note
     from xtrkit.explain import Match
     from xtrkit.hits import FacetCount, Hit, Hits, Snippet

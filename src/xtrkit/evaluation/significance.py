@@ -1,10 +1,10 @@
 """Whether two systems differ by more than their queries would by chance: paired tests, corrected for their number.
 
 Two tests, by ``scipy``, each two-sided, on the differences of a measure query by query: Student's paired t-test, and
-Fisher's randomisation test, which flips the signs of the differences and asks how often their mean is as far from 0 (all
-2ⁿ ways where there are few queries, :data:`FLIPS` of them drawn with a fixed seed otherwise). Where several systems are
-held against one, a small p is likely to come up somewhere: Holm's correction (1979) of the comparisons of one measure
-keeps the chance of a single false one at the level that is read off.
+Fisher's randomisation test, which flips the signs of the differences and asks how often their mean is as far from 0
+(all 2ⁿ ways where there are few queries, :data:`FLIPS` of them drawn with a fixed seed otherwise). Where several
+systems are held against one, a small p is likely to come up somewhere: Holm's correction (1979) of the comparisons of
+one measure keeps the chance of a single false one at the level that is read off.
 """
 
 from __future__ import annotations
