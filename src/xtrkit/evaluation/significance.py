@@ -60,16 +60,17 @@ def against(baseline: OfQueries, systems: Mapping[str, OfQueries]) -> list[Diffe
     stats = _scipy_stats()
     if len(baseline) < 2:
         raise InputError(f"A test of significance needs two queries at least, got {len(baseline)}.")
-    found = []
+    found: dict[str, tuple[np.ndarray[Any, Any], float, float]] = {}
     for name, values in systems.items():
         if values.keys() != baseline.keys():
             raise InputError(f"{name!r} was measured on other queries than the baseline: measure both on the same.")
         differences = np.array([values[query] - value for query, value in baseline.items()])
-        found.append((name, differences, _t_test(stats, differences), _randomisation(stats, differences)))
-    t_tests, randomisations = (holm([one[place] for one in found]) for place in (2, 3))
+        found[name] = differences, _t_test(stats, differences), _randomisation(stats, differences)
+    t_tests = holm([t_test for _, t_test, _ in found.values()])
+    randomisations = holm([randomisation for *_, randomisation in found.values()])
     return [
-        Difference(name, float(d.mean()), int((d > 0).sum()), int((d < 0).sum()), *corrected)
-        for (name, d, *_), *corrected in zip(found, t_tests, randomisations, strict=True)
+        Difference(name, float(d.mean()), int((d > 0).sum()), int((d < 0).sum()), *p_values)
+        for (name, (d, *_)), *p_values in zip(found.items(), t_tests, randomisations, strict=True)
     ]
 
 
