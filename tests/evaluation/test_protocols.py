@@ -179,9 +179,7 @@ def miracl(root, languages=("yo", "sw", "ar")):
         folder = root / f"miracl-v1.0-{language}"
         (folder / "topics" / f"topics.miracl-v1.0-{language}-dev.tsv").write_text("0\tNani?\n1\tWapi?\n")
         (folder / "topics" / f"topics.miracl-v1.0-{language}-testB.tsv").write_text("9\tLini?\n")
-        (folder / "qrels" / f"qrels.miracl-v1.0-{language}-dev.tsv").write_text(
-            "0\tQ0\t5#2\t1\n0\tQ0\t5#0\t0\n1\tQ0\t7#1\t1\n"
-        )
+        (folder / "qrels" / f"qrels.miracl-v1.0-{language}-dev.tsv").write_text(judged)
     return root
 
 
