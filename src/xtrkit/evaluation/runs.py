@@ -62,19 +62,28 @@ def write_qrels(qrels: Mapping[str, Mapping[str, int]], path: str | Path) -> Non
     Path(path).write_text("".join(lines), encoding="utf-8")
 
 
-def write_run(run: Run, path: str | Path, tag: str = "xtrkit") -> None:
-    """Write a TREC run whose scores fall strictly.
+def falling(scores: Iterable[float]) -> list[float]:
+    """Scores of a ranking as 32-bit floats that fall strictly, so that whoever sorts by them gets the ranking.
 
-    ``trec_eval`` ignores the rank column and sorts by score as a 32-bit float, equal scores by document id in
-    descending order: a score that does not fall is therefore written as the next smaller float.
+    ``trec_eval``, and what computes with it (pytrec_eval, and so MTEB, BEIR, ir-measures and PyTerrier), sorts by score
+    as a 32-bit float, equal scores by document id in descending order: a score that does not fall becomes the next
+    smaller float.
     """
+    fallen, previous = [], np.float32(np.inf)
+    for score in scores:
+        previous = min(np.float32(score), np.nextafter(previous, np.float32(-np.inf)))
+        fallen.append(float(previous))
+    return fallen
+
+
+def write_run(run: Run, path: str | Path, tag: str = "xtrkit") -> None:
+    """Write a TREC run whose scores fall strictly (:func:`falling`): ``trec_eval`` ignores the rank column."""
     check_run_ids([*run, *(document for ranking in run.values() for document, _ in ranking)])
     lines = []
     for query, ranking in run.items():
-        previous = np.float32(np.inf)
-        for rank, (document, score) in enumerate(ranking, start=1):
-            previous = min(np.float32(score), np.nextafter(previous, np.float32(-np.inf)))
-            lines.append(f"{query} Q0 {document} {rank} {previous:.9g} {tag}\n")
+        scores = falling(score for _, score in ranking)
+        for rank, ((document, _), score) in enumerate(zip(ranking, scores, strict=True), start=1):
+            lines.append(f"{query} Q0 {document} {rank} {score:.9g} {tag}\n")
     Path(path).write_text("".join(lines), encoding="utf-8")
 
 
