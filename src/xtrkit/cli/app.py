@@ -199,10 +199,11 @@ def search(
     recipe = scored.chosen(context)
     from xtrkit.answers import answer_as_json
     from xtrkit.asking import check_query
-    from xtrkit.explained_html import check_target, write_explained
+    from xtrkit.explained_html import write_explained
     from xtrkit.fusion import check_fusion
     from xtrkit.recipes import check_k, check_threads
     from xtrkit.retriever import Retriever
+    from xtrkit.whole_file import check_target
 
     check_k(k)
     check_fusion(fusing.fusion, fusing.alpha)
@@ -210,7 +211,7 @@ def search(
         raise InputError(f"--offset must be 0 or more, got {offset}.")
     check_threads(opening.threads)
     check_query(query)
-    html = None if shown.html is None else check_target(shown.html)
+    html = None if shown.html is None else check_target(shown.html, "--html")
     condition, depth = maintain.parsed_filter(which.where), reranking.rerank_depth
     retriever = Retriever.open(index, model=opening.model, reranker=reranking.rerank, device=opening.device)
     ask = partial(
@@ -288,7 +289,7 @@ def evaluate(
     )
     from xtrkit.evaluation.beir import read_test_collection
     from xtrkit.evaluation.measures import parse_measures
-    from xtrkit.evaluation.runs import check_run_ids
+    from xtrkit.evaluation.run_files import check_run_ids
     from xtrkit.fusion import ALPHA, FUSIONS, check_fusion
     from xtrkit.progress import progress_bar
     from xtrkit.recipes import check_threads

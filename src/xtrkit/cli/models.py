@@ -47,7 +47,7 @@ def rerank(
     """
     from xtrkit.cli.render import check_run_path
     from xtrkit.evaluation.beir import read_queries
-    from xtrkit.evaluation.runs import read_run, write_run
+    from xtrkit.evaluation.run_files import read_run, write_run
     from xtrkit.progress import progress_bar
     from xtrkit.reranking import load_reranker, rerank
     from xtrkit.texts.reading import open_source

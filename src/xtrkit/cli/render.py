@@ -161,7 +161,7 @@ def rows_as_json(rows: Sequence[Row], test: TestCollection, encoding: float, not
 
 def write_runs(rows: Sequence[Row], path: Path) -> list[Path]:
     """Write TREC runs: one row to ``path`` itself, several beside it with the system's name before the suffix."""
-    from xtrkit.evaluation.runs import write_run
+    from xtrkit.evaluation.run_files import write_run
 
     written = []
     for row in rows:

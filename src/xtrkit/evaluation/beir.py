@@ -8,8 +8,9 @@ from pathlib import Path
 
 from xtrkit.errors import CollectionError
 from xtrkit.evaluation.ids import Trimming
-from xtrkit.evaluation.notes import Note, counted, examples_of, listed, quoted
+from xtrkit.evaluation.notes import Note, counted, examples_of, listed
 from xtrkit.evaluation.qrels import Qrels, note_without_relevant, read_judgements
+from xtrkit.evaluation.topics import came_twice
 from xtrkit.passage import Passage
 from xtrkit.texts.reading import id_and_text, open_source, read_json_objects
 from xtrkit.texts.whole import whole_passages
@@ -126,28 +127,8 @@ def _read_queries(path: Path) -> tuple[dict[str, str], list[Note]]:
         if not query:
             raise CollectionError(f"{path}, line {number}: the query's id is white space alone.")
         texts.setdefault(query, []).append(text)
-    notes = [*trim.notes("queries", f"of queries in {path.name}"), *_twice(texts, path)]
+    notes = [*trim.notes("queries", f"of queries in {path.name}"), *came_twice(texts, path)]
     return {query: given[0] for query, given in texts.items()}, notes
-
-
-def _twice(texts: dict[str, list[str]], path: Path) -> list[Note]:
-    twice = {query: given for query, given in texts.items() if len(given) > 1}
-    if not twice:
-        return []
-    differing = [query for query, given in twice.items() if len(set(given)) > 1]
-    sentence = f"{counted(len(twice), 'query')} of {path.name} came twice or more {quoted(twice)}"
-    sentence += (
-        f", {len(differing):,} with different texts {quoted(differing)}: the first text was asked"
-        if differing
-        else ", with the same text"
-    )
-    facts = {
-        "queries": len(twice),
-        "disagreeing": len(differing),
-        "taken": "first",
-        "examples": examples_of(differing or twice),
-    }
-    return [Note("queries_twice", facts, f"{sentence}.")]
 
 
 def _not_judged(texts: Collection[str], judged: Collection[str], path: Path) -> list[Note]:

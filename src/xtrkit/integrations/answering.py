@@ -81,7 +81,7 @@ def answers(
 
 def scored(hits: Hits) -> dict[str, float]:
     """{document: score}, best first, in scores that fall strictly, as ``trec_eval`` needs them to rank alike."""
-    return dict(zip([hit.document for hit in hits], falling(hit.score for hit in hits), strict=True))
+    return dict(falling((hit.document, hit.score) for hit in hits))
 
 
 def _asks(name: str, text: object) -> bool:

@@ -22,7 +22,7 @@ from xtrkit.errors import InputError, missing_extra
 from xtrkit.evaluation.runs import falling
 from xtrkit.hits import Hit, Hits
 from xtrkit.indexing.store import DEFAULT_BITS
-from xtrkit.integrations.answering import answers, check_choices, opened
+from xtrkit.integrations.answering import answers, check_choices, opened, scored
 from xtrkit.recipes import check_k
 from xtrkit.retriever import Retriever
 from xtrkit.scoring.maxsim import maxsim_ranking
@@ -103,7 +103,7 @@ class XtrkitRetriever(pt.Transformer):
     def _columns_of(self, found: Sequence[Hits]) -> dict[str, Any]:
         """The columns that are added: a row for each hit, query after query."""
         flat = [hit for hits in found for hit in hits]
-        scores = [score for hits in found for score in falling(hit.score for hit in hits)]
+        scores = [score for hits in found for score in scored(hits).values()]
         ranks = [rank for hits in found for rank in range(len(hits))]
         return {
             "docno": pd.Series([hit.document for hit in flat], dtype=object),
@@ -154,24 +154,24 @@ class XtrkitReranker(pt.Transformer):
                         f"The column {name!r} must have texts, got {given!r} of type {type(given).__name__} for the "
                         f"query {qid!r}: load texts before, with columns=['text'] or pt.text.get_text."
                     )
-        places, scores = self._ranked(frame)
-        ranked = frame.loc[places].reset_index(drop=True).assign(score=scores)
+        places = self._ranked(frame)
+        scores = pd.Series([score for _, score in places], dtype=float)
+        ranked = frame.loc[[place for place, _ in places]].reset_index(drop=True).assign(score=scores)
         return ranked.assign(rank=ranked.groupby("qid", sort=False).cumcount())
 
-    def _ranked(self, frame: pd.DataFrame) -> tuple[list[int], list[float]]:
-        """The places of the rows, query after query and best first, and their scores."""
+    def _ranked(self, frame: pd.DataFrame) -> list[tuple[int, float]]:
+        """The places of the rows with their scores, query after query and best first."""
         documents = self._vectors(frame[self.text], self.model.encode_documents)
         queries = self._vectors(frame["query"], self.model.encode_queries)
-        places: list[int] = []
-        scores: list[float] = []
+        ranked: list[tuple[int, float]] = []
         for _, group in frame.groupby("qid", sort=False):
             query = queries.get(group["query"].iloc[0])
             having = [place for place in group.index if query is not None and group.at[place, self.text] in documents]
             order, values = maxsim_ranking(query, [documents[group.at[place, self.text]] for place in having])
             left = [place for place in group.index if place not in set(having)]
-            places += [*(having[one] for one in order), *left]
-            scores += falling([*values.tolist(), *([0.0] * len(left))])
-        return places, scores
+            scores = [*values.tolist(), *([0.0] * len(left))]
+            ranked += falling(zip([*(having[one] for one in order), *left], scores, strict=True))
+        return ranked
 
     def _vectors(self, texts: Iterable[str], encode: Any) -> dict[str, Any]:
         """{text: token vectors} of the texts that have something in them; each is encoded once."""
