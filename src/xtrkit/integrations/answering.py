@@ -15,8 +15,17 @@ from xtrkit.evaluation.runs import falling
 from xtrkit.hits import Hits
 from xtrkit.retriever import Retriever
 
-GIVEN_BY_CALL = ("subset",)
-"""Arguments of a search that the framework's own call brings, for each query."""
+SETTLED = {
+    "subset": "comes with each query where there is one",
+    "group_by_document": "is settled: each document is found once",
+    "explain": "has no use: no framework passes explanations on",
+    "facets": "has no use: no framework passes counts on",
+}
+"""Arguments of a search that can't be chosen, and why."""
+
+
+Ranked = list[tuple[str, float]]
+"""Ids of documents with scores that fall strictly, best first."""
 
 
 def opened(index: str | Path | Retriever) -> Retriever:
@@ -30,9 +39,9 @@ def check_choices(choices: Mapping[str, Any]) -> None:
     Raises:
         InputError: one is unknown, can't be used, or is the framework's to give.
     """
-    for name in GIVEN_BY_CALL:
+    for name, why in SETTLED.items():
         if name in choices:
-            raise InputError(f"The {name} of a search comes with each query here: leave it out.")
+            raise InputError(f"The argument {name!r} of a search {why}: leave it out.")
     request_of(choices)
 
 
@@ -58,18 +67,10 @@ def answers(
     Raises:
         InputError: a query isn't a text.
     """
-    asked = [place for place, (name, text) in enumerate(queries) if _asks(name, text)]
-    if len(asked) < len(queries):
-        silent = [name for place, (name, _) in enumerate(queries) if place not in set(asked)]
-        warnings.warn(
-            f"{counted(len(silent), 'query')} {quoted(silent)} with nothing to look for: no document is found for it.",
-            XtrkitWarning,
-            stacklevel=3,
-        )
-    found = [Hits((), str(text)) for _, text in queries]
+    asked, found = _asked(queries), [Hits((), str(text)) for _, text in queries]
     if subsets is None:
         texts = [queries[place][1] for place in asked]
-        for place, hits in zip(asked, retriever.search_batch(texts, k, **choices) if texts else [], strict=True):
+        for place, hits in zip(asked, retriever.search_batch(texts, k, **choices), strict=True):
             found[place] = hits
         return found
     for place in asked:
@@ -79,9 +80,40 @@ def answers(
     return found
 
 
-def scored(hits: Hits) -> dict[str, float]:
-    """{document: score}, best first, in scores that fall strictly, as ``trec_eval`` needs them to rank alike."""
-    return dict(falling((hit.document, hit.score) for hit in hits))
+def rankings(
+    retriever: Retriever,
+    queries: Sequence[tuple[str, str]],
+    k: int,
+    choices: Mapping[str, Any],
+    subsets: Mapping[str, Sequence[str]] | None = None,
+) -> list[Ranked]:
+    """As :func:`answers`, as ids and scores alone: of a thousand documents a query, texts take longest to read."""
+    index, request = retriever.index, request_of(choices)
+    if subsets is not None or request.fusion or retriever.reranker or index.splitting is not None:
+        return [ranked(hits) for hits in answers(retriever, queries, k, choices, subsets)]
+    asked, found = _asked(queries), [Ranked() for _ in queries]
+    embeddings = retriever.encode_queries([queries[place][1] for place in asked])
+    for place, ranking in zip(asked, index.search_batch(embeddings, k, **request.of_index), strict=True):
+        found[place] = list(falling(ranking))
+    return found
+
+
+def ranked(hits: Hits) -> Ranked:
+    """The documents of an answer with scores that fall strictly, as ``trec_eval`` needs them to rank alike."""
+    return list(falling((hit.document, hit.score) for hit in hits))
+
+
+def _asked(queries: Sequence[tuple[str, str]]) -> list[int]:
+    """The places of the queries that ask something; a warning names the others."""
+    asked = [place for place, (name, text) in enumerate(queries) if _asks(name, text)]
+    if len(asked) < len(queries):
+        silent = [queries[place][0] for place in sorted(set(range(len(queries))) - set(asked))]
+        warnings.warn(
+            f"{counted(len(silent), 'query')} {quoted(silent)} with nothing to look for: no document is found there.",
+            XtrkitWarning,
+            stacklevel=4,
+        )
+    return asked
 
 
 def _asks(name: str, text: object) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 from xtrkit.encoding.base import Encoder
 from xtrkit.errors import InputError
 from xtrkit.indexing.store import DEFAULT_BITS
-from xtrkit.integrations.answering import answers, check_choices, scored
+from xtrkit.integrations.answering import check_choices, rankings
 from xtrkit.integrations.corpus_index import CorpusIndex
 from xtrkit.recipes import check_k
 from xtrkit.retriever import Retriever
@@ -99,11 +99,10 @@ class XtrkitSearch:
         if score_function not in SCORE_FUNCTIONS:
             raise InputError(f"Unknown score function {score_function!r}: use 'cos_sim' or 'dot', which are one here.")
         retriever = self._corpus.take(_Corpus(corpus), "corpus")
-        found = answers(retriever, list(queries.items()), top_k + 1, self._choices)
-        ranked = {query: scored(hits) for query, hits in zip(queries, found, strict=True)}
+        found = rankings(retriever, list(queries.items()), top_k + 1, self._choices)
         return {
-            query: dict([(document, score) for document, score in scores.items() if document != query][:top_k])
-            for query, scores in ranked.items()
+            query: dict([(document, score) for document, score in ranking if document != query][:top_k])
+            for query, ranking in zip(queries, found, strict=True)
         }
 
     def close(self) -> None:

@@ -19,15 +19,59 @@ from typing import Any
 from xtrkit.asking import Request, request_of
 from xtrkit.encoding.base import Encoder
 from xtrkit.errors import InputError, missing_extra
+from xtrkit.evaluation.beir import open_corpus, read_test_collection
 from xtrkit.indexing.store import DEFAULT_BITS
-from xtrkit.integrations.answering import answers, check_choices, scored
+from xtrkit.integrations.answering import check_choices, rankings
 from xtrkit.integrations.corpus_index import CorpusIndex
 from xtrkit.retriever import Retriever
 
 try:
+    from datasets import Dataset
+    from mteb.abstasks.retrieval import AbsTaskRetrieval
+    from mteb.abstasks.task_metadata import TaskMetadata
     from mteb.models.model_meta import ModelMeta, ScoringFunction
 except ImportError as error:
     raise missing_extra("xtrkit in MTEB", "mteb") from error
+
+
+def beir_task(path: str | Path, name: str, *, split: str = "test", language: str = "eng-Latn") -> AbsTaskRetrieval:
+    """A task of MTEB's own kind of a BEIR folder on this machine: the same figures for a collection of one's own.
+
+    MTEB leaves out queries without a judgement; those without a relevant document count as 0, as in trec_eval.
+
+    Args:
+        path: the folder, with corpus, queries and qrels.
+        name: what MTEB calls the task.
+        split: which judgements.
+        language: of the texts, as MTEB writes it.
+
+    Raises:
+        CollectionError: a file is missing or can't be read.
+    """
+    test = read_test_collection(path, split)
+    corpus = [
+        {"id": passage.id, "title": "", "text": passage.text or ""} for passage in open_corpus(Path(path).absolute())
+    ]
+    described = TaskMetadata(
+        name=name, description=f"The collection {name}, from a BEIR folder.", type="Retrieval", category="t2t",
+        main_score="ndcg_at_10", eval_splits=[split], eval_langs=[language],
+        dataset={"path": str(path), "revision": "local"},
+    )  # fmt: skip
+
+    class BeirTask(AbsTaskRetrieval):  # type: ignore[misc]
+        metadata = described
+
+        def load_data(self, *_: Any, **__: Any) -> None:
+            queries = [{"id": query, "text": text} for query, text in test.queries.items()]
+            of_split = {
+                "corpus": Dataset.from_list(corpus),
+                "queries": Dataset.from_list(queries),
+                "relevant_docs": {query: dict(judged) for query, judged in test.qrels.items()},
+                "top_ranked": None,
+            }
+            self.dataset, self.data_loaded = {"default": {split: of_split}}, True
+
+    return BeirTask()
 
 
 class XtrkitSearch:
@@ -139,8 +183,8 @@ class XtrkitSearch:
         if retriever is None:
             raise InputError("There is no corpus to search yet: call index(corpus, …) before search(…).")
         pairs = list(_texts(queries))
-        found = answers(retriever, pairs, top_k, self._choices, self._corpus.known(top_ranked))
-        return {query: scored(hits) for (query, _), hits in zip(pairs, found, strict=True)}
+        found = rankings(retriever, pairs, top_k, self._choices, self._corpus.known(top_ranked))
+        return {query: dict(ranking) for (query, _), ranking in zip(pairs, found, strict=True)}
 
     def close(self) -> None:
         """Close the index, and remove it where it is a temporary one."""

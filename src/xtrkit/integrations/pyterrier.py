@@ -20,9 +20,9 @@ from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.load import load_encoder
 from xtrkit.errors import InputError, missing_extra
 from xtrkit.evaluation.runs import falling
-from xtrkit.hits import Hit, Hits
+from xtrkit.hits import Hit
 from xtrkit.indexing.store import DEFAULT_BITS
-from xtrkit.integrations.answering import answers, check_choices, opened, scored
+from xtrkit.integrations.answering import answers, check_choices, opened, ranked, rankings
 from xtrkit.recipes import check_k
 from xtrkit.retriever import Retriever
 from xtrkit.scoring.maxsim import maxsim_ranking
@@ -40,7 +40,7 @@ RANKED = ("docno", "score", "rank")
 TEXT = "text"
 
 
-class XtrkitRetriever(pt.Transformer):
+class XtrkitRetriever(pt.Transformer):  # type: ignore[misc]  # of a package without types
     """Searches an index. A frame of queries (qid, query) becomes one of results: docno, score, rank.
 
     A frame of results (qid, query, docno) is ranked anew by the index: of each query those documents alone are scored,
@@ -96,24 +96,24 @@ class XtrkitRetriever(pt.Transformer):
             queries = inp[pt.model.query_columns(inp)].drop_duplicates("qid")
         queries = queries.drop(columns=[*RANKED, *self.columns], errors="ignore")
         pairs = list(zip(queries["qid"], queries["query"], strict=True))
-        found = answers(self.index, pairs, self.k, self.choices, subsets)
-        of_query = [place for place, hits in enumerate(found) for _ in hits]
-        return queries.iloc[of_query].reset_index(drop=True).assign(**self._columns_of(found))
+        asked = (self.index, pairs, self.k, self.choices, subsets)
+        hits = answers(*asked) if self.columns else []
+        found = [ranked(of_query) for of_query in hits] if self.columns else rankings(*asked)
+        places = [place for place, ranking in enumerate(found) for _ in ranking]
+        flat = [hit for of_query in hits for hit in of_query]
+        return (
+            queries.iloc[places]
+            .reset_index(drop=True)
+            .assign(
+                docno=pd.Series([document for ranking in found for document, _ in ranking], dtype=object),
+                score=pd.Series([score for ranking in found for _, score in ranking], dtype=float),
+                rank=pd.Series([rank for ranking in found for rank in range(len(ranking))], dtype=int),
+                **{name: pd.Series([_value(hit, name) for hit in flat], dtype=object) for name in self.columns},
+            )
+        )
 
-    def _columns_of(self, found: Sequence[Hits]) -> dict[str, Any]:
-        """The columns that are added: a row for each hit, query after query."""
-        flat = [hit for hits in found for hit in hits]
-        scores = [score for hits in found for score in scored(hits).values()]
-        ranks = [rank for hits in found for rank in range(len(hits))]
-        return {
-            "docno": pd.Series([hit.document for hit in flat], dtype=object),
-            "score": pd.Series(scores, dtype=float),
-            "rank": pd.Series(ranks, dtype=int),
-            **{name: pd.Series([_value(hit, name) for hit in flat], dtype=object) for name in self.columns},
-        }
 
-
-class XtrkitReranker(pt.Transformer):
+class XtrkitReranker(pt.Transformer):  # type: ignore[misc]
     """Scores the texts of a frame of results by MaxSim with their queries (ColBERT's sum over query tokens)."""
 
     def __init__(self, model: str | Path | Encoder = "default", *, text: str = TEXT, batch_size: int = 32) -> None:
@@ -166,10 +166,11 @@ class XtrkitReranker(pt.Transformer):
         ranked: list[tuple[int, float]] = []
         for _, group in frame.groupby("qid", sort=False):
             query = queries.get(group["query"].iloc[0])
-            having = [place for place in group.index if query is not None and group.at[place, self.text] in documents]
-            order, values = maxsim_ranking(query, [documents[group.at[place, self.text]] for place in having])
-            left = [place for place in group.index if place not in set(having)]
-            scores = [*values.tolist(), *([0.0] * len(left))]
+            rows = {} if query is None else {place: documents.get(group.at[place, self.text]) for place in group.index}
+            having = [place for place, of_document in rows.items() if of_document is not None]
+            left = [place for place in group.index if place not in having]
+            order, values = maxsim_ranking(query, [rows[place] for place in having]) if having else ([], [])
+            scores = [*values, *([0.0] * len(left))]
             ranked += falling(zip([*(having[one] for one in order), *left], scores, strict=True))
         return ranked
 
@@ -179,7 +180,7 @@ class XtrkitReranker(pt.Transformer):
         return dict(zip(different, encode(different, batch_size=self.batch_size), strict=True))
 
 
-class XtrkitIndexer(pt.Indexer):
+class XtrkitIndexer(pt.Indexer):  # type: ignore[misc]
     """Makes an index of an iterator of {docno, text, …}; all other keys become metadata."""
 
     def __init__(
