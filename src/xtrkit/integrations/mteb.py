@@ -58,7 +58,7 @@ def beir_task(path: str | Path, name: str, *, split: str = "test", language: str
         dataset={"path": str(path), "revision": "local"},
     )  # fmt: skip
 
-    class BeirTask(AbsTaskRetrieval):  # type: ignore[misc]
+    class BeirTask(AbsTaskRetrieval):
         metadata = described
 
         def load_data(self, *_: Any, **__: Any) -> None:

@@ -40,7 +40,7 @@ RANKED = ("docno", "score", "rank")
 TEXT = "text"
 
 
-class XtrkitRetriever(pt.Transformer):  # type: ignore[misc]  # of a package without types
+class XtrkitRetriever(pt.Transformer):
     """Searches an index. A frame of queries (qid, query) becomes one of results: docno, score, rank.
 
     A frame of results (qid, query, docno) is ranked anew by the index: of each query those documents alone are scored,
@@ -113,7 +113,7 @@ class XtrkitRetriever(pt.Transformer):  # type: ignore[misc]  # of a package wit
         )
 
 
-class XtrkitReranker(pt.Transformer):  # type: ignore[misc]
+class XtrkitReranker(pt.Transformer):
     """Scores the texts of a frame of results by MaxSim with their queries (ColBERT's sum over query tokens)."""
 
     def __init__(self, model: str | Path | Encoder = "default", *, text: str = TEXT, batch_size: int = 32) -> None:
@@ -165,13 +165,13 @@ class XtrkitReranker(pt.Transformer):  # type: ignore[misc]
         queries = self._vectors(frame["query"], self.model.encode_queries)
         ranked: list[tuple[int, float]] = []
         for _, group in frame.groupby("qid", sort=False):
-            query = queries.get(group["query"].iloc[0])
-            rows = {} if query is None else {place: documents.get(group.at[place, self.text]) for place in group.index}
-            having = [place for place, of_document in rows.items() if of_document is not None]
-            left = [place for place in group.index if place not in having]
-            order, values = maxsim_ranking(query, [rows[place] for place in having]) if having else ([], [])
-            scores = [*values, *([0.0] * len(left))]
-            ranked += falling(zip([*(having[one] for one in order), *left], scores, strict=True))
+            query, best = queries.get(group["query"].iloc[0]), []
+            if query is not None:
+                there = [place for place in group.index if group.at[place, self.text] in documents]
+                order, scores = maxsim_ranking(query, [documents[group.at[place, self.text]] for place in there])
+                best = [(there[one], score) for one, score in zip(order.tolist(), scores.tolist(), strict=True)]
+            left = sorted(set(group.index) - {place for place, _ in best})
+            ranked += falling([*best, *((place, 0.0) for place in left)])
         return ranked
 
     def _vectors(self, texts: Iterable[str], encode: Any) -> dict[str, Any]:
@@ -180,7 +180,7 @@ class XtrkitReranker(pt.Transformer):  # type: ignore[misc]
         return dict(zip(different, encode(different, batch_size=self.batch_size), strict=True))
 
 
-class XtrkitIndexer(pt.Indexer):  # type: ignore[misc]
+class XtrkitIndexer(pt.Indexer):
     """Makes an index of an iterator of {docno, text, …}; all other keys become metadata."""
 
     def __init__(
