@@ -8,7 +8,7 @@ import pyterrier as pt
 import pytest
 import pytrec_eval
 
-from tests.integrations.collection import corpus, qrels, queries, write_beir
+from tests.integrations.collection import corpus, qrels, queries
 from xtrkit import Retriever
 from xtrkit.integrations import beir
 from xtrkit.integrations.mteb import XtrkitSearch, beir_task
@@ -18,21 +18,9 @@ MEASURES = "nDCG@10 R@1000"
 WAYS = {"XTR k'=1000": {}, "XTR k'=100": {"k_prime": 100}, "MaxSim": {"scoring": "maxsim"}}
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_beir(tmp_path_factory.mktemp("figures") / "collection")
-
-
-@pytest.fixture(scope="module")
-def index(folder):
-    path = folder.parent / "index"
-    Retriever.create(path, folder).close()
-    return path
-
-
-def of_evaluate(here, index, folder):
+def of_evaluate(here, beir_index, beir_folder):
     """{system: nDCG@10}, as the command tells them."""
-    ran = here("evaluate", index, folder, "--measures", MEASURES, "--k-prime", "1000", "--k-prime", "100",
+    ran = here("evaluate", beir_index, beir_folder, "--measures", MEASURES, "--k-prime", "1000", "--k-prime", "100",
                "--baseline", "none", "--no-fusion", "--json")  # fmt: skip
     assert not ran.returncode, ran.stderr
     return {row["system"]: row["measures"]["nDCG@10"] for row in json.loads(ran.stdout)["systems"]}
@@ -68,15 +56,15 @@ def mean_of_trec_eval(found):
 
 
 @pytest.mark.parametrize("system", WAYS)
-def test_the_same_figure_everywhere(folder, index, here, system):
-    wanted = of_evaluate(here, index, folder)[system]
-    figures = {way.__name__: way(folder, index, WAYS[system]) for way in (of_mteb, of_pyterrier, of_beir)}
+def test_the_same_figure_everywhere(beir_folder, beir_index, here, system):
+    wanted = of_evaluate(here, beir_index, beir_folder)[system]
+    figures = {way.__name__: way(beir_folder, beir_index, WAYS[system]) for way in (of_mteb, of_pyterrier, of_beir)}
     assert figures == pytest.approx(dict.fromkeys(figures, wanted), abs=5e-5)
 
 
-def test_equal_scores_as_they_are_would_give_another_figure(folder, index, here):
+def test_equal_scores_as_they_are_would_give_another_figure(beir_folder, beir_index, here):
     """So the test above can fail: the collection has equals whose ids stand in another order than they."""
-    with Retriever.open(index) as retriever:
+    with Retriever.open(beir_index) as retriever:
         answers = retriever.search_batch(list(queries().values()), 1000)
     found = {query: {hit.document: hit.score for hit in hits} for query, hits in zip(queries(), answers, strict=True)}
-    assert abs(mean_of_trec_eval(found) - of_evaluate(here, index, folder)["XTR k'=1000"]) > 1e-3
+    assert abs(mean_of_trec_eval(found) - of_evaluate(here, beir_index, beir_folder)["XTR k'=1000"]) > 1e-3

@@ -37,6 +37,8 @@ except ImportError as error:
 DEFAULT_K = 1000
 """How many documents PyTerrier's own retrievers give."""
 RANKED = ("docno", "score", "rank")
+SCHEMATIC = {"help_url": None}
+"""Of our classes PyTerrier's documentation has no page; to look for one, it would download its table of contents."""
 TEXT = "text"
 
 
@@ -74,8 +76,14 @@ class XtrkitRetriever(pt.Transformer):
         self.index, self.k, self.columns, self.choices = opened(index), k, tuple(columns), choices
         _check_columns(self.index, columns)
 
+    schematic = SCHEMATIC
+
     def __repr__(self) -> str:
         return f"XtrkitRetriever({str(self.index.index.path)!r})"
+
+    def subtransformers(self) -> dict[str, Any]:
+        """None; PyTerrier would take an empty tuple of columns for a list of some."""
+        return {}
 
     def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
         """Search for each query of a frame.
@@ -129,6 +137,8 @@ class XtrkitReranker(pt.Transformer):
         """
         self.model = load_encoder(model) if isinstance(model, str | Path) else model
         self.text, self.batch_size = text, batch_size
+
+    schematic = SCHEMATIC
 
     def __repr__(self) -> str:
         return f"XtrkitReranker({self.model.identity.name!r})"
