@@ -124,7 +124,9 @@ def _parsed(path: Path, number: int, text: str, fields: list[str]) -> tuple[str,
 
 
 def _no_run(path: Path, number: int, text: str) -> CollectionError:
-    return CollectionError(f"{path}, line {number}: expected {_EXPECTED}, got {text[:120]!r}.")
+    fields = text.split()
+    hint = " It looks like judgements." if len(fields) == 4 and fields[1] in ("0", "Q0") else ""
+    return CollectionError(f"{path}, line {number}: expected {_EXPECTED}, got {text[:120]!r}.{hint}")
 
 
 def _ranked(lines: list[_Line]) -> list[tuple[str, float]]:

@@ -1,10 +1,10 @@
 """Whether two systems differ by more than their queries would by chance: paired tests, corrected for their number.
 
 Two tests, by ``scipy``, each two-sided, on the differences of a measure query by query: Student's paired t-test, and
-Fisher's randomisation test, which flips the signs of the differences and asks how often their mean is as far from 0 (all
-2ⁿ ways where there are few queries, :data:`FLIPS` of them drawn with a fixed seed otherwise). Where several systems are
-held against one, a small p is likely to come up somewhere: Holm's correction (1979) of the comparisons of one measure
-keeps the chance of a single false one at the level that is read off.
+Fisher's randomisation test, which flips the signs of the differences and asks how often their mean is as far from 0
+(all 2ⁿ ways where there are few queries, :data:`FLIPS` of them drawn with a fixed seed otherwise). Where several
+systems are held against one, a small p is likely to come up somewhere: Holm's correction (1979) of the comparisons of
+one measure keeps the chance of a single false one at the level that is read off.
 """
 
 from __future__ import annotations
@@ -60,16 +60,17 @@ def against(baseline: OfQueries, systems: Mapping[str, OfQueries]) -> list[Diffe
     stats = _scipy_stats()
     if len(baseline) < 2:
         raise InputError(f"A test of significance needs two queries at least, got {len(baseline)}.")
-    found = []
+    found: dict[str, tuple[np.ndarray[Any, Any], float, float]] = {}
     for name, values in systems.items():
         if values.keys() != baseline.keys():
             raise InputError(f"{name!r} was measured on other queries than the baseline: measure both on the same.")
         differences = np.array([values[query] - value for query, value in baseline.items()])
-        found.append((name, differences, _t_test(stats, differences), _randomisation(stats, differences)))
-    t_tests, randomisations = (holm([one[place] for one in found]) for place in (2, 3))
+        found[name] = differences, _t_test(stats, differences), _randomisation(stats, differences)
+    t_tests = holm([t_test for _, t_test, _ in found.values()])
+    randomisations = holm([randomisation for *_, randomisation in found.values()])
     return [
-        Difference(name, float(d.mean()), int((d > 0).sum()), int((d < 0).sum()), *corrected)
-        for (name, d, *_), *corrected in zip(found, t_tests, randomisations, strict=True)
+        Difference(name, float(d.mean()), int((d > 0).sum()), int((d < 0).sum()), *p_values)
+        for (name, (d, *_)), *p_values in zip(found.items(), t_tests, randomisations, strict=True)
     ]
 
 
@@ -91,8 +92,8 @@ def _t_test(stats: Any, differences: np.ndarray[Any, Any]) -> float:
 
 def _randomisation(stats: Any, differences: np.ndarray[Any, Any]) -> float:
     moved = differences[np.abs(differences) > 1e-12]  # the sign of 0 changes nothing
-    if not len(moved):
-        return 1.0
+    if len(moved) < 2:
+        return 1.0  # either sign is as far from 0
     batch = max(1, _BATCH // len(moved))
     tested = stats.permutation_test(
         (moved,), np.mean, permutation_type="samples", vectorized=True, n_resamples=FLIPS, batch=batch, rng=SEED

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xtrkit.errors import CollectionError, InputError
-from xtrkit.evaluation.beir import TestCollection, open_corpus, read_test_collection
+from xtrkit.evaluation.beir import open_corpus, read_test_collection
 from xtrkit.evaluation.bm25 import BM25
+from xtrkit.evaluation.collection import TestCollection
 from xtrkit.evaluation.ids import trimmed
 from xtrkit.progress import progress_bar
 from xtrkit.recipes import Recipe
