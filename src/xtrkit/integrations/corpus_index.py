@@ -15,7 +15,7 @@ from xtrkit.content import has_content
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.load import load_encoder
 from xtrkit.errors import InputError
-from xtrkit.evaluating import IndexedDocuments
+from xtrkit.evaluating.measuring import IndexedDocuments
 from xtrkit.evaluation.notes import counted, quoted
 from xtrkit.integrations.answering import opened
 from xtrkit.retriever import Retriever
