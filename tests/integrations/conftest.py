@@ -42,4 +42,3 @@ def source(request, index_path):
     else:
         with Client(request.getfixturevalue("server").url) as client:
             yield client
-
