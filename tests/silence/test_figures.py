@@ -15,7 +15,8 @@ from xtrkit.evaluation import evaluate, read_test_collection
 from xtrkit.evaluation.bm25 import BM25
 from xtrkit.evaluation.measures import depth_of, parse_measures
 from xtrkit.evaluation.qrels import read_judgements
-from xtrkit.evaluation.runs import read_run, without_identical_ids
+from xtrkit.evaluation.run_files import read_run
+from xtrkit.evaluation.runs import without_identical_ids
 from xtrkit.lexical.words import facts_of, words
 from xtrkit.passage import Passage
 from xtrkit.retriever import Retriever
