@@ -83,7 +83,7 @@ def test_what_is_refused(retriever, tmp_path):
         XtrkitRetriever(retriever, 0)
     with pytest.raises(InputError, match="where and filters are two names"):
         XtrkitRetriever(retriever, where={}, filters=filters())
-    with pytest.raises(InputError, match="'text_match_insensitive'.* has no counterpart"):
+    with pytest.raises(InputError, match=r"'text_match_insensitive'.* has no counterpart"):
         where_of(filters(("lang", "text_match_insensitive", "DE")))
     with pytest.raises(InputError, match="did you mean 'lang'"):
         XtrkitRetriever(retriever, filters=filters(("langue", "==", "de"))).retrieve(QUERY)
@@ -152,8 +152,8 @@ def test_what_a_postprocessor_refuses(retriever):
         XtrkitPostprocessor(retriever).postprocess_nodes(NODES)
     with pytest.raises(InputError, match="A query must be a text"):
         XtrkitPostprocessor(retriever).postprocess_nodes(NODES, query_str=" ")
+    given = [NODES[0], NodeWithScore(node=TextNode(text=""))]
     with pytest.warns(XtrkitWarning, match="1 of 2 texts have nothing in them"):
-        given = [NODES[0], NodeWithScore(node=TextNode(text=""))]
         assert len(XtrkitPostprocessor(retriever).postprocess_nodes(given, query_str=QUERY)) == 1
 
 

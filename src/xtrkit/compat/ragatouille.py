@@ -411,12 +411,12 @@ class RAGPretrainedModel:
             return self.encoder
         try:
             self._encoder = load_encoder(identity.name, document_length=length)
-        except InputError as error:
-            _say_once(
-                f"max_document_length={length} is more than the model can take: it is {identity.document_length}."
-            )
-            if length < identity.document_length:
-                raise error
+        except InputError:
+            self._encoder = load_encoder(identity.name)
+            longest = self._encoder.identity.document_length
+            if length <= longest:
+                raise
+            _say_once(f"max_document_length={length} is more than the model can take: passages have up to {longest}.")
         return self.encoder
 
     def _encoded(
