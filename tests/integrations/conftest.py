@@ -1,4 +1,4 @@
-"""Two small indexes, which no test changes: one with a document that was cut, and a server of it; one that is judged."""
+"""Two small indexes that no test changes: one has a document that was cut, and a server; the other is judged."""
 
 import pytest
 
