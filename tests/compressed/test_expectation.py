@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from xtrkit.kernels import reference_codes as twin
 from xtrkit.kernels.bundles import Centroids, ChosenClusters, Probes, QuantisedQuery, ScaledVectors
 from xtrkit.kernels.choosing import SPREADS_AHEAD, STEPS
-from xtrkit.kernels.expectation import PRIOR_RATIO, PRIOR_TOKENS, expected_kth_scores
+from xtrkit.kernels.expectation import BORDERS, PRIOR_RATIO, PRIOR_TOKENS, WIDE, expected_kth_scores
 
 SEEDS = st.integers(0, 2**32 - 1)
 DIM = 8
@@ -73,7 +73,8 @@ def test_expected_kth_score(seed, k, n_clusters, norm):
     centres = promises - float(SPREADS_AHEAD) * norm * np.sqrt(mean_of(radii))
     spread = spread_of(scores, centroid_scores, sizes, radii, norm)
     expected = twin.expected_kth(scores.astype(np.float64), centres, closed.astype(np.float64), spread, k)
-    step = ((highest - 0.1) * norm + float(SPREADS_AHEAD) * norm * np.sqrt(mean_of(radii)) + 6 * spread) / 256
+    radius = norm * np.sqrt(mean_of(radii))
+    step = float((highest - 0.1) * norm + (float(SPREADS_AHEAD) + 6 * float(WIDE)) * radius) / (BORDERS - 1)
     if k <= len(scores) + closed.sum():
         assert kth == pytest.approx(expected, abs=2 * step)  # tokens that were seen are few apart
     else:

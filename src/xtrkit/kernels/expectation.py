@@ -11,13 +11,16 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.kernels.bundles import Centroids, Probes, QuantisedQuery
+from xtrkit.kernels.bundles import Centroids, ChosenClusters, Probes, QuantisedQuery
 from xtrkit.kernels.choosing import SPREADS_AHEAD, STEPS
 from xtrkit.kernels.jit import kernel, part
 from xtrkit.kernels.selection import count_from
 
-GRID_HALVINGS = 8
-"""The k-th similarity is looked for among 2^8 steps of the range in which it can be; in one, on a straight line."""
+BORDERS = 257
+"""The k-th similarity is looked for between so many scores, which divide the range in which it can be into equal steps;
+between two of them, on a straight line."""
+WIDE = np.float32(2.5)
+"""Mean radii: a spread of tokens along a query token that is rarely exceeded."""
 FIXED_POINT = np.float32(1 << 20)
 """What a squared deviation, of a query token of length 1, is multiplied by and then cut to an integer."""
 PRIOR_TOKENS = np.float32(500)
@@ -48,7 +51,7 @@ def expected_kth_scores(
         #{opened tokens ≥ t} + Σ_closed size_c · Φ((S_c − t) / σ) = k.
 
     Closed clusters are known by what they promise, S_c + 2.5 ‖q‖ radius_c (:mod:`xtrkit.kernels.choosing`); S_c is that
-    without as much as a mean radius makes.
+    without as much as a mean radius makes. t is looked for at :data:`BORDERS` that depend on centroids alone.
 
     Args:
         probes: the opened clusters of n query tokens.
@@ -58,26 +61,132 @@ def expected_kth_scores(
         kth: (n,) receives t; where there are fewer than k tokens, a score below those of all opened ones.
     """
     chosen, scores, places = probes.chosen, probes.scores, probes.places
-    starts, closed, ranges, mean_square = (
-        chosen.starts,
-        chosen.closed_tokens,
-        chosen.closed_range,
-        centroids.mean_square,
-    )
+    counted = np.empty(0, dtype=np.int64)
     for i in range(len(kth)):
-        norm, begin, end = max(query.norms[i], SMALLEST_NORM), starts[i], starts[i + 1]
-        squares, expected = np.int64(0), np.float64(0)
-        for probe in range(begin, end):
-            cluster, first, last = chosen.clusters[probe], places[probe], places[probe + 1]
-            squares += _squares(scores, first, last, chosen.scores[probe], np.float32(1) / norm)
-            radius = np.float64(centroids.radii[cluster])
-            expected += (last - first) * radius * radius
-        measured = squares / np.float64(FIXED_POINT) + PRIOR_RATIO * PRIOR_TOKENS * mean_square
-        ratio = math.sqrt(measured / max(expected + PRIOR_TOKENS * mean_square, 1e-30))
-        radius = np.float32(math.sqrt(mean_square)) * norm
-        spread, before = max(np.float32(ratio) * radius, norm * np.float32(1e-6)), SPREADS_AHEAD * radius
-        low, high = ranges[i, 0] - before - np.float32(2) * spread, ranges[i, 1] + np.float32(NORMAL_REACH) * spread
-        kth[i] = _solve(scores, places[begin], places[end], (low, high), closed[i], ranges[i], (before, spread), k)
+        begin, end = chosen.starts[i], chosen.starts[i + 1]
+        squares = _squares_of(probes, begin, end, query.norms[i])
+        spread = _spread(chosen, places, i, squares, centroids, query.norms[i])
+        first, last = places[begin], places[end]
+        kth[i] = _solve(scores, first, last, counted, chosen, i, (centroids.mean_square, query.norms[i], spread), k)
+
+
+@kernel
+def measure_opened(
+    probes: Probes,
+    mean_square: np.float32,
+    norms: npt.NDArray[np.float32],
+    squares: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+) -> None:
+    """What of some opened tokens the estimate needs: integers that add up over the shards of an index.
+
+    Args:
+        probes: the opened clusters, with the tokens of one shard in them.
+        mean_square: of the clusters of the whole index.
+        norms: (n,) of the query tokens.
+        squares: (n,) receives Σ (s − S)² / ‖q‖², in fixed point.
+        counts: (n, BORDERS) receives how many tokens are at each border or above.
+    """
+    chosen, scores, places = probes.chosen, probes.scores, probes.places
+    for i in range(len(norms)):
+        begin, end = chosen.starts[i], chosen.starts[i + 1]
+        squares[i] = _squares_of(probes, begin, end, norms[i])
+        low, step, _ = _grid(chosen.closed_range[i], mean_square, norms[i])
+        of_token = counts[i]
+        of_token[:] = 0
+        inverse = np.float32(1) / max(step, np.float32(1e-30))
+        for j in range(places[begin], places[end]):
+            score = scores[j]
+            if not score >= low:
+                continue
+            at = min(int((score - low) * inverse), BORDERS - 1)
+            while at > 0 and score < _border(low, step, at):
+                at -= 1
+            while at < BORDERS - 1 and score >= _border(low, step, at + 1):
+                at += 1
+            of_token[at] += 1
+        for b in range(BORDERS - 2, -1, -1):
+            of_token[b] += of_token[b + 1]
+
+
+@kernel
+def expected_from_measured(
+    chosen: ChosenClusters,
+    places: npt.NDArray[np.int64],
+    measured: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+    centroids: Centroids,
+    norms: npt.NDArray[np.float32],
+    k: int,
+    kth: npt.NDArray[np.float32],
+) -> None:
+    """As :func:`expected_kth_scores`, of what :func:`measure_opened` measured on all shards together.
+
+    Args:
+        chosen: the opened clusters.
+        places: (P + 1,) where their tokens, of all shards, would begin and end.
+        measured: (n,) squares and (n, BORDERS) counts, added up over the shards.
+        centroids: all clusters.
+        norms: (n,) of the query tokens.
+        k: k'.
+        kth: (n,) receives t.
+    """
+    squares, counts = measured
+    nothing = np.empty(0, dtype=np.float32)
+    for i in range(len(kth)):
+        spread = _spread(chosen, places, i, squares[i], centroids, norms[i])
+        first, last = places[chosen.starts[i]], places[chosen.starts[i + 1]]
+        kth[i] = _solve(nothing, first, last, counts[i], chosen, i, (centroids.mean_square, norms[i], spread), k)
+
+
+@part
+def _squares_of(probes: Probes, begin: int, end: int, norm: np.float32) -> np.int64:
+    """Σ (s − S)² / ‖q‖² of the tokens in some of the opened clusters, in fixed point."""
+    inverse, total = np.float32(1) / max(norm, SMALLEST_NORM), np.int64(0)
+    for probe in range(begin, end):
+        first, last = probes.places[probe], probes.places[probe + 1]
+        total += _squares(probes.scores, first, last, probes.chosen.scores[probe], inverse)
+    return total
+
+
+@part
+def _spread(
+    chosen: ChosenClusters,
+    places: npt.NDArray[np.int64],
+    i: int,
+    squares: np.int64,
+    centroids: Centroids,
+    norm: np.float32,
+) -> np.float32:
+    """σ of the tokens along query token i."""
+    expected, mean_square = np.float64(0), centroids.mean_square
+    for probe in range(chosen.starts[i], chosen.starts[i + 1]):
+        radius = np.float64(centroids.radii[chosen.clusters[probe]])
+        expected += (places[probe + 1] - places[probe]) * radius * radius
+    measured = squares / np.float64(FIXED_POINT) + PRIOR_RATIO * PRIOR_TOKENS * mean_square
+    ratio = math.sqrt(measured / max(expected + PRIOR_TOKENS * mean_square, 1e-30))
+    norm = max(norm, SMALLEST_NORM)
+    return np.float32(max(np.float32(ratio) * np.float32(math.sqrt(mean_square)) * norm, norm * np.float32(1e-6)))
+
+
+@part
+def _grid(
+    promised: npt.NDArray[np.float32], mean_square: np.float32, norm: np.float32
+) -> tuple[np.float32, np.float32, np.float32]:
+    """Where the borders begin, how far they are apart, and how far promises are ahead of centroids' scores.
+
+    The borders reach as far as a spread of :data:`WIDE` mean radii makes sense of; none of it was measured.
+    """
+    norm = max(norm, SMALLEST_NORM)
+    radius = np.float32(math.sqrt(mean_square)) * norm
+    before, wide = SPREADS_AHEAD * radius, max(WIDE * radius, norm * np.float32(1e-6))
+    low = promised[0] - before - np.float32(2) * wide
+    high = promised[1] + np.float32(NORMAL_REACH) * wide
+    return low, (high - low) / np.float32(BORDERS - 1), before
+
+
+@part
+def _border(low: np.float32, step: np.float32, number: int) -> np.float32:
+    return np.float32(low + np.float32(number) * step)
 
 
 @part
@@ -97,23 +206,36 @@ def _solve(
     scores: npt.NDArray[np.float32],
     first: int,
     last: int,
-    limits: tuple[np.float32, np.float32],
-    closed: npt.NDArray[np.float32],
-    closed_range: npt.NDArray[np.float32],
-    shape: tuple[np.float32, np.float32],
+    counted: npt.NDArray[np.int64],
+    chosen: ChosenClusters,
+    i: int,
+    shape: tuple[np.float32, np.float32, np.float32],
     k: int,
 ) -> np.float32:
-    """Where opened and closed tokens above together are k: by halving over steps, then a straight line."""
-    (low, high), n_steps = limits, 1 << GRID_HALVINGS
-    step = (high - low) / np.float32(n_steps)
-    enough, few, at_few = 0, n_steps, 0.0
-    at_enough = float(last - first) + _closed_above(low, closed, closed_range, shape)
+    """Where opened and closed tokens above together are k: by halving over borders, then a straight line.
+
+    Args:
+        scores: of the opened tokens of query token i, from ``first`` to ``last``.
+        first: see there.
+        last: see there; the number of tokens is theirs also where they are only counted.
+        counted: (BORDERS,) how many are at each border or above; empty where they shall be counted here.
+        chosen: the clusters.
+        i: which query token.
+        shape: mean square radius, the query token's norm, σ.
+        k: k'.
+    """
+    mean_square, norm, spread = shape
+    closed, promised = chosen.closed_tokens[i], chosen.closed_range[i]
+    low, step, before = _grid(promised, mean_square, norm)
+    enough, few, at_few = 0, BORDERS - 1, 0.0
+    at_enough = float(last - first) + _closed_above(low, closed, promised, (before, spread))
     if at_enough < k:
         return np.float32(low)
     while few - enough > 1:
         middle = (few + enough) // 2
-        border = np.float32(low + np.float32(middle) * step)
-        tokens = float(count_from(scores, first, last, border)) + _closed_above(border, closed, closed_range, shape)
+        border = _border(low, step, middle)
+        opened = counted[middle] if len(counted) else count_from(scores, first, last, border)
+        tokens = float(opened) + _closed_above(border, closed, promised, (before, spread))
         if tokens >= k:
             enough, at_enough = middle, tokens
         else:

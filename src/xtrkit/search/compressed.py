@@ -24,7 +24,7 @@ from xtrkit.recipes import Recipe
 from xtrkit.scoring.imputation import Imputed
 from xtrkit.scoring.ranking import best_first
 from xtrkit.search.engine import Contribution, Documents, Evidence, Found, Ranked, Scores
-from xtrkit.search.widening import Goal, Looked, look_until_enough
+from xtrkit.search.widening import Goal, Looked, look_until_enough, unreached
 from xtrkit.stopwatch import Stopwatch
 from xtrkit.token_retrieval.centroid import (
     nearest,
@@ -124,19 +124,19 @@ def search(corpus: ClusteredCorpus, query: FloatArray, k: int, recipe: Recipe, s
     watch, matching = Stopwatch(), corpus.wanted(subset)
     quantised_query = quantised(query, corpus.quantiser)
     watch.lap("quantise")
-    goal = Goal(matching, k, subset is not None, corpus.n_clusters, corpus.n_tokens)
+    goal = Goal(int(np.count_nonzero(matching)), k, subset is not None, corpus.n_clusters, corpus.n_tokens)
     if recipe.scoring == "xtr":
-        reached, used = look_at_clusters(corpus, quantised_query, recipe, goal, watch)
+        reached, used = look_at_clusters(corpus, quantised_query, recipe, goal, matching, watch)
         ranked, k_prime = best_first(*reached, used.rerank or k), min(used.k_prime, corpus.n_tokens)
         watch.lap("documents")
         if used.rerank is not None:
             ranked = _best_by_all_tokens(corpus, quantised_query, ranked[0], k, used, watch)
         return Found(*ranked, used, k_prime, watch.seconds)
     candidates, used = int(recipe.candidates or k), recipe
-    if np.count_nonzero(matching) <= candidates:
+    if goal.n_matching <= candidates:
         documents = np.flatnonzero(matching)
     else:
-        reached, widened = look_at_clusters(corpus, quantised_query, finding_candidates(recipe), goal, watch)
+        reached, widened = look_at_clusters(corpus, quantised_query, finding_candidates(recipe), goal, matching, watch)
         documents, _ = best_first(*reached, candidates)
         watch.lap("documents")
         used = replace(recipe, nprobe=widened.nprobe)
@@ -150,10 +150,10 @@ def finding_candidates(recipe: Recipe) -> Recipe:
 
 
 def look_at_clusters(
-    corpus: ClusteredCorpus, query: QuantisedQuery, recipe: Recipe, goal: Goal, watch: Stopwatch
+    corpus: ClusteredCorpus, query: QuantisedQuery, recipe: Recipe, goal: Goal, matching: Mask, watch: Stopwatch
 ) -> tuple[Ranked, Recipe]:
     """Documents by XTR's score, and the effort that it took to find as many as are needed."""
-    allowed = goal.matching if goal.fills else EVERYONE
+    allowed = matching if goal.fills else EVERYONE
 
     def look(pending: Sequence[int], recipe: Recipe) -> Iterator[Looked]:
         chosen = chosen_clusters(corpus, query, recipe)
@@ -165,13 +165,14 @@ def look_at_clusters(
         reached = xtr_scores(corpus, probes, Imputed(lowest, missing), allowed, mean=recipe.mean)
         watch.lap("documents")
 
-        def fill_up(others: Documents) -> Scores:
+        def fill_up() -> Ranked:
             most = np.zeros(len(lowest)) if missing is None else missing
+            others = unreached(reached.documents, matching)
             scores = by_all_tokens(corpus, query, others, most, mean=recipe.mean)
             watch.lap("rerank")
-            return scores
+            return Ranked(others, scores)
 
-        yield Looked(reached, fill_up)
+        yield Looked(reached, len(reached.documents), fill_up)
 
     ((reached, used),) = look_until_enough(look, 1, recipe, goal)
     return reached, used

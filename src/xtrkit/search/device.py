@@ -9,7 +9,7 @@ atomic additions, so the same search gives the same bits each time.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -42,7 +42,7 @@ from xtrkit.search.device_clusters import (
 )
 from xtrkit.search.device_tokens import DeviceTokens, on_device
 from xtrkit.search.engine import Contribution, Documents, Evidence, Found, Ranked, Scores
-from xtrkit.search.widening import Goal, Looked, look_until_enough
+from xtrkit.search.widening import Goal, Looked, look_until_enough, unreached
 from xtrkit.token_retrieval.centroid import quantised
 from xtrkit.token_retrieval.corpus import ClusteredCorpus
 from xtrkit.values import FloatArray, Mask, Ragged, Segment, TokenHits, offsets_of
@@ -69,11 +69,12 @@ class DeviceEngine(CompressedEngine):
     ) -> list[Found]:
         """The k best documents of each query, many side by side; ``threads`` are left to the device."""
         begin, recipe = time.perf_counter(), recipe.resolved(k, self._corpus.n_documents, self._corpus.n_clusters)
-        goal = Goal(self._corpus.wanted(subset), k, subset is not None, self._corpus.n_clusters, self._corpus.n_tokens)
+        corpus, matching = self._corpus, self._corpus.wanted(subset)
+        goal = Goal(int(np.count_nonzero(matching)), k, subset is not None, corpus.n_clusters, corpus.n_tokens)
         found: list[Found] = []
         for first in range(0, len(queries), QUERIES_AT_A_TIME):
             part = [self._query(query) for query in list(queries)[first : first + QUERIES_AT_A_TIME]]
-            found += self._search_part(part, k, recipe, goal)
+            found += self._search_part(part, k, recipe, goal, matching)
         seconds = {"device": (time.perf_counter() - begin) / max(1, len(queries))}
         return [replace(one, seconds=seconds) for one in found]
 
@@ -104,18 +105,21 @@ class DeviceEngine(CompressedEngine):
     def _query(self, query: FloatArray) -> DeviceQuery:
         return DeviceQuery(self._rotated(query), quantised(query, self._corpus.quantiser))
 
-    def _search_part(self, queries: Sequence[DeviceQuery], k: int, recipe: Recipe, goal: Goal) -> list[Found]:
+    def _search_part(
+        self, queries: Sequence[DeviceQuery], k: int, recipe: Recipe, goal: Goal, matching: Mask
+    ) -> list[Found]:
         """As the compressed engine's search, for queries that are looked at together."""
         index, candidates = self._tokens, int(recipe.candidates or k)
-        if recipe.scoring == "maxsim" and np.count_nonzero(goal.matching) <= candidates:
-            everyone = np.flatnonzero(goal.matching)
+        if recipe.scoring == "maxsim" and goal.n_matching <= candidates:
+            everyone = np.flatnonzero(matching)
             return [self._by_all_tokens(query, everyone, k, recipe) for query in queries]
         by = finding_candidates(recipe) if recipe.scoring == "maxsim" else recipe
-        allowed = on_device(goal.matching, index.device) if goal.fills else None
+        allowed = on_device(matching, index.device) if goal.fills else None
 
         def look(pending: Sequence[int], recipe: Recipe) -> Iterator[Looked]:
             for looks in self._looks([queries[query] for query in pending], recipe):
-                yield from _looked(self._corpus, index, looks, recipe, allowed)
+                for look, reached, most in _looked(self._corpus, index, looks, recipe, allowed):
+                    yield Looked(reached, len(reached.documents), self._filling(look, reached, most, recipe, matching))
 
         found = []
         for query, (reached, used) in zip(queries, look_until_enough(look, len(queries), by, goal), strict=True):
@@ -127,6 +131,17 @@ class DeviceEngine(CompressedEngine):
             else:
                 found.append(Found(*best_first(*reached, k), used, min(used.k_prime, index.n_tokens)))
         return found
+
+    def _filling(
+        self, look: Look, reached: Ranked, most: Scores, recipe: Recipe, matching: Mask
+    ) -> Callable[[], Ranked]:
+        """What scores the others of a subset."""
+
+        def fill_up() -> Ranked:
+            others = unreached(reached.documents, matching)
+            return Ranked(others, _by_all_tokens(self._tokens, look.query.tokens, others, most, mean=recipe.mean))
+
+        return fill_up
 
     def _looks(self, queries: Sequence[DeviceQuery], recipe: Recipe) -> Iterator[list[Look]]:
         """What each query looks into; those together that the device looks at together."""
@@ -149,19 +164,15 @@ class DeviceEngine(CompressedEngine):
 
 def _looked(
     corpus: ClusteredCorpus, index: DeviceTokens, looks: Sequence[Look], recipe: Recipe, allowed: torch.Tensor | None
-) -> Iterator[Looked]:
-    """Open the clusters of some queries at once, impute, and score the documents in them."""
+) -> Iterator[tuple[Look, Ranked, Scores]]:
+    """Open the clusters of some queries at once, impute, and score the documents in them; with m_i of each."""
     opened = open_clusters(index, looks)
     imputation = _imputed(corpus, looks, opened, recipe)
     lengths = np.array([len(look.query.tokens) for look in looks])
     missing = np.zeros(lengths.sum()) if imputation.missing is None else imputation.missing
     reached_by_all = _xtr_scores(index, opened, on_device(lengths, index.device), imputation, recipe.mean, allowed)
     for look, reached, (first, last) in zip(looks, reached_by_all, pairwise(offsets_of(lengths)), strict=True):
-
-        def fill_up(others: Documents, query: DeviceQuery = look.query, most: Scores = missing[first:last]) -> Scores:
-            return _by_all_tokens(index, query.tokens, others, most, mean=recipe.mean)
-
-        yield Looked(reached, fill_up)
+        yield look, reached, missing[first:last]
 
 
 def _imputed(corpus: ClusteredCorpus, looks: Sequence[Look], opened: Opened, recipe: Recipe) -> Imputed:

@@ -19,13 +19,14 @@ import torch
 from xtrkit.kernels.bundles import Centroids, ChosenClusters, QuantisedQuery
 from xtrkit.kernels.choosing import SPREADS_AHEAD, STEPS
 from xtrkit.kernels.expectation import (
+    BORDERS,
     FIXED_POINT,
-    GRID_HALVINGS,
     NORMAL,
     NORMAL_REACH,
     NORMAL_STEPS,
     PRIOR_RATIO,
     PRIOR_TOKENS,
+    WIDE,
 )
 from xtrkit.search.device_tokens import DeviceTokens, on_device
 from xtrkit.values import offsets_of
@@ -174,22 +175,30 @@ def expected_kth_scores(opened: Opened, centroids: Centroids, norms: npt.NDArray
     ratio = np.sqrt(measured / np.maximum(expected + PRIOR_TOKENS * centroids.mean_square, 1e-30))
     radius = np.float32(np.sqrt(np.float64(centroids.mean_square))) * norms
     spread = np.maximum(np.maximum(ratio.astype(np.float32) * radius, norms * np.float32(1e-6)), SMALLEST_SPREAD)
-    return _solve(opened, SPREADS_AHEAD * radius, spread, k)
+    wide = np.maximum(WIDE * radius, np.maximum(norms, SMALLEST_SPREAD) * np.float32(1e-6))
+    return _solve(opened, SPREADS_AHEAD * radius, spread, wide, k)
 
 
-def _solve(opened: Opened, before: npt.NDArray[np.float32], spread: npt.NDArray[np.float32], k: int) -> torch.Tensor:
-    """Where opened and closed tokens above together are k: by halving over steps, then a straight line.
+def _solve(
+    opened: Opened,
+    before: npt.NDArray[np.float32],
+    spread: npt.NDArray[np.float32],
+    wide: npt.NDArray[np.float32],
+    k: int,
+) -> torch.Tensor:
+    """Where opened and closed tokens above together are k: by halving over borders, then a straight line.
 
     Args:
         opened: the opened clusters of T query tokens.
         before: (T,) how far a cluster's promise is ahead of its centroid's score.
         spread: (T,) σ of tokens around it.
+        wide: (T,) a spread that is rarely exceeded, by which the borders reach.
         k: k'.
     """
     ranges, device = opened.chosen.closed_range, opened.scores.device
-    lowest, highest = ranges[:, 0] - before - np.float32(2) * spread, ranges[:, 1] + np.float32(NORMAL_REACH) * spread
+    lowest, highest = ranges[:, 0] - before - np.float32(2) * wide, ranges[:, 1] + np.float32(NORMAL_REACH) * wide
     width, scale = (ranges[:, 1] - ranges[:, 0]) / np.float32(STEPS), np.float32(NORMAL_STEPS) / spread
-    grid = (highest - lowest) / np.float32(1 << GRID_HALVINGS)
+    grid = (highest - lowest) / np.float32(BORDERS - 1)
     first_centre = ranges[:, 0] + np.float32(0.5) * width - before
     steps = np.arange(STEPS, dtype=np.float32) * (width * scale)[:, np.newaxis]
     numbers = (lowest, grid, scale, first_centre, steps, opened.chosen.closed_tokens, NORMAL)
@@ -202,9 +211,9 @@ def _solve(opened: Opened, before: npt.NDArray[np.float32], spread: npt.NDArray[
         return (closed * normal[at]).double().sum(dim=1) + seen
 
     enough, at_enough = torch.zeros(len(low), dtype=torch.int64, device=device), tokens_above(low)
-    few, at_few = torch.full_like(enough, 1 << GRID_HALVINGS), torch.zeros_like(at_enough)
+    few, at_few = torch.full_like(enough, BORDERS - 1), torch.zeros_like(at_enough)
     too_few = at_enough < k
-    for _ in range(GRID_HALVINGS):
+    for _ in range((BORDERS - 1).bit_length() - 1):
         middle = (few + enough) // 2
         tokens = tokens_above(low + middle.float() * step)
         reached = tokens >= k

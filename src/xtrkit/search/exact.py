@@ -15,7 +15,7 @@ from xtrkit.recipes import Recipe
 from xtrkit.scoring import xtr
 from xtrkit.scoring.ranking import best_first
 from xtrkit.search.engine import Contribution, Documents, Evidence, Found, Ranked, Scores
-from xtrkit.search.widening import Goal, Looked, look_until_enough
+from xtrkit.search.widening import Goal, Looked, look_until_enough, unreached
 from xtrkit.stopwatch import Stopwatch
 from xtrkit.token_retrieval.corpus import ExactCorpus
 from xtrkit.token_retrieval.exact import retrieve_tokens, sum_of_max_scores
@@ -160,7 +160,7 @@ def _search_xtr(
             yield _looked(corpus, query, hits, matching, recipe, threads)
         watch.lap("documents")
 
-    goal = Goal(matching, k, subset is not None, n_clusters=1, n_tokens=corpus.n_tokens)
+    goal = Goal(int(np.count_nonzero(matching)), k, subset is not None, n_clusters=1, n_tokens=corpus.n_tokens)
     found = []
     for query, (reached, used) in zip(queries, look_until_enough(look, len(queries), recipe, goal), strict=True):
         ranked = best_first(*reached, used.rerank or k)
@@ -181,11 +181,14 @@ def _looked(
     documents, scores = xtr.score(hits.at_least(lowest), corpus.n_documents, missing, reduction)
     kept = matching[documents]
 
-    def fill_up(others: Documents) -> Scores:
-        most = np.zeros(len(query)) if missing is None else missing
-        return _by_all_tokens(corpus, query, others, most, recipe.mean, threads)
+    reached = Ranked(documents[kept], scores[kept])
 
-    return Looked(Ranked(documents[kept], scores[kept]), fill_up)
+    def fill_up() -> Ranked:
+        most = np.zeros(len(query)) if missing is None else missing
+        others = unreached(reached.documents, matching)
+        return Ranked(others, _by_all_tokens(corpus, query, others, most, recipe.mean, threads))
+
+    return Looked(reached, len(reached.documents), fill_up)
 
 
 def _by_all_tokens(

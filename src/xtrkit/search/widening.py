@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xtrkit.recipes import Recipe
-from xtrkit.search.engine import Documents, Ranked, Scores
+from xtrkit.search.engine import Documents, Ranked
 from xtrkit.values import Mask
 
 FILLED_UP = 128
@@ -24,12 +24,14 @@ class Looked(NamedTuple):
     """What one look found of one query.
 
     Attributes:
-        reached: the documents that retrieved tokens led to and that may be found, in any order.
-        fill_up: scores other documents, by all their tokens but none above m_i.
+        reached: documents that retrieved tokens led to and that may be found, in any order: all, or the best of them.
+        n_reached: how many there are in all.
+        fill_up: all others that may be found, scored by all their tokens, but none above m_i.
     """
 
     reached: Ranked
-    fill_up: Callable[[Documents], Scores]
+    n_reached: int
+    fill_up: Callable[[], Ranked]
 
 
 Look = Callable[[Sequence[int], Recipe], Iterable[Looked]]
@@ -40,14 +42,14 @@ class Goal(NamedTuple):
     """What is enough.
 
     Attributes:
-        matching: (N,) the documents that may be found.
+        n_matching: how many documents may be found.
         needed: how many shall be found, as far as there are as many.
         fills: whether documents that were not reached may be scored by all their tokens: in a subset they may.
         n_clusters: C.
         n_tokens: M.
     """
 
-    matching: Mask
+    n_matching: int
     needed: int
     fills: bool
     n_clusters: int
@@ -63,26 +65,30 @@ def look_until_enough(look: Look, n_queries: int, recipe: Recipe, goal: Goal) ->
         recipe: the effort of the first look; resolved.
         goal: what is enough.
     """
-    n_matching = int(np.count_nonzero(goal.matching))
-    needed, fill = min(goal.needed, n_matching), FILLED_UP if goal.fills else 0
+    needed, fill = min(goal.needed, goal.n_matching), FILLED_UP if goal.fills else 0
     found: dict[int, tuple[Ranked, Recipe]] = {}
     pending = list(range(n_queries))
     while pending:
         everything = int(recipe.nprobe) >= goal.n_clusters and recipe.k_prime >= goal.n_tokens
-        for query, (reached, fill_up) in zip(pending, look(pending, recipe), strict=True):
-            if len(reached.documents) >= needed or everything:
+        for query, (reached, n_reached, fill_up) in zip(pending, look(pending, recipe), strict=True):
+            if n_reached >= needed or everything:
                 found[query] = reached, recipe
-            elif n_matching - len(reached.documents) <= fill:
-                found[query] = _filled_up(reached, goal.matching, fill_up), recipe
+            elif goal.n_matching - n_reached <= fill:
+                found[query] = _with(reached, fill_up()), recipe
         pending = [query for query in pending if query not in found]
         if pending:
             recipe = recipe.widened()
     return [found[query] for query in range(n_queries)]
 
 
-def _filled_up(reached: Ranked, matching: Mask, fill_up: Callable[[Documents], Scores]) -> Ranked:
-    """The documents that were reached, and behind them all others that may be found."""
-    unreached = matching.copy()
-    unreached[reached.documents] = False
-    others = np.flatnonzero(unreached)
-    return Ranked(np.concatenate([reached.documents, others]), np.concatenate([reached.scores, fill_up(others)]))
+def _with(reached: Ranked, others: Ranked) -> Ranked:
+    return Ranked(
+        np.concatenate([reached.documents, others.documents]), np.concatenate([reached.scores, others.scores])
+    )
+
+
+def unreached(reached: Documents, matching: Mask) -> Documents:
+    """The documents that may be found, (N,) ``matching``, without those that were reached."""
+    left = matching.copy()
+    left[reached] = False
+    return np.flatnonzero(left)
