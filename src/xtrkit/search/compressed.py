@@ -35,7 +35,7 @@ from xtrkit.token_retrieval.centroid import (
     sums_over_all_tokens,
     token_hits,
 )
-from xtrkit.token_retrieval.corpus import ClusteredCorpus
+from xtrkit.token_retrieval.corpus import ClusteredCorpus, Clusters
 from xtrkit.token_retrieval.error import similarity_error_bounds
 from xtrkit.values import EVERYONE, FloatArray, Mask, Ragged, Segment
 
@@ -178,7 +178,7 @@ def look_at_clusters(
     return reached, used
 
 
-def chosen_clusters(corpus: ClusteredCorpus, query: QuantisedQuery, recipe: Recipe) -> ChosenClusters:
+def chosen_clusters(corpus: Clusters, query: QuantisedQuery, recipe: Recipe) -> ChosenClusters:
     """The clusters that each query token looks into."""
     if recipe.shared:
         return shared_by_all(corpus, query, nearest(corpus, query, int(recipe.nprobe)))
@@ -234,14 +234,14 @@ class OpenedSimilarities:
         return score_at_tokens(self.corpus, self.query, self.probes.chosen, tokens)
 
 
-def completely_opened(corpus: ClusteredCorpus, chosen: ChosenClusters) -> Mask:
+def completely_opened(corpus: Clusters, chosen: ChosenClusters) -> Mask:
     """(n,) whether every cluster was opened for all tokens of a query."""
     n = len(chosen.starts) - 1
     return np.full(n, len(chosen.clusters) == corpus.n_clusters * n)
 
 
 def score_at_tokens(
-    corpus: ClusteredCorpus, query: QuantisedQuery, chosen: ChosenClusters, tokens: float
+    corpus: Clusters, query: QuantisedQuery, chosen: ChosenClusters, tokens: float
 ) -> npt.NDArray[np.float32]:
     """(n,) the score at which sizes of clusters add up to ``tokens``: of those chosen, or of 128 if there are less."""
     if np.diff(chosen.starts).min() < COUNTED_CLUSTERS:

@@ -24,7 +24,7 @@ from xtrkit.kernels.choosing import (
 from xtrkit.kernels.gathering import sums_of_max
 from xtrkit.kernels.probing import score_clusters
 from xtrkit.kernels.selection import ROOM
-from xtrkit.token_retrieval.corpus import ClusteredCorpus
+from xtrkit.token_retrieval.corpus import ClusteredCorpus, Clusters
 from xtrkit.values import FloatArray, Mask, TokenHits, offsets_of
 
 LEAST_GROUPS = 8
@@ -65,7 +65,7 @@ def groups_probed(quantiser: Quantiser, nprobe: int) -> int:
     return min(n_groups, max(LEAST_GROUPS, math.ceil(math.sqrt(wanted * n_groups) / 2)))
 
 
-def promising(corpus: ClusteredCorpus, query: QuantisedQuery, nprobe: int, k_prime: int) -> ChosenClusters:
+def promising(corpus: Clusters, query: QuantisedQuery, nprobe: int, k_prime: int) -> ChosenClusters:
     """The clusters that promise most, with about as many tokens as ``nprobe`` of mean size for each query token hold.
 
     All of them where there are no more than ``nprobe``.
@@ -85,14 +85,14 @@ def promising(corpus: ClusteredCorpus, query: QuantisedQuery, nprobe: int, k_pri
     return _taken(chosen, promising_clusters(looked_at, corpus.centroids.sizes, k_prime, budget, promised, chosen))
 
 
-def nearest(corpus: ClusteredCorpus, query: QuantisedQuery, nprobe: int) -> ChosenClusters:
+def nearest(corpus: Clusters, query: QuantisedQuery, nprobe: int) -> ChosenClusters:
     """The ``nprobe`` clusters most alike to each query token, all where there are fewer. Of others it tells nothing."""
     nprobe = min(nprobe, corpus.n_clusters)
     chosen = _room_for(len(query.scales) * nprobe, len(query.scales), 0)
     return _taken(chosen, nearest_clusters(_looked_at(corpus, query, nprobe), nprobe, chosen))
 
 
-def _looked_at(corpus: ClusteredCorpus, query: QuantisedQuery, nprobe: int) -> LookedAt:
+def _looked_at(corpus: Clusters, query: QuantisedQuery, nprobe: int) -> LookedAt:
     """The centroids that each query token is compared with: nearly always the ``nprobe`` best are among them."""
     quantiser, n = corpus.quantiser, len(query.scales)
     probed = groups_probed(quantiser, nprobe)
@@ -122,7 +122,7 @@ def _taken(chosen: ChosenClusters, count: int) -> ChosenClusters:
     return chosen._replace(clusters=chosen.clusters[:count], scores=chosen.scores[:count])
 
 
-def shared_by_all(corpus: ClusteredCorpus, query: QuantisedQuery, chosen: ChosenClusters) -> ChosenClusters:
+def shared_by_all(corpus: Clusters, query: QuantisedQuery, chosen: ChosenClusters) -> ChosenClusters:
     """The clusters of all query tokens, for each of them: ColXTR's way. Of other clusters it tells nothing."""
     centroids, n = corpus.quantiser.centroids, len(query.scales)
     clusters = np.unique(chosen.clusters).astype(np.int32)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Generic
+from typing import Generic, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.indexing.compressed_format import CompressedTokens
-from xtrkit.kernels.bundles import Slots, empty_slots
+from xtrkit.indexing.compressed_format import CompressedTokens, Quantiser
+from xtrkit.kernels.bundles import Centroids, Slots, empty_slots
 from xtrkit.values import FloatArray, Mask, Segment, Tokens, TokenVectors, offsets_of
 
 
@@ -70,6 +70,51 @@ class _Corpus(Generic[Tokens]):
 
 class ExactCorpus(_Corpus[TokenVectors]):
     """Segments of float16 vectors."""
+
+
+class Clusters(Protocol):
+    """What is known of the clusters of an index without looking at a token: enough to choose among them."""
+
+    @property
+    def quantiser(self) -> Quantiser:
+        """Centroids and codec."""
+
+    @property
+    def centroids(self) -> Centroids:
+        """The centroids with the sizes of their clusters, as kernels read them."""
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of centroids, C."""
+
+    @property
+    def n_tokens(self) -> int:
+        """Token vectors of living documents, M."""
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """(C,) how many living tokens each cluster has."""
+
+
+class ClusterTable:
+    """Clusters whose tokens are elsewhere.
+
+    Attributes:
+        quantiser: centroids and codec.
+        sizes: (C,) how many living tokens each cluster has.
+        centroids: the centroids with these sizes, as kernels read them.
+        n_tokens: M.
+    """
+
+    def __init__(self, quantiser: Quantiser, sizes: npt.NDArray[np.int64]) -> None:
+        self.quantiser, self.sizes = quantiser, sizes
+        self.centroids = quantiser.centroids_with(sizes)
+        self.n_tokens = int(sizes.sum())
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of centroids, C."""
+        return self.quantiser.n_clusters
 
 
 class ClusteredCorpus(_Corpus[CompressedTokens]):

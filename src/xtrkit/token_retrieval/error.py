@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.indexing.codec import GridCodec
+from xtrkit.indexing.compressed_format import Quantiser
 from xtrkit.kernels.bundles import QUERY_LIMIT, SMALL_LIMIT
 from xtrkit.token_retrieval.corpus import ClusteredCorpus
 from xtrkit.values import FloatArray
@@ -67,10 +68,22 @@ def similarity_error_bounds(corpus: ClusteredCorpus, query: FloatArray) -> npt.N
     Returns:
         (n,) bounds; infinite for codecs without one, such as ColBERTv2's, whose outermost buckets have no end.
     """
-    quantiser = corpus.quantiser
+    largest = np.array([segment.tokens.scales.max(initial=0) for segment in corpus.segments], dtype=np.float16)
+    return error_bounds_of(corpus.quantiser, largest.max(keepdims=True), query)
+
+
+def error_bounds_of(
+    quantiser: Quantiser, largest: npt.NDArray[np.float16], query: FloatArray
+) -> npt.NDArray[np.float64]:
+    """As :func:`similarity_error_bounds`, where of all residuals only the largest scale is known.
+
+    Args:
+        quantiser: centroids and codec.
+        largest: (1,) the largest scale s.
+        query: (n, d) token embeddings.
+    """
     if not isinstance(quantiser.codec, GridCodec):
         return np.full(len(query), np.inf)
-    largest = np.array([segment.tokens.scales.max(initial=0) for segment in corpus.segments]).max(keepdims=True)
     dim, bits = quantiser.dim, quantiser.bits
     of_codec = residual_error_bounds(largest, bits, dim)[0]
     longest_residual = math.sqrt(dim) * float(largest[0]) * (2**bits - 1) / 2
