@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import time
 import weakref
 from collections.abc import Callable, Coroutine, Iterator
@@ -40,6 +41,7 @@ def _sent(build: Callable[Concatenate[Conversation, P], Talk[T]]) -> Callable[Co
     def method(self: Client, /, *arguments: P.args, **named: P.kwargs) -> T:
         return self._converse(build(self._conversation, *arguments, **named))
 
+    _tell_what_comes(method, build)
     return method
 
 
@@ -52,7 +54,16 @@ def _awaited(
     async def method(self: AsyncClient, /, *arguments: P.args, **named: P.kwargs) -> T:
         return await self._converse(build(self._conversation, *arguments, **named))
 
+    _tell_what_comes(method, build)
     return method
+
+
+def _tell_what_comes(method: Callable[..., Any], build: Callable[..., Any]) -> None:
+    """Give a method the signature of what it asks, with the type of what it returns: for ``help`` and for the site."""
+    signature = inspect.signature(build)
+    comes = signature.return_annotation.removeprefix("Talk[").removesuffix("]")
+    method.__annotations__ = {**build.__annotations__, "return": comes}
+    method.__signature__ = signature.replace(return_annotation=comes)  # type: ignore[attr-defined]
 
 
 class Client:

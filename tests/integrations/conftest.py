@@ -1,7 +1,8 @@
-"""One small index, with a document that was cut into passages, and one server of it, for all adapters."""
+"""Two small indexes that no test changes: one has a document that was cut, and a server; the other is judged."""
 
 import pytest
 
+from tests.integrations.collection import write_beir
 from tests.serving.server import Server, passages
 from xtrkit import Retriever
 from xtrkit.client import Client
@@ -42,3 +43,15 @@ def source(request, index_path):
     else:
         with Client(request.getfixturevalue("server").url) as client:
             yield client
+
+
+@pytest.fixture(scope="session")
+def beir_folder(tmp_path_factory):
+    return write_beir(tmp_path_factory.mktemp("benchmarks") / "collection")
+
+
+@pytest.fixture(scope="session")
+def beir_index(beir_folder):
+    path = beir_folder.parent / "index"
+    Retriever.create(path, beir_folder).close()
+    return path

@@ -331,7 +331,7 @@ def run(
     """
     recipe = scored.chosen(context)
     from xtrkit.evaluating.running import answer_topics
-    from xtrkit.evaluation.notes import notes_as_json
+    from xtrkit.evaluation.notes import counted, notes_as_json
     from xtrkit.evaluation.run_files import check_layout, check_run_ids, write_run
     from xtrkit.evaluation.topics import read_topics
     from xtrkit.fusion import check_fusion
@@ -372,7 +372,7 @@ def run(
         return
     bench_output.print_notes(out, notes)
     if output.is_file():
-        out.print(f"Wrote {output}: {len(topics.queries):,} queries, at most {k:,} documents each.")
+        out.print(f"Wrote {output}: {counted(len(topics.queries), 'query')}, at most {k:,} documents each.")
 
 
 @dataclass(frozen=True)

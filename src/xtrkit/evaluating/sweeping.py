@@ -51,11 +51,13 @@ class Point:
     @property
     def name(self) -> str:
         """The setting in words."""
-        return ", ".join(f"{field} {value}" for field, value in self.setting.items())
+        return ", ".join(
+            str(value) if field == "scoring" else f"{field} {value}" for field, value in self.setting.items()
+        )
 
 
 def grid(base: Recipe, choices: Mapping[str, Sequence[Any]]) -> list[tuple[dict[str, Any], Recipe]]:
-    """Every combination of some choices, each as what differs and as a recipe; what has no effect is not repeated.
+    """Every combination of some choices, each as what differs between them and as a recipe, without repetitions.
 
     MaxSim imputes nothing and has no k′, XTR takes no candidates: combinations that differ in these alone are one.
 
@@ -67,11 +69,12 @@ def grid(base: Recipe, choices: Mapping[str, Sequence[Any]]) -> list[tuple[dict[
         InputError: a value can't be used.
     """
     found: dict[Recipe, dict[str, Any]] = {}
+    told = [field for field, values in choices.items() if len(values) > 1] or list(choices)
     for values in product(*choices.values()):
         setting = dict(zip(choices, values, strict=True))
         idle = ("k_prime", "imputation") if setting.get("scoring", base.scoring) == "maxsim" else ("candidates",)
         setting = {field: value for field, value in setting.items() if field not in idle}
-        found.setdefault(base.but(**setting), setting)
+        found.setdefault(base.but(**setting), {field: setting[field] for field in told if field in setting})
     return [(setting, recipe) for recipe, setting in found.items()]
 
 
@@ -143,15 +146,20 @@ def draw(points: Sequence[Point], measure: str, path: Path, chosen: Point) -> No
         InputError: matplotlib writes no file of that suffix.
         MissingExtraError: matplotlib isn't installed.
     """
-    figure, axis = figure_and_axis((8, 5))
+    figure, axis = figure_and_axis((9, 5))
     front = [point for point in points if point.on_front]
+    highest = max(point.cpu_ms for point in points)
     quality = [point.row.measures[measure] for point in front]
     axis.plot([point.cpu_ms for point in front], quality, color="tab:blue", linewidth=1, label="Pareto front")
     for point in points:
         x, y = point.cpu_ms, point.row.measures[measure]
         axis.scatter(x, y, color="tab:blue" if point.on_front else "tab:gray", s=24, zorder=3)
         if point.on_front:
-            axis.annotate(point.name, (x, y), xytext=(4, -9), textcoords="offset points", fontsize=7)
+            left = 2 * x > highest  # where there is room
+            axis.annotate(
+                point.name, (x, y), xytext=(-5 if left else 5, -10), textcoords="offset points", fontsize=7,
+                ha="right" if left else "left",
+            )  # fmt: skip
     axis.scatter(
         chosen.cpu_ms, chosen.row.measures[measure], s=140, facecolors="none", edgecolors="tab:red", label="chosen"
     )

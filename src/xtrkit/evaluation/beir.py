@@ -66,7 +66,7 @@ def read_test_collection(path: str | Path, split: str | None = None) -> TestColl
     judged, (texts, notes_on_queries) = read_judgements(qrels_path), _read_queries(queries_path)
     queries, notes = asked(texts, judged, queries_path, qrels_path)
     notes = [*note_unread((queries_path, qrels_path)), *notes_on_queries, *notes]
-    protocol, of_set = _rules(name.lower(), split, judged.qrels)
+    protocol, of_set = rules_of(name.lower(), split, judged.qrels)
     return TestCollection(path, queries, judged.qrels, (*notes, *of_set), protocol, name, corpus=path, index_name=name)
 
 
@@ -99,10 +99,10 @@ def open_corpus(path: Path) -> Iterable[Passage]:
             f"There is no {path / 'corpus.jsonl'}, the corpus of a BEIR folder. Without BM25 (--baseline none), "
             "xtrkit evaluate needs none."
         )
-    return whole_passages(open_source(path))
+    return whole_passages(open_source(str(path)))  # which may be irds:NAME
 
 
-def _rules(name: str, split: str, qrels: Qrels) -> tuple[Protocol, list[Note]]:
+def rules_of(name: str, split: str, qrels: Qrels) -> tuple[Protocol, list[Note]]:
     """The rules of a set, by its name, and which version of it this is."""
     n = sum(map(len, qrels.values()))
     if name == "msmarco" and split == "test":

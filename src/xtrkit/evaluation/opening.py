@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from xtrkit.errors import CollectionError
-from xtrkit.evaluation import beir, lotte, miracl, msmarco, open_qa
+from xtrkit.evaluation import beir, irds, lotte, miracl, msmarco, open_qa
 from xtrkit.evaluation.collection import TestCollection
+from xtrkit.texts.reading import IRDS
 
 EXPECTED = (
     "a BEIR folder (queries.jsonl, qrels/SPLIT.tsv) or a folder of such, MS MARCO's files (queries.dev.small.tsv, "
-    "qrels.dev.small.tsv), LoTTE's (TOPIC/test/qas.search.jsonl), MIRACL's (topics.miracl-v1.0-LANG-dev.tsv), or "
-    "questions with answers (NAME.qa.csv)"
+    "qrels.dev.small.tsv), LoTTE's (TOPIC/test/qas.search.jsonl), MIRACL's (topics.miracl-v1.0-LANG-dev.tsv), "
+    "questions with answers (NAME.qa.csv), or irds:NAME of ir_datasets"
 )
 
 
@@ -19,12 +20,14 @@ def open_tests(path: str | Path, split: str | None = None) -> list[TestCollectio
     """The test collections at a path: one, or one for each forum, topic, language or relation.
 
     Args:
-        path: as published (:data:`EXPECTED`).
+        path: as published (:data:`EXPECTED`), or ``irds:`` and a name of ir_datasets.
         split: which queries; by default those that published figures are of.
 
     Raises:
         CollectionError: nothing of the kind is there, or it can't be read.
     """
+    if str(path).startswith(IRDS):
+        return [irds.read_irds(f"{path}/{split}" if split else str(path))]
     path = Path(path)
     if not path.exists():
         raise CollectionError(f"There is no test collection at {path}: expected {EXPECTED}.")

@@ -24,7 +24,7 @@ import numpy as np
 
 from xtrkit.errors import CollectionError, InputError
 from xtrkit.evaluation.notes import Note, counted, examples_of, quoted
-from xtrkit.evaluation.runs import Run
+from xtrkit.evaluation.runs import Run, falling
 from xtrkit.texts.reading import read_lines
 from xtrkit.whole_file import write_whole
 
@@ -124,7 +124,9 @@ def _parsed(path: Path, number: int, text: str, fields: list[str]) -> tuple[str,
 
 
 def _no_run(path: Path, number: int, text: str) -> CollectionError:
-    return CollectionError(f"{path}, line {number}: expected {_EXPECTED}, got {text[:120]!r}.")
+    fields = text.split()
+    hint = " It looks like judgements." if len(fields) == 4 and fields[1] in ("0", "Q0") else ""
+    return CollectionError(f"{path}, line {number}: expected {_EXPECTED}, got {text[:120]!r}.{hint}")
 
 
 def _ranked(lines: list[_Line]) -> list[tuple[str, float]]:
@@ -255,10 +257,7 @@ def check_layout(layout: str) -> None:
 
 
 def write_run(run: Run, path: str | Path, tag: str = "xtrkit", layout: str = "trec") -> None:
-    """Write a run whose scores fall strictly.
-
-    ``trec_eval`` ignores the rank column and sorts by score as a 32-bit float, equal scores by document id in
-    descending order: a score that does not fall is therefore written as the next smaller float.
+    """Write a run whose scores fall strictly (:func:`xtrkit.evaluation.runs.falling`).
 
     Args:
         run: the rankings.
@@ -271,7 +270,7 @@ def write_run(run: Run, path: str | Path, tag: str = "xtrkit", layout: str = "tr
     """
     check_layout(layout)
     if layout == "json":
-        found = {query: dict(_falling(ranking)) for query, ranking in run.items()}
+        found = {query: dict(falling(ranking)) for query, ranking in run.items()}
         text = json.dumps(found, ensure_ascii=False) + "\n"
     else:
         check_run_ids([tag, *run, *(document for ranking in run.values() for document, _ in ranking)])
@@ -283,13 +282,6 @@ def write_run(run: Run, path: str | Path, tag: str = "xtrkit", layout: str = "tr
         text = "".join(
             form.format(query=query, document=document, rank=rank, score=score, tag=tag)
             for query, ranking in run.items()
-            for rank, (document, score) in enumerate(_falling(ranking), start=1)
+            for rank, (document, score) in enumerate(falling(ranking), start=1)
         )
     write_whole(path, text)
-
-
-def _falling(ranking: Sequence[tuple[str, float]]) -> Iterator[tuple[str, float]]:
-    previous = np.float32(np.inf)
-    for document, score in ranking:
-        previous = min(np.float32(score), np.nextafter(previous, np.float32(-np.inf)))
-        yield document, float(previous)

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
 
 from xtrkit.evaluation.qrels import Qrels
 
+Named = TypeVar("Named")
 Run = Mapping[str, Sequence[tuple[str, float]]]
 """{query id: [(document id, score), …]}, best first"""
+
+
+def falling(ranking: Iterable[tuple[Named, float]]) -> Iterator[tuple[Named, float]]:
+    """A ranking with scores that fall strictly, so that whoever sorts by them gets the ranking.
+
+    ``trec_eval`` ignores ranks and sorts by score as a 32-bit float, equal scores by document id in descending order;
+    so does all that computes with it: pytrec_eval, ir-measures, and so MTEB, BEIR and PyTerrier. A score that does not
+    fall therefore becomes the next smaller float.
+    """
+    previous = np.float32(np.inf)
+    for document, score in ranking:
+        previous = min(np.float32(score), np.nextafter(previous, np.float32(-np.inf)))
+        yield document, float(previous)
 
 
 def without_identical_ids(run: Run, qrels: Qrels, depth: int) -> dict[str, list[tuple[str, float]]]:

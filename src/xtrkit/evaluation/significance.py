@@ -92,8 +92,8 @@ def _t_test(stats: Any, differences: np.ndarray[Any, Any]) -> float:
 
 def _randomisation(stats: Any, differences: np.ndarray[Any, Any]) -> float:
     moved = differences[np.abs(differences) > 1e-12]  # the sign of 0 changes nothing
-    if not len(moved):
-        return 1.0
+    if len(moved) < 2:
+        return 1.0  # either sign is as far from 0
     batch = max(1, _BATCH // len(moved))
     tested = stats.permutation_test(
         (moved,), np.mean, permutation_type="samples", vectorized=True, n_resamples=FLIPS, batch=batch, rng=SEED
