@@ -39,6 +39,8 @@ def test_a_beir_folder_drops_documents_with_the_id_of_the_query(tmp_path):
     row = measured(test, {"1": [("1", 9.0), ("a", 8.0)]}, ["RR@10"])
     assert row.measures == {"RR@10": 1.0}
     assert row.run == {"1": [("a", 8.0)]}
+    kept = measured(test.keeping_identical(), {"1": [("1", 9.0), ("a", 8.0)]}, ["RR@10"])  # ids that are counted apart
+    assert kept.measures == {"RR@10": 0.5}
 
 
 def test_ms_marco_in_beir_is_its_dev_split(tmp_path):
