@@ -73,15 +73,15 @@ def living_passages(sources: Sequence[Source]) -> Iterator[Passage]:
                 yield passage
 
 
-def check_sources(directory: Path, sources: Sequence[Source]) -> None:
+def check_sources(sources: Sequence[Source]) -> None:
     """Refuse to merge what isn't what was written.
 
     Raises:
         IndexDamagedError: a file is damaged.
     """
     for source in sources:
-        check_content(directory, source.segment.facts.vectors)
-        check_content(directory, source.segment.facts.passages)
+        check_content(source.segment.directory, source.segment.facts.vectors)
+        check_content(source.segment.directory, source.segment.facts.passages)
 
 
 def merge(
@@ -95,7 +95,7 @@ def merge(
     """Write the living documents of some segments as one segment.
 
     Args:
-        directory: the index.
+        directory: the index; segments may lie elsewhere.
         generation: the one that will name the segment first.
         sources: what is merged, in order.
         quantiser: what they share, if they are compressed.
@@ -106,7 +106,7 @@ def merge(
         IndexDamagedError: one of them is damaged.
         StorageError: a file could not be written.
     """
-    check_sources(directory, sources)
+    check_sources(sources)
     rows = LivingRows(sources, dim)
     if quantiser is None:
         return write_segment(directory, generation, rows, living_passages(sources), None, reporter=reporter)[0]

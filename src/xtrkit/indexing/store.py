@@ -23,6 +23,7 @@ from xtrkit.storage.files import check_content, damaged
 from xtrkit.storage.generations import Pin, pin
 from xtrkit.storage.manifest import Manifest, SegmentFacts, manifest_name
 from xtrkit.storage.passage_file import PassageFile
+from xtrkit.storage.shards import ClusterPin, is_cluster
 from xtrkit.storage.tombstones import read_tombstones
 from xtrkit.values import (
     EVERYONE,
@@ -129,6 +130,7 @@ class OpenedSegment:
     """A segment, viewed.
 
     Attributes:
+        directory: where its files lie.
         facts: what the manifest says of it.
         tokens: its token vectors.
         passages: its passages.
@@ -136,6 +138,7 @@ class OpenedSegment:
         live: (N,) which documents are alive; empty where all are, as kernels want it.
     """
 
+    directory: Path
     facts: SegmentFacts
     tokens: TokenStore
     passages: PassageFile
@@ -163,7 +166,7 @@ class Store:
     """
 
     path: Path
-    pin: Pin
+    pin: Pin | ClusterPin
     properties: Properties
     quantiser: Quantiser | None
     segments: tuple[OpenedSegment, ...]
@@ -184,16 +187,32 @@ class Store:
             InputError: there is no such generation.
             StorageError: it can't be read.
         """
-        pinned = pin(path, generation)
-        manifest = pinned.manifest
+        pinned = ClusterPin(path, generation) if is_cluster(path) else pin(path, generation)
+        try:
+            return cls._of(path, pinned, before)
+        except BaseException:
+            pinned.close()
+            raise
+
+    @classmethod
+    def _of(cls, path: Path, pinned: Pin | ClusterPin, before: Store | None) -> Store:
+        manifest, places = pinned.manifest, pinned.directories()
         properties = Properties.of(manifest, path)
         if before and before.pin.manifest.codec == manifest.codec:
             quantiser = before.quantiser
         else:
-            quantiser = opened_quantiser(path, manifest, properties)
-        known = {segment.facts.name: segment for segment in before.segments} if before else {}
+            quantiser = opened_quantiser(places[0], manifest, properties)
+        known = (
+            {}
+            if before is None
+            else {
+                (place, segment.facts.name): segment
+                for place, segment in zip(before.pin.directories(), before.segments, strict=True)
+            }
+        )
         segments = tuple(
-            open_segment(path, facts, properties, quantiser, known.get(facts.name)) for facts in manifest.segments
+            open_segment(place, facts, properties, quantiser, known.get((place, facts.name)))
+            for place, facts in zip(places, manifest.segments, strict=True)
         )
         passages = Passages([segment.passages for segment in segments], [segment.live for segment in segments])
         words = WordIndex(
@@ -209,8 +228,7 @@ class Store:
     @property
     def size(self) -> int:
         """Bytes that the generation takes on disk."""
-        manifest = self.path / manifest_name(self.generation)
-        return sum(file.size for file in self.pin.manifest.files) + manifest.stat().st_size
+        return self.pin.size
 
     def corpus(self) -> list[Segment[Any]]:
         """The segments as engines read them."""
@@ -264,7 +282,7 @@ def open_segment(
     if facts.tombstones:
         live = np.ones(facts.documents, dtype=np.bool_)
         live[read_tombstones(path, facts.tombstones, facts.documents)] = False
-    return OpenedSegment(facts, tokens, passages, words, live)
+    return OpenedSegment(path, facts, tokens, passages, words, live)
 
 
 def _open_exact(path: Path, facts: SegmentFacts, dim: int) -> TokenVectors:

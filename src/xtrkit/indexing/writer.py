@@ -517,7 +517,7 @@ def _compact(path: Path, retrain: bool | None, reporter: Reporter) -> WriteSumma
 def _retrain(
     path: Path, generation: int, sources: Sequence[Source], properties: Properties, reporter: Reporter
 ) -> tuple[Properties, FileFacts, Any]:
-    check_sources(path, sources)
+    check_sources(sources)
     rows = LivingRows(sources, properties.dim)
     quantiser: Quantiser
     quantiser, assigned = train(rows, codec_named(str(properties.codec), properties.bits), reporter=reporter)

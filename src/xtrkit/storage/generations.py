@@ -110,6 +110,16 @@ class Pin:
             self.close()
             raise
 
+    def directories(self) -> list[Path]:
+        """The directory of each segment, in order."""
+        return [self.directory] * len(self.manifest.segments)
+
+    @property
+    def size(self) -> int:
+        """Bytes that the generation takes on disk."""
+        manifest = self.directory / manifest_name(self.manifest.generation)
+        return sum(file.size for file in self.manifest.files) + manifest.stat().st_size
+
     def __enter__(self) -> Pin:
         return self
 
@@ -178,6 +188,11 @@ def existing(directory: Path) -> list[int]:
     found = generations(directory)
     if found:
         return found
+    if any(name.startswith("cluster-") for name in os.listdir(directory)):
+        raise IndexFormatError(
+            f"{directory} is a cluster of shards, which is searched as one index and not changed in place: change the "
+            "index that it was split from, and split that again (xtrkit cluster split)."
+        )
     if (directory / "manifest.json").is_file():
         raise IndexFormatError(
             f"{directory} has format version 1, which was never released and which this xtrkit does not read: "

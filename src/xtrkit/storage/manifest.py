@@ -114,8 +114,8 @@ def encoded(manifest: Manifest) -> bytes:
             for segment in manifest.segments
         ],
     }
-    line = _canonical(record)
-    return line + _checksum_line(line)
+    line = canonical(record)
+    return line + checksum_line(line)
 
 
 def decoded(content: bytes, path: Path) -> Manifest:
@@ -131,11 +131,11 @@ def decoded(content: bytes, path: Path) -> Manifest:
     """
     line, _, _ = content.partition(b"\n")
     line += b"\n"
-    if content != line + _checksum_line(line):
+    if content != line + checksum_line(line):
         raise damaged(path, "its content is not what was written: another sha256")
     try:
         record = json.loads(line.decode("utf-8"))
-        if _canonical(record) != line:
+        if canonical(record) != line:
             raise ValueError("it is not in canonical form")
         _check_version(record, path)
         manifest = _manifest(record)
@@ -220,10 +220,12 @@ def _file_record(file: FileFacts | None) -> dict[str, Any] | None:
     return None if file is None else file._asdict()
 
 
-def _canonical(record: Any) -> bytes:
+def canonical(record: Any) -> bytes:
+    """A line of JSON, as there is one way to write it."""
     text = json.dumps(record, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
     return text.encode("utf-8") + b"\n"
 
 
-def _checksum_line(line: bytes) -> bytes:
-    return _canonical({"sha256": hashlib.sha256(line).hexdigest()})
+def checksum_line(line: bytes) -> bytes:
+    """The line that follows it: its sha256."""
+    return canonical({"sha256": hashlib.sha256(line).hexdigest()})

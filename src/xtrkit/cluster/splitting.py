@@ -1,0 +1,101 @@
+"""An index that is there -> shards, without encoding: documents in their order, codes as they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from xtrkit.encoding.new_directory import check_new, new_directory
+from xtrkit.errors import InputError
+from xtrkit.indexing.creating import creator
+from xtrkit.indexing.merging import LivingRows, Source, merge
+from xtrkit.indexing.store import Store
+from xtrkit.progress import SILENT, Reporter
+from xtrkit.storage.files import FileFacts, flush, storage_errors
+from xtrkit.storage.generations import commit
+from xtrkit.storage.manifest import Manifest
+from xtrkit.storage.shards import ClusterManifest, facts_of, names_of, write_cluster
+
+
+def split_index(source: str | Path, target: str | Path, n_shards: int, reporter: Reporter = SILENT) -> ClusterManifest:
+    """Make a cluster of an index, or of another cluster: it is searched with the same ranking and the same scores.
+
+    Each shard has consecutive documents, about as many tokens as any other, and no dead ones. The files of the sources
+    that the documents were read from stay behind: a cluster is not synced with a folder.
+
+    Args:
+        source: the index.
+        target: the directory to make; it appears when all of it is written.
+        n_shards: how many shards, at least 1.
+        reporter: told about the progress.
+
+    Raises:
+        InputError: something is at ``target`` already, or there are fewer documents than shards.
+        IndexFormatError: there is no index, or it is damaged.
+        StorageError: a file can't be read or written.
+    """
+    if isinstance(n_shards, bool) or not isinstance(n_shards, int) or n_shards < 1:
+        raise InputError(f"The number of shards must be a whole number of at least 1, got {n_shards!r}.")
+    check_new(Path(target))
+    with closing(Store.open(Path(source).absolute())) as store, new_directory(Path(target)) as directory:
+        every = [Source(segment, segment.living) for segment in store.segments]
+        ends = _ends(LivingRows(every, store.properties.dim).lengths(), n_shards)
+        codec = store.pin.manifest.codec
+        shards = []
+        for name, (first, last) in zip(names_of(n_shards), pairwise([0, *ends]), strict=True):
+            with storage_errors(directory / name, "making it"):
+                (directory / name).mkdir()
+                if codec is not None:
+                    _same_file(store.segments[0].directory, directory / name, codec)
+            sources = list(_between(every, first, last))
+            facts = merge(directory / name, 1, sources, store.quantiser, store.properties.dim, reporter)
+            commit(directory / name, Manifest(1, creator(), store.properties.record(), codec, (facts,)))
+            shards.append(facts_of(directory, name, 1))
+        made = ClusterManifest(1, creator(), None if codec is None else codec.sha256, tuple(shards))
+        write_cluster(directory, made)
+    flush(Path(target).absolute().parent)
+    return made
+
+
+def _ends(lengths: npt.NDArray[np.int64], n_shards: int) -> list[int]:
+    """Behind which documents shards end: each has one at least, and about as many tokens as any other.
+
+    Raises:
+        InputError: there are fewer documents than shards.
+    """
+    if len(lengths) < n_shards:
+        raise InputError(f"The index has {len(lengths):,} documents, too few for {n_shards:,} shards: make fewer.")
+    tokens = np.cumsum(lengths)
+    wanted = tokens[-1] * np.arange(1, n_shards + 1) / n_shards
+    ends: list[int] = (np.searchsorted(tokens, wanted) + 1).tolist()
+    for place in range(n_shards):  # one document at least, for each before and behind
+        least, most = place + 1, len(lengths) - (n_shards - 1 - place)
+        ends[place] = min(max(ends[place], least, ends[place - 1] + 1 if place else 0), most)
+    return ends
+
+
+def _between(sources: list[Source], first: int, last: int) -> Iterator[Source]:
+    """The living documents from one number to another, counted over living ones, in the segments that have some."""
+    begin = 0
+    for segment, living in sources:
+        numbers = begin + np.cumsum(living) - 1
+        taken = living & (numbers >= first) & (numbers < last)
+        begin += int(np.count_nonzero(living))
+        if taken.any():
+            yield Source(segment, taken)
+
+
+def _same_file(source: Path, target: Path, file: FileFacts) -> None:
+    """Put a file into another directory, too: as a link, or as a copy where the file system knows none."""
+    try:
+        os.link(source / file.name, target / file.name)
+    except OSError:
+        shutil.copyfile(source / file.name, target / file.name)
+    flush(target / file.name)
