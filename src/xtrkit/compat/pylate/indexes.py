@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from xtrkit.compat.pylate.rank import RerankResult
-from xtrkit.compat.pylate.vectors import Embeddings, each_text
 from xtrkit.compat.saying import all_without_meaning, say_once
+from xtrkit.compat.vectors import Embeddings, each_text
 from xtrkit.errors import IndexExistsError, InputError
 from xtrkit.index import Index
 from xtrkit.indexing.creating import check_free

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
-from xtrkit.compat.pylate.vectors import Embeddings, each_text
 from xtrkit.compat.saying import without_meaning
+from xtrkit.compat.vectors import Embeddings, each_text
 from xtrkit.errors import InputError
 from xtrkit.scoring.maxsim import maxsim_ranking
 

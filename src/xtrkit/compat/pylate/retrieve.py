@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xtrkit.compat.pylate.indexes import PLAID, Subset
 from xtrkit.compat.pylate.rank import RerankResult
-from xtrkit.compat.pylate.vectors import Embeddings
 from xtrkit.compat.saying import without_meaning
+from xtrkit.compat.vectors import Embeddings
 from xtrkit.recipes import XTR as XTR_RECIPE
 from xtrkit.recipes import Recipe
 

@@ -1,4 +1,4 @@
-"""Token vectors as PyLate's callers have them: arrays, tensors, lists of numbers; of one text, or of several."""
+"""Token vectors as callers of PyLate and ColBERT have them: arrays, tensors, lists; of one text, or of several."""
 
 from __future__ import annotations
 
