@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import time
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -39,6 +41,7 @@ def _sent(build: Callable[Concatenate[Conversation, P], Talk[T]]) -> Callable[Co
     def method(self: Client, /, *arguments: P.args, **named: P.kwargs) -> T:
         return self._converse(build(self._conversation, *arguments, **named))
 
+    _tell_what_comes(method, build)
     return method
 
 
@@ -51,7 +54,16 @@ def _awaited(
     async def method(self: AsyncClient, /, *arguments: P.args, **named: P.kwargs) -> T:
         return await self._converse(build(self._conversation, *arguments, **named))
 
+    _tell_what_comes(method, build)
     return method
+
+
+def _tell_what_comes(method: Callable[..., Any], build: Callable[..., Any]) -> None:
+    """Give a method the signature of what it asks, with the type of what it returns: for ``help`` and for the site."""
+    signature = inspect.signature(build)
+    comes = signature.return_annotation.removeprefix("Talk[").removesuffix("]")
+    method.__annotations__ = {**build.__annotations__, "return": comes}
+    method.__signature__ = signature.replace(return_annotation=comes)  # type: ignore[attr-defined]
 
 
 class Client:
@@ -71,6 +83,7 @@ class Client:
     def __init__(self, url: str, *, key: str | None = None, index: str | None = None, timeout: float = TIMEOUT) -> None:
         self._conversation, self.url = Conversation(index), url
         self._http = _httpx().Client(**_options(url, key, timeout))
+        weakref.finalize(self, self._http.close)  # of a client that something else opened, and let go of
 
     indexes = _sent(Conversation.indexes)
     search = _sent(Conversation.search)

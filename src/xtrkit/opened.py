@@ -90,7 +90,7 @@ class OpenedIndex:
 
     @property
     def generation(self) -> int:
-        """Which generation of the index this is: every commit makes one."""
+        """The number of this generation; every commit makes one."""
         return self._store.generation
 
     @property

@@ -24,7 +24,9 @@ A relevant document must name one &amp; its activity.
 <title> Poliomyelitis and Post-Polio
 </top>
 """
-CLOSED = "<top><num> 1</num><title> what similarity laws\nmust be obeyed </title></top>\n<top><num>2</num><title>heat</title></top>"
+CLOSED = """<top><num> 1</num><title> what similarity laws
+must be obeyed </title></top>
+<top><num>2</num><title>heat</title></top>"""
 XML = """<topics task="COVIDSearch">
  <topic number="1"><query>coronavirus origin</query><question>what is its origin?</question></topic>
  <topic number="2" type="faceted"><query>masks</query></topic>
@@ -40,7 +42,7 @@ def written(tmp_path, text, name="queries"):
 @pytest.mark.parametrize(
     ("name", "text", "queries"),
     [
-        ("queries.dev.small.tsv", "1048585\twhat is paula?\n2\tandroid's limits\n", {"1048585": "what is paula?", "2": "android's limits"}),
+        ("queries.dev.small.tsv", "1048585\twhat's paula?\n2\tant\n", {"1048585": "what's paula?", "2": "ant"}),
         ("questions.search.tsv", "0\tare ants smart?\r\n1\twhy?\r\n", {"0": "are ants smart?", "1": "why?"}),
         ("header.tsv", "qid\tquery\n7\tx\n", {"7": "x"}),
         ("header2.tsv", "query-id\ttext\n7\tx\n", {"7": "x"}),
@@ -78,7 +80,7 @@ def test_other_fields_of_topics(tmp_path):
         read_topics(first, "DESC").queries["301"].startswith("Identify organizations that participate in international")
     )
     assert read_topics(first, "narr").queries["301"] == "A relevant document must name one & its activity."
-    assert read_topics(written(tmp_path, XML), "question" if False else "query").queries["1"] == "coronavirus origin"
+    assert read_topics(written(tmp_path, XML), "query").queries["1"] == "coronavirus origin"
     with pytest.raises(CollectionError, match="no <question>"):
         read_topics(written(tmp_path, XML), "question")
 

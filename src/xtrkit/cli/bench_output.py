@@ -217,7 +217,7 @@ def _print_sets(console: Console, sets: Sequence[Measured]) -> None:
     means = means_over(sets)
     for measure in dict.fromkeys(name for one in sets for name in one.measures):
         table = Table(title=measure)
-        table.add_column("set")
+        table.add_column("set", no_wrap=True)
         table.add_column("queries", justify="right")
         systems = list(dict.fromkeys(row.system for one in sets for row in one.rows))
         for system in systems:

@@ -72,6 +72,14 @@ class Systems:
         typer.Option(help="The share of the token vectors in these. [dim]\\[default: 0.75][/]", show_default=False),
     ] = None
     baseline: Annotated[str, typer.Option(help="[bold]bm25[/] or [bold]none[/].")] = "bm25"
+    keep_identical: Annotated[
+        bool,
+        typer.Option(
+            "--keep-identical",
+            help="Keep documents that bear the query's id. BEIR drops them, which is wrong where ids of queries and "
+            "documents are counted apart, as Cranfield's are.",
+        ),
+    ] = False
 
     def recipes(self, effort: Effort) -> list[tuple[str, Recipe]]:
         """Names and recipes, the baseline left out."""
@@ -253,7 +261,7 @@ def evaluate(
 
     index = paths[0] if len(paths) == 2 else None
     bench = Bench(chosen, index, names, opening.model, opening.device, bar)
-    sets = [bench.measured(test) for test in tests]
+    sets = [bench.measured(test.keeping_identical() if systems.keep_identical else test) for test in tests]
     told = [_compared(one, comparing, chosen) for one in sets]
     if written.as_json:
         print_json(bench_output.as_json(sets, told))
@@ -331,7 +339,7 @@ def run(
     """
     recipe = scored.chosen(context)
     from xtrkit.evaluating.running import answer_topics
-    from xtrkit.evaluation.notes import notes_as_json
+    from xtrkit.evaluation.notes import counted, notes_as_json
     from xtrkit.evaluation.run_files import check_layout, check_run_ids, write_run
     from xtrkit.evaluation.topics import read_topics
     from xtrkit.fusion import check_fusion
@@ -372,7 +380,7 @@ def run(
         return
     bench_output.print_notes(out, notes)
     if output.is_file():
-        out.print(f"Wrote {output}: {len(topics.queries):,} queries, at most {k:,} documents each.")
+        out.print(f"Wrote {output}: {counted(len(topics.queries), 'query')}, at most {k:,} documents each.")
 
 
 @dataclass(frozen=True)

@@ -221,7 +221,7 @@ def measure_run(name: str, run: FileRun, test: TestCollection, measures: Sequenc
     if test.queries.keys().isdisjoint(run):
         raise InputError(
             f"The run {name} has none of the {len(test.queries):,} queries of {test.name or test.path} "
-            f"({quoted(test.queries)}), but {quoted(run)}: give the run of this collection."
+            f"{quoted(test.queries)}, but {quoted(run)}: give the run of this collection."
         )
     found = {document for query in test.queries for document, _ in run.get(query, ())}
     if test.qrels and _judged(test.qrels).isdisjoint(found):

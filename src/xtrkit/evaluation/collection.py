@@ -9,7 +9,7 @@ figure that papers print. The readers are one module a layout: ``beir.py``, ``ms
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xtrkit.errors import CollectionError
@@ -68,6 +68,10 @@ class TestCollection:
     corpus: Path | None = None
     index_name: str = ""
     answers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def keeping_identical(self) -> TestCollection:
+        """The same, with the documents that bear a query's id kept in its ranking."""
+        return replace(self, protocol=replace(self.protocol, drop_identical=False))
 
 
 def asked(

@@ -32,11 +32,9 @@ def folders_of(path: Path, split: str | None) -> dict[str, Path]:
     """
     if any(beside(path, f"qas.{kind}.jsonl") for kind in KINDS):
         return {path.resolve().parent.name: path} if split in (None, path.resolve().name) else {}
-    below = {path.resolve().name: path / (split or "test")}
-    below |= {topic: path / topic / (split or "test") for topic in TOPICS}
-    return {
-        topic: folder for topic, folder in below.items() if any(beside(folder, f"qas.{kind}.jsonl") for kind in KINDS)
-    }
+    below = [(topic, path / topic / (split or "test")) for topic in TOPICS]
+    below.append((path.resolve().name, path / (split or "test")))  # the folder of a topic
+    return {topic: folder for topic, folder in below if any(beside(folder, f"qas.{kind}.jsonl") for kind in KINDS)}
 
 
 def is_lotte(path: Path) -> bool:

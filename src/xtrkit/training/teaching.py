@@ -38,7 +38,7 @@ class EncoderTeacher:
 def score(
     data: str, out: str | Path, teacher: Teacher, *, margin: float | None = None, progress: bool = False
 ) -> tuple[int, int]:
-    """Have a teacher score every document of a file of ids, such as :func:`~xtrkit.training.mining.mine` writes.
+    """Have a teacher score every document of a file of ids, such as :func:`~xtrkit.training.mine` writes.
 
     Args:
         data: ``FILE.jsonl@FOLDER``, ids of a BEIR folder.
