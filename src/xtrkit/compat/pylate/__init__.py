@@ -5,3 +5,7 @@
 Scores are sums of maxima, as PyLate's. What works otherwise here is told in ``docs/moving.md``; arguments that have no
 meaning here are taken, and a warning says so once.
 """
+
+from xtrkit.lazy import lazy
+
+__getattr__, __dir__ = lazy(__name__)
