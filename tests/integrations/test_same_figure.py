@@ -18,8 +18,17 @@ MEASURES = "nDCG@10 R@1000"
 WAYS = {"XTR k'=1000": {}, "XTR k'=100": {"k_prime": 100}, "MaxSim": {"scoring": "maxsim"}}
 
 
+TOLD = {}
+
+
 def of_evaluate(here, beir_index, beir_folder):
-    """{system: nDCG@10}, as the command tells them."""
+    """{system: nDCG@10}, as the command tells them; it runs once."""
+    if not TOLD:
+        TOLD.update(figures_of_command(here, beir_index, beir_folder))
+    return TOLD
+
+
+def figures_of_command(here, beir_index, beir_folder):
     ran = here("evaluate", beir_index, beir_folder, "--measures", MEASURES, "--k-prime", "1000", "--k-prime", "100",
                "--baseline", "none", "--no-fusion", "--json")  # fmt: skip
     assert not ran.returncode, ran.stderr
