@@ -1,6 +1,7 @@
 """ColBERT's quick starts with our import line, and what of its arguments is honoured, said or refused."""
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -42,8 +43,9 @@ def root(tmp_path_factory):
     return root
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def searcher(root):
+    """One that no test changes."""
     return Searcher("small", index_root=str(root / "experiments" / "made" / "indexes"))
 
 
@@ -242,7 +244,9 @@ def test_refusals(searcher, tmp_path):
         named.search("boats")
 
 
-def test_an_index_is_one_of_xtrkits(searcher):
+def test_an_index_is_one_of_xtrkits(root, tmp_path):
+    shutil.copytree(root / "experiments" / "made" / "indexes" / "small", tmp_path / "copy")
+    searcher = Searcher("copy", index_root=str(tmp_path))
     with Retriever.open(searcher.index) as retriever:
         assert retriever.search("music")[0].text == PASSAGES[0]
         retriever.delete(["4"])

@@ -36,8 +36,8 @@ def figures_of_command(here, beir_index, beir_folder):
 
 
 def of_mteb(folder, index, choices):
-    """Through an index that MTEB has made."""
-    model = XtrkitSearch(**choices)
+    """Through an index that MTEB has made, for the first way of searching it."""
+    model = XtrkitSearch(folder=folder.parent / "made-by-mteb", **choices)
     (result,) = mteb.evaluate(model, beir_task(folder, "Small"), cache=None, show_progress_bar=False).task_results
     model.close()
     return result.scores["test"][0]["ndcg_at_10"]
