@@ -27,7 +27,8 @@ STANDS_FOR = {
 """{page: the file outside ``docs/`` whose text it has on the site}."""
 
 project = "xtrkit"
-author = copyright = "the authors of xtrkit"
+author = "the authors of xtrkit"
+project_copyright = author
 version = release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
