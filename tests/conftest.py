@@ -1,6 +1,7 @@
 """Fixtures and strategies that several test modules share."""
 
 import importlib.util
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from xtrkit.encoding.default import ORIGINAL
 from xtrkit.search.exact import ExactEngine
 from xtrkit.token_retrieval.corpus import ClusteredCorpus, ExactCorpus
 from xtrkit.values import Ragged, Segment, TokenVectors, offsets_of
+
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # which it reads when it is imported, here or in a process of ours
 
 # Kernels compile at their first call, which no deadline should count; derandomised runs fail alike everywhere.
 settings.register_profile("xtrkit", deadline=None, derandomize=True, max_examples=60)

@@ -209,7 +209,7 @@ def test_files_are_written_where_they_can_be(tmp_path):
     assert write_explained(target, answer, answer[1:]) == target
     page = Parsed(target.read_text(encoding="utf-8"))
     assert page.texts["span.rank"] == ["2"]
-    with pytest.raises(InputError, match="is a directory: name the HTML file"):
+    with pytest.raises(InputError, match="the HTML file names the folder"):
         write_explained(tmp_path, answer)
     with pytest.raises(InputError, match="is no folder"):
         write_explained(tmp_path / "missing" / "out.html", answer)
@@ -227,4 +227,4 @@ def test_the_command_writes_what_it_shows(tmp_path, here):
     told = here("search", tmp_path / "idx", "who wrote it?", "--html", tmp_path / "out.html", "--json")
     assert f'"html": "{tmp_path / "out.html"}"' in told.stdout
     refused = here("search", tmp_path / "none", "who wrote it?", "--html", tmp_path)
-    assert "is a directory: name the HTML file to write." in refused.stderr
+    assert "--html names the folder" in refused.stderr

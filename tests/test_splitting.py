@@ -7,7 +7,7 @@ import pytest
 
 from tests.commands import in_text
 from xtrkit.encoding import load_encoder
-from xtrkit.evaluating import IndexedDocuments, check_same_documents, measure
+from xtrkit.evaluating.measuring import IndexedDocuments, check_same_documents, measure
 from xtrkit.evaluation.beir import read_test_collection
 from xtrkit.evaluation.measures import LEAST_DEPTH
 from xtrkit.index import Index

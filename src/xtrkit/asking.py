@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,18 @@ class Request:
     def of_index(self) -> dict[str, Any]:
         """What of it :meth:`xtrkit.Index.search` is asked for."""
         return {name: getattr(self, name) for name in ("subset", "where", "recipe", "threads")}
+
+
+def request_of(choices: Mapping[str, Any]) -> Request:
+    """The request of the keyword arguments of a search but k: its own, and those that are choices of the recipe.
+
+    Raises:
+        InputError: one is neither, or has a value that can't be used.
+    """
+    fields = Request.__dataclass_fields__
+    own = {name: value for name, value in choices.items() if name in fields}
+    of_recipe = {name: value for name, value in choices.items() if name not in fields}
+    return Request(recipe=own.pop("recipe", XTR).but(**of_recipe), **own)
 
 
 def maxsim_order(encoder: Encoder, query: str, passages: Given, k: int | None = None) -> Hits:

@@ -15,6 +15,7 @@ import asyncio
 import functools
 import inspect
 import time
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -82,6 +83,7 @@ class Client:
     def __init__(self, url: str, *, key: str | None = None, index: str | None = None, timeout: float = TIMEOUT) -> None:
         self._conversation, self.url = Conversation(index), url
         self._http = _httpx().Client(**_options(url, key, timeout))
+        weakref.finalize(self, self._http.close)  # of a client that something else opened, and let go of
 
     indexes = _sent(Conversation.indexes)
     search = _sent(Conversation.search)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from xtrkit.encoding.base import Token
 from xtrkit.errors import InputError
 from xtrkit.explain import Match
+from xtrkit.whole_file import check_target, write_whole
 
 if TYPE_CHECKING:
     from xtrkit.hits import Hit, Hits
@@ -63,20 +63,6 @@ def account_of(score: float, matches: Sequence[Match]) -> Account:
     return Account(shares, how, len(known), sum(match.imputed for match in matches))
 
 
-def check_target(path: str | Path) -> Path:
-    """A place where a file can be written, refused before anything is searched for.
-
-    Raises:
-        InputError: it is a directory, or in none.
-    """
-    target = Path(path)
-    if os.path.isdir(target):  # Path.is_dir raises where a name is too long
-        raise InputError(f"{target} is a directory: name the HTML file to write.")
-    if not os.path.isdir(target.parent):
-        raise InputError(f"{target.parent} is no folder: make it, or write the HTML file elsewhere.")
-    return target
-
-
 def write_explained(path: str | Path, answer: Hits, hits: Sequence[Hit] | None = None) -> Path:
     """Write an answer, explained, as one HTML file; one that is there already is replaced.
 
@@ -91,9 +77,9 @@ def write_explained(path: str | Path, answer: Hits, hits: Sequence[Hit] | None =
     Raises:
         InputError: no file can be written there.
     """
-    target = check_target(path)
+    target = check_target(path, "the HTML file")
     try:
-        target.write_text(explained_page(answer, hits), encoding="utf-8", errors="replace")
+        write_whole(target, explained_page(answer, hits))
     except OSError as error:
         raise InputError(f"{target} can't be written: {error.strerror}. Write the HTML file elsewhere.") from error
     return target

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from xtrkit.asking import Request, check_query, heard, maxsim_order, texts_of
+from xtrkit.asking import Request, check_query, heard, maxsim_order, request_of, texts_of
 from xtrkit.encoding.base import Encoder, Token
 from xtrkit.encoding.load import load_encoder, load_encoder_of
 from xtrkit.errors import InputError, ModelError
@@ -234,9 +234,7 @@ class Retriever:
         """
         if isinstance(queries, str):
             raise InputError(f"Queries come as a list, got the text {queries!r:.40}: use search, or put it in a list.")
-        own = {name: as_in_search.pop(name) for name in Request.__dataclass_fields__ if name in as_in_search}
-        recipe = own.pop("recipe", XTR).but(**as_in_search)
-        return self._answers(list(queries), k, Request(recipe=recipe, **own), progress=progress)
+        return self._answers(list(queries), k, request_of(as_in_search), progress=progress)
 
     def rerank(self, query: str, passages: Given, k: int | None = None) -> Hits:
         """Given texts in the order of their MaxSim with a query (ColBERT's eq. 3); they need not be in the index.

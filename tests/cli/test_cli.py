@@ -127,7 +127,7 @@ def test_info(index):
 
 
 def test_evaluate_prints_every_system_and_writes_runs(index, beir):
-    shown = answer("evaluate", index, beir, "--measures", "nDCG@10 RR@10", "--run", beir / "out.trec")
+    shown = answer("evaluate", index, beir, "--measures", "nDCG@10 RR@10", "-o", beir / "out.trec")
     fused = ("BM25 (index)", "XTR k'=1000 + BM25, rrf", "XTR k'=1000 + BM25, relative")
     for system in ("XTR k'=100", "XTR k'=1000", "XTR k'=10000", "MaxSim", *fused, "BM25"):
         assert system in shown
@@ -148,7 +148,7 @@ def test_evaluate_as_json_with_one_system_writes_one_run(index, beir):
             "--no-fusion",
             "--baseline",
             "none",
-            "--run",
+            "--output",
             beir / "one.trec",
             "--json",
         )
@@ -213,7 +213,7 @@ def bad(tmp_path, index):
         "unknown measure": (("evaluate", index, index.parent, "--measures", "xyz"), "Unknown measure 'xyz'"),
         "unknown baseline": (("evaluate", index, index.parent, "--baseline", "tfidf"), "Unknown baseline"),
         "run into nowhere": (
-            ("evaluate", index, index.parent, "--run", tmp_path / "no" / "r"),
+            ("evaluate", index, index.parent, "-o", tmp_path / "no" / "r"),
             "is no folder that can be",
         ),
         "below a file": (("index", corpus, tmp_path / "twice.tsv" / "idx"), "is no folder that can be written to"),

@@ -9,7 +9,7 @@ from tests.cli.test_cli import CORPUS, beir  # noqa: F401 (fixture)
 from tests.commands import in_text
 from xtrkit.cli.app import app
 from xtrkit.errors import InputError
-from xtrkit.evaluation.runs import read_run, write_run
+from xtrkit.evaluation.run_files import read_run, write_run
 from xtrkit.reranking import load_reranker
 from xtrkit.retriever import Retriever
 

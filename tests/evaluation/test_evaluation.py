@@ -10,7 +10,8 @@ from xtrkit.errors import CollectionError, InputError
 from xtrkit.evaluation.beir import read_qrels, read_test_collection
 from xtrkit.evaluation.bm25 import BM25
 from xtrkit.evaluation.measures import evaluate, parse_measures
-from xtrkit.evaluation.runs import read_run, without_identical_ids, write_qrels, write_run
+from xtrkit.evaluation.run_files import read_run, write_qrels, write_run
+from xtrkit.evaluation.runs import without_identical_ids
 from xtrkit.passage import Passage
 
 

@@ -156,10 +156,10 @@ def run(machine, examples, steps):
 
 @pytest.mark.parametrize("machine", [Machine, CompressedMachine], ids=["exact", "compressed"])
 def test_the_index_holds_what_the_model_holds(machine):
-    run(machine, 110, 23)
+    run(machine, 45, 23)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("machine", [Machine, CompressedMachine], ids=["exact", "compressed"])
 def test_the_index_holds_what_the_model_holds_for_long(machine):
-    run(machine, 100, 50)
+    run(machine, 200, 50)

@@ -15,7 +15,8 @@ from xtrkit.evaluation import evaluate, read_test_collection
 from xtrkit.evaluation.bm25 import BM25
 from xtrkit.evaluation.measures import depth_of, parse_measures
 from xtrkit.evaluation.qrels import read_judgements
-from xtrkit.evaluation.runs import read_run, without_identical_ids
+from xtrkit.evaluation.run_files import read_run
+from xtrkit.evaluation.runs import without_identical_ids
 from xtrkit.lexical.words import facts_of, words
 from xtrkit.passage import Passage
 from xtrkit.retriever import Retriever
@@ -161,7 +162,7 @@ def test_white_space_in_queries_index_and_corpus(tmp_path):
     texts = {f"{name} ": text for name, text in TEXTS.items()} | {"mice": "Mice again."}
     beir = folder(tmp_path, corpus=texts, queries={f"\tq-{name}": text for name, text in QUERIES.items()})
     Retriever.create(tmp_path / "idx", [Passage(*item) for item in texts.items()]).close()
-    found = evaluated(tmp_path / "idx", beir, "--measures", "RR@10 R@100", "--run", tmp_path / "run.trec")
+    found = evaluated(tmp_path / "idx", beir, "--measures", "RR@10 R@100", "-o", tmp_path / "run.trec")
     assert [row["measures"] for row in found["systems"]] == [{"RR@10": 1.0, "R@100": 1.0}] * 2
     assert found["notes"]["trimmed_ids_of_queries"]["ids"] == 6
     for place in ("index", "corpus"):
@@ -187,7 +188,7 @@ def test_a_cut_off_beyond_100_sees_what_it_says(tmp_path):
     texts = {f"d{n}": f"number {n}" for n in range(300)}
     beir = folder(tmp_path, corpus=texts, queries={"q": "number 7"}, qrels="".join(f"q\t{d}\t1\n" for d in texts))
     Retriever.create(tmp_path / "idx", [Passage(*item) for item in texts.items()]).close()
-    found = evaluated(tmp_path / "idx", beir, "--measures", "R@100 R@200 R@1000", "--run", tmp_path / "run.trec")
+    found = evaluated(tmp_path / "idx", beir, "--measures", "R@100 R@200 R@1000", "-o", tmp_path / "run.trec")
     for row in found["systems"]:
         assert row["measures"] == {"R@100": 1 / 3, "R@200": 2 / 3, "R@1000": 1.0}
     assert found["depth"] == 1000
@@ -305,7 +306,7 @@ def test_counts_are_sums_and_no_judgements_are_no_mean():
 def test_identical_ids_are_dropped_unless_they_are_relevant(index, tmp_path):
     qrels = "mice\tmice\t1\ncats\tmice\t1\ncats\tcats\t0\nrain\tbees\t1\n"
     beir = folder(tmp_path, queries=QUERIES, qrels=qrels)
-    found = evaluated(index, beir, "--measures", "R@100 RR@10", "--run", tmp_path / "run.trec")
+    found = evaluated(index, beir, "--measures", "R@100 RR@10", "-o", tmp_path / "run.trec")
     assert found["systems"][0]["measures"]["R@100"] == 1.0
     assert [row["dropped_identical"] for row in found["systems"]] == [2, 2]
     note = found["notes"]["dropped_identical"]

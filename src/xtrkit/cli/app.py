@@ -12,12 +12,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from xtrkit.cli import encoders, maintain, models, render, serving, serving_mcp
+from xtrkit.cli import encoders, evaluation, maintain, models, render, serving, serving_mcp
 from xtrkit.cli.grouping import grouped
 from xtrkit.cli.options import (
     Collection,
     Compression,
-    Effort,
     Fusing,
     IndexPath,
     Json,
@@ -26,9 +25,7 @@ from xtrkit.cli.options import (
     Reranking,
     SearchRecipe,
     Shown,
-    Systems,
     Which,
-    Written,
 )
 from xtrkit.cli.output import print_json
 from xtrkit.cli.reproduction import reproduction
@@ -199,10 +196,11 @@ def search(
     recipe = scored.chosen(context)
     from xtrkit.answers import answer_as_json
     from xtrkit.asking import check_query
-    from xtrkit.explained_html import check_target, write_explained
+    from xtrkit.explained_html import write_explained
     from xtrkit.fusion import check_fusion
     from xtrkit.recipes import check_k, check_threads
     from xtrkit.retriever import Retriever
+    from xtrkit.whole_file import check_target
 
     check_k(k)
     check_fusion(fusing.fusion, fusing.alpha)
@@ -210,7 +208,7 @@ def search(
         raise InputError(f"--offset must be 0 or more, got {offset}.")
     check_threads(opening.threads)
     check_query(query)
-    html = None if shown.html is None else check_target(shown.html)
+    html = None if shown.html is None else check_target(shown.html, "--html")
     condition, depth = maintain.parsed_filter(which.where), reranking.rerank_depth
     retriever = Retriever.open(index, model=opening.model, reranker=reranking.rerank, device=opening.device)
     ask = partial(
@@ -243,106 +241,6 @@ def search(
         render.print_seconds(out, seconds)
     if html is not None:
         out.print(f"Wrote {html}")
-
-
-@app.command()
-@grouped
-def evaluate(
-    index: IndexPath,
-    dataset: Annotated[
-        Path,
-        typer.Argument(help="BEIR folder with corpus.jsonl, queries.jsonl and qrels/SPLIT.tsv.", show_default=False),
-    ],
-    systems: Systems,
-    effort: Effort,
-    opening: Opening,
-    written: Written,
-    split: Annotated[str, typer.Option(help="Which judgements: qrels/SPLIT.tsv.")] = "test",
-    measures: Annotated[
-        str,
-        typer.Option(
-            help="As ir-measures names them. The largest cut-off is how deep is searched, at least 100; 1,000 for "
-            "measures without one, such as AP."
-        ),
-    ] = "nDCG@10 R@100",
-) -> None:
-    """Measure an index on a test collection: XTR at several k', ColBERT scoring, fusions with words, and BM25.
-
-    Of passages that --split cut out of one document the best one counts, since judgements name documents. What a figure
-    does not say (judged documents that the index lacks, ids that come twice, how BM25 makes words) stands below the
-    table. Needs the extra "eval".
-
-    Example: [bold]xtrkit evaluate idx scifact/ --measures "nDCG@10 R@100 RR@10"[/]
-    """
-    if systems.baseline not in ("bm25", "none"):
-        raise InputError(f"Unknown baseline {systems.baseline!r}: use bm25 or none.")
-    recipes, run, shown = systems.recipes(effort), written.run, not written.as_json
-    from xtrkit.evaluating import (
-        IndexedDocuments,
-        build_bm25,
-        check_same_documents,
-        measure,
-        measure_bm25,
-        measure_words,
-        notes_of,
-    )
-    from xtrkit.evaluation.beir import read_test_collection
-    from xtrkit.evaluation.measures import parse_measures
-    from xtrkit.evaluation.runs import check_run_ids
-    from xtrkit.fusion import ALPHA, FUSIONS, check_fusion
-    from xtrkit.progress import progress_bar
-    from xtrkit.recipes import check_threads
-    from xtrkit.retriever import Retriever
-
-    check_threads(opening.threads)
-    alpha = ALPHA if systems.alpha is None else systems.alpha
-    check_fusion("rrf", alpha)
-    names, test = parse_measures(measures), read_test_collection(dataset, split)
-    bm25 = build_bm25(test) if systems.baseline == "bm25" else None
-    retriever = Retriever.open(index, model=opening.model, device=opening.device)
-    documents = IndexedDocuments.of(retriever.index)
-    check_same_documents(retriever, test, documents)
-    if run:
-        render.check_run_path(run)
-        check_run_ids([*test.queries, *documents.ids])
-    begin = time.perf_counter()
-    embeddings = retriever.encode_queries(list(test.queries.values()), progress=shown)
-    encoding = (time.perf_counter() - begin) / len(test.queries)
-    fusing = systems.fusion and retriever.index.has_words
-    total = (len(recipes) + (1 + len(FUSIONS)) * fusing) * len(test.queries)
-    with progress_bar("Searching", total, shown=shown, unit="queries") as advance:
-        found = measure(
-            retriever,
-            test,
-            recipes,
-            names,
-            embeddings=embeddings,
-            threads=opening.threads,
-            advance=advance,
-            documents=documents,
-        )
-        rows = list(found)
-        if fusing:
-            rows += measure_words(
-                retriever,
-                test,
-                systems.fused(effort),
-                names,
-                embeddings=embeddings,
-                advance=advance,
-                documents=documents,
-                alpha=alpha,
-            )
-    if bm25:
-        rows.append(measure_bm25(bm25, test, names))
-    notes = notes_of(retriever, test, names, documents, rows, bm25)
-    if written.as_json:
-        print_json(render.rows_as_json(rows, test, encoding, notes))
-    else:
-        render.print_rows(out, rows, names, test, encoding, notes)
-    for path in render.write_runs(rows, run) if run else []:
-        if shown:
-            out.print(f"Wrote {path}")
 
 
 @app.command()
@@ -407,6 +305,9 @@ def demo(
     out.print(f'Ask another: xtrkit search {shlex.quote(str(index))} "your question" --explain')
 
 
+app.command()(grouped(evaluation.evaluate))
+app.command()(grouped(evaluation.run))
+app.command()(grouped(evaluation.sweep))
 app.command()(grouped(serving.serve))
 app.command()(grouped(serving_mcp.mcp))
 app.command()(models.rerank)

@@ -45,16 +45,19 @@ def rerank(
 
     Example: [bold]xtrkit rerank bm25.trec scifact/ --model path/to/monot5-base --output reranked.trec[/]
     """
-    from xtrkit.cli.render import check_run_path
+    from xtrkit.cli.bench_output import print_notes
     from xtrkit.evaluation.beir import read_queries
-    from xtrkit.evaluation.runs import read_run, write_run
+    from xtrkit.evaluation.notes import notes_as_json
+    from xtrkit.evaluation.run_files import read_run, write_run
     from xtrkit.progress import progress_bar
     from xtrkit.reranking import load_reranker, rerank
     from xtrkit.texts.reading import open_source
     from xtrkit.texts.whole import whole_passages
+    from xtrkit.whole_file import check_target
 
-    check_run_path(output)
-    first = {query: ranking[:depth] for query, ranking in read_run(run).items()}
+    check_target(output, "--output")
+    given = read_run(run)
+    first = {query: ranking[:depth] for query, ranking in given.items()}
     queries = read_queries(dataset)
     wanted = {document for ranking in first.values() for document, _ in ranking}
     texts = {passage.id: passage.text or "" for passage in whole_passages(open_source(dataset)) if passage.id in wanted}
@@ -70,8 +73,10 @@ def rerank(
             advance(1)
     write_run(again, output, "xtrkit-rerank")
     if as_json:
-        print_json({"output": str(output), "queries": len(again), "model": reranker.name})
+        notes = notes_as_json(given.notes)
+        print_json({"output": str(output), "queries": len(again), "model": reranker.name, "notes": notes})
     else:
+        print_notes(out, given.notes)
         out.print(f"Wrote {output}: {len(again):,} queries, at most {depth} documents each.")
 
 

@@ -256,52 +256,6 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Systems:
-    """What is measured."""
-
-    k_prime: Annotated[
-        list[int] | None,
-        typer.Option(help="XTR's k'; give it several times for several rows. [dim]\\[default: 100, 1000, 10000][/]"),
-    ] = None
-    maxsim: Annotated[bool, typer.Option(help="Also measure ColBERT scoring.")] = True
-    fusion: Annotated[
-        bool,
-        typer.Option(help="Also measure the index's own words (BM25), and XTR and words together, in both ways."),
-    ] = True
-    alpha: Annotated[
-        float | None,
-        typer.Option(help="The share of the token vectors in these. [dim]\\[default: 0.75][/]", show_default=False),
-    ] = None
-    baseline: Annotated[str, typer.Option(help="[bold]bm25[/] or [bold]none[/].")] = "bm25"
-
-    def recipes(self, effort: Effort) -> list[tuple[str, Recipe]]:
-        """Names and recipes, the baseline left out."""
-        depths = dict.fromkeys(self.k_prime or (100, 1000, 10000))
-        found = [(f"XTR k'={depth}", effort.recipe("xtr", depth)) for depth in depths]
-        return [*found, ("MaxSim", effort.recipe("maxsim", 1000))] if self.maxsim else found
-
-    def fused(self, effort: Effort) -> tuple[str, Recipe]:
-        """Name and recipe of what is fused with words: XTR at 1,000, or the first k' that was given."""
-        depth = 1000 if not self.k_prime or 1000 in self.k_prime else self.k_prime[0]
-        return f"XTR k'={depth}", effort.recipe("xtr", depth)
-
-
-@dataclass(frozen=True)
-class Written:
-    """What becomes of figures."""
-
-    run: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write the rankings as a TREC run; where there are several systems, one file each, with the "
-            "system's name before the suffix.",
-            show_default=False,
-        ),
-    ] = None
-    as_json: Json = False
-
-
-@dataclass(frozen=True)
 class Compression:
     """How vectors are kept."""
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from xtrkit.errors import InputError
-
 if TYPE_CHECKING:  # the commands import what they run when they run it, so that --help is quick
     from xtrkit.encoding.base import Token
-    from xtrkit.evaluating import Row
-    from xtrkit.evaluation.beir import TestCollection
-    from xtrkit.evaluation.notes import Note
     from xtrkit.explain import Match
     from xtrkit.hits import FacetCount, Hit, Hits, Snippet
     from xtrkit.indexing.checking import Report
@@ -68,8 +61,8 @@ def print_hits(console: Console, query: str, hits: Sequence[Hit], told: Hits, ex
         if hit.metadata:
             fields = ", ".join(f"{name}: {value}" for name, value in hit.metadata.items())
             console.print(Text("     " + beginning(fields, SNIPPET), style="dim italic"))
-        if hit.matches is not None and (explained is None or hit.rank - hits[0].rank < explained):
-            console.print(_matches_table(hit.matches, hit.text or "", console))
+        if explained is None or hit.rank - hits[0].rank < explained:
+            print_matches(console, hit)
 
 
 def print_facets(console: Console, facets: Mapping[str, Sequence[FacetCount]]) -> None:
@@ -83,37 +76,6 @@ def print_report(console: Console, report: ReadingReport) -> None:
     """Print what was read of a collection, what was passed over, and why."""
     for sentence in report.sentences():
         console.print(Text(sentence, style="dim"))
-
-
-def print_rows(
-    console: Console,
-    rows: Sequence[Row],
-    measures: Sequence[str],
-    test: TestCollection,
-    encoding: float,
-    notes: Sequence[Note],
-) -> None:
-    """Print how each system did, and below it what must be known to read that."""
-    from xtrkit.evaluation.notes import counted
-
-    depth = max(row.depth for row in rows)
-    table = Table(
-        title=f"{test.path.resolve().name}: {counted(len(test.queries), 'query')}, {counted(depth, 'document')} deep"
-    )
-    table.add_column("system")
-    for name in [*measures, "search, ms a query"]:
-        table.add_column(name, justify="right")
-    for row in rows:
-        figures = [f"{row.measures[name]:.4f}" for name in measures]
-        table.add_row(row.system, *figures, f"{1000 * row.seconds_per_query:.1f}")
-    console.print(table)
-    console.print(
-        f"Queries were searched in batches; encoding them took {1000 * encoding:.1f} ms a query besides.",
-        style="dim",
-        highlight=False,
-    )
-    for note in notes:
-        console.print(on_one_line(note.sentence), highlight=False)
 
 
 def print_facts(console: Console, facts: dict[str, Any]) -> None:
@@ -137,41 +99,6 @@ def print_seconds(console: Console, seconds: Mapping[str, float]) -> None:
     console.print(table)
 
 
-def rows_as_json(rows: Sequence[Row], test: TestCollection, encoding: float, notes: Sequence[Note]) -> dict[str, Any]:
-    """Rows of an evaluation as JSON holds them, with the notes on them."""
-    from xtrkit.evaluation.notes import notes_as_json
-
-    return {
-        "dataset": test.path.resolve().name,
-        "queries": len(test.queries),
-        "depth": max(row.depth for row in rows),
-        "encoding_seconds_per_query": encoding,
-        "systems": [
-            {
-                "system": row.system,
-                "measures": row.measures,
-                "search_seconds_per_query": row.seconds_per_query,
-                "dropped_identical": len(row.dropped),
-            }
-            for row in rows
-        ],
-        "notes": notes_as_json(notes),
-    }
-
-
-def write_runs(rows: Sequence[Row], path: Path) -> list[Path]:
-    """Write TREC runs: one row to ``path`` itself, several beside it with the system's name before the suffix."""
-    from xtrkit.evaluation.runs import write_run
-
-    written = []
-    for row in rows:
-        tag = re.sub(r"[^a-z0-9]+", "-", row.system.lower().replace(" k'=", "-")).strip("-")
-        target = path if len(rows) == 1 else path.with_name(f"{path.stem}.{tag}{path.suffix}")
-        write_run(row.run, target, tag)
-        written.append(target)
-    return written
-
-
 def report_text(report: Report) -> str:
     """What a verification found, for people."""
     where = f"{report.index}, generation {report.generation}"
@@ -191,14 +118,10 @@ def report_text(report: Report) -> str:
     return "\n".join(lines)
 
 
-def check_run_path(path: Path) -> None:
-    """Refuse a place where no run can be written, before hours of searching.
-
-    Raises:
-        InputError: its folder doesn't exist or may not be written to.
-    """
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path.parent} is no folder that can be written to: make it, or write the run elsewhere.")
+def print_matches(console: Console, hit: Hit) -> None:
+    """Print which tokens of a hit matched those of the query, if that is known."""
+    if hit.matches is not None:
+        console.print(_matches_table(hit.matches, hit.text or "", console))
 
 
 def beginning(text: str, length: int) -> str:

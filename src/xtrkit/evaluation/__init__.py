@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING
 from xtrkit.lazy import lazy
 
 if TYPE_CHECKING:
-    from xtrkit.evaluation.beir import TestCollection, read_test_collection
+    from xtrkit.evaluation.beir import read_test_collection
     from xtrkit.evaluation.bm25 import BM25
+    from xtrkit.evaluation.collection import TestCollection
     from xtrkit.evaluation.measures import evaluate
-    from xtrkit.evaluation.runs import read_run, write_run
+    from xtrkit.evaluation.run_files import read_run, write_run
 
 _HOMES = {
     "BM25": "xtrkit.evaluation.bm25",
-    "TestCollection": "xtrkit.evaluation.beir",
+    "TestCollection": "xtrkit.evaluation.collection",
     "evaluate": "xtrkit.evaluation.measures",
-    "read_run": "xtrkit.evaluation.runs",
+    "read_run": "xtrkit.evaluation.run_files",
     "read_test_collection": "xtrkit.evaluation.beir",
-    "write_run": "xtrkit.evaluation.runs",
+    "write_run": "xtrkit.evaluation.run_files",
 }
 
 __all__ = ["BM25", "TestCollection", "evaluate", "read_run", "read_test_collection", "write_run"]

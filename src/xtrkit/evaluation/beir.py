@@ -1,50 +1,60 @@
-"""Test collections in BEIR's layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/SPLIT.tsv``, gzipped or not."""
+"""BEIR's layout: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/SPLIT.tsv``, gzipped or not; and the rules of its sets.
+
+What figures of BEIR's sets need to compare with published ones (Thakur et al., NeurIPS 2021, and the repository's
+issues 11, 40 and 74): MS MARCO is measured on its development split, its "test" being TREC-DL 2019; the published
+recall of TREC-COVID is capped; of Touché there are two sets of judgements, whose figures lie twenty points apart;
+CQADupStack is twelve collections, whose figures are averaged; and a document that bears the query's id is the query
+itself (ArguAna, Quora), and is dropped.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from xtrkit.errors import CollectionError
+from xtrkit.evaluation.collection import BEIR, Protocol, TestCollection, asked, beside, note_unread
 from xtrkit.evaluation.ids import Trimming
-from xtrkit.evaluation.notes import Note, counted, examples_of, listed, quoted
-from xtrkit.evaluation.qrels import Qrels, note_without_relevant, read_judgements
+from xtrkit.evaluation.measures import DEFAULT_MEASURES
+from xtrkit.evaluation.notes import Note
+from xtrkit.evaluation.qrels import Qrels, read_judgements
+from xtrkit.evaluation.topics import came_twice
 from xtrkit.passage import Passage
 from xtrkit.texts.reading import id_and_text, open_source, read_json_objects
 from xtrkit.texts.whole import whole_passages
 
-NAMED = 10
-"""How many ids an error names."""
+CQADUPSTACK = (
+    "android", "english", "gaming", "gis", "mathematica", "physics", "programmers", "stats", "tex", "unix",
+    "webmasters", "wordpress",
+)  # fmt: skip
+"""Its twelve forums."""
+_COVID_JUDGEMENTS = 66_336
+_TOUCHE = {
+    2962: ("first", "about .60"),
+    2214: ("second", ".367 (BEIR's paper, XTR's) or .44 (Anserini, ColXTR's, UR²N's)"),
+}
+"""{judgements: version, BM25's published nDCG@10 on it}"""
 
 
-@dataclass(frozen=True)
-class TestCollection:
-    """Queries with judgements.
-
-    Attributes:
-        path: the folder.
-        queries: {id: text} of the judged queries, in the order of ``queries.jsonl``.
-        qrels: their judgements.
-        notes: what must be known of them to read a figure: ids that were trimmed, what came twice, queries without
-            judgements or without a relevant document, negative grades.
-    """
-
-    __test__ = False  # the name is the field's term, not a test for pytest
-
-    path: Path
-    queries: dict[str, str]
-    qrels: Qrels
-    notes: tuple[Note, ...] = ()
+def is_beir(path: Path) -> bool:
+    """Whether a folder looks like one of BEIR's."""
+    return (path / "qrels").is_dir() and beside(path, "queries.jsonl") is not None
 
 
-def read_test_collection(path: str | Path, split: str = "test") -> TestCollection:
+def read_test_collection(path: str | Path, split: str | None = None) -> TestCollection:
     """Read queries and judgements of a BEIR folder.
+
+    Args:
+        path: the folder.
+        split: which judgements, ``qrels/SPLIT.tsv``; by default "test", and "dev" in a folder called ``msmarco``.
 
     Raises:
         CollectionError: a file is missing or can't be read, or a judged query has no text.
     """
     path = Path(path)
+    name = path.resolve().name
+    split = split or ("dev" if name.lower() == "msmarco" else "test")
     queries_path, qrels_path = _found(path / "queries.jsonl"), _found(path / "qrels" / f"{split}.tsv")
     for needed in (queries_path, qrels_path):
         if not needed.is_file():
@@ -53,26 +63,11 @@ def read_test_collection(path: str | Path, split: str = "test") -> TestCollectio
                 f"There is no {needed}: expected a BEIR folder with queries.jsonl and qrels/{split}.tsv "
                 f"(splits found: {there})."
             )
-    (qrels, notes), (texts, notes_on_queries) = _judged(qrels_path), _read_queries(queries_path)
-    without_text = [query for query in qrels if query not in texts]
-    if without_text:
-        raise CollectionError(
-            f"{qrels_path} judges {_the_queries(without_text)}, which {queries_path.name} does not have."
-        )
-    empty = [query for query in qrels if not texts[query].strip()]
-    if empty:
-        raise CollectionError(
-            f"{queries_path}: {_the_queries(empty, 'judged ')} {'is' if len(empty) == 1 else 'are'} empty: give each a "
-            "text, or no judgements."
-        )
-    queries = {query: text for query, text in texts.items() if query in qrels}
-    notes += [
-        *_unread((queries_path, qrels_path)),
-        *notes_on_queries,
-        *_not_judged(texts, queries, qrels_path),
-        *note_without_relevant(qrels),
-    ]
-    return TestCollection(path, queries, qrels, tuple(notes))
+    judged, (texts, notes_on_queries) = read_judgements(qrels_path), _read_queries(queries_path)
+    queries, notes = asked(texts, judged, queries_path, qrels_path)
+    notes = [*note_unread((queries_path, qrels_path)), *notes_on_queries, *notes]
+    protocol, of_set = rules_of(name.lower(), split, judged.qrels)
+    return TestCollection(path, queries, judged.qrels, (*notes, *of_set), protocol, name, corpus=path, index_name=name)
 
 
 def read_queries(path: Path) -> dict[str, str]:
@@ -99,23 +94,45 @@ def open_corpus(path: Path) -> Iterable[Passage]:
     Raises:
         CollectionError: it has no corpus.
     """
-    if not any(path.glob("corpus*")):
+    if path.is_dir() and not any(path.glob("corpus*")) and not any(path.glob("collection.tsv*")):
         raise CollectionError(
             f"There is no {path / 'corpus.jsonl'}, the corpus of a BEIR folder. Without BM25 (--baseline none), "
             "xtrkit evaluate needs none."
         )
-    return whole_passages(open_source(path))
+    return whole_passages(open_source(str(path)))  # which may be irds:NAME
+
+
+def rules_of(name: str, split: str, qrels: Qrels) -> tuple[Protocol, list[Note]]:
+    """The rules of a set, by its name, and which version of it this is."""
+    n = sum(map(len, qrels.values()))
+    if name == "msmarco" and split == "test":
+        sentence = "BEIR's test split of MS MARCO is TREC-DL 2019: figures called MS MARCO's are of its dev split."
+        return BEIR, [Note("msmarco_split", {"split": split}, sentence)]
+    if "trec-covid" in name:
+        whose = "BEIR's" if n == _COVID_JUDGEMENTS else f"not BEIR's ({_COVID_JUDGEMENTS:,})"
+        sentence = (
+            f"TREC-COVID has {n:,} judgements here, {whose}. Published R@100 of it is capped (R_cap@100), since each "
+            "query has hundreds of relevant documents."
+        )
+        protocol = replace(BEIR, measures=("nDCG@10", "R_cap@100"))
+        return protocol, [Note("trec_covid_version", {"judgements": n, "beir": n == _COVID_JUDGEMENTS}, sentence)]
+    if "touche" in name:
+        version, published = _TOUCHE.get(n, (None, ""))
+        sentence = (
+            f"Touché 2020 has {n:,} judgements here: the {version} version, BM25's published nDCG@10 on which is "
+            f"{published}. Figures of the other version do not compare."
+            if version
+            else f"Touché 2020 has {n:,} judgements here, as many as neither version that BEIR published "
+            f"({', '.join(f'{number:,}' for number in _TOUCHE)}): its figures compare with neither's."
+        )
+        return BEIR, [Note("touche_version", {"judgements": n, "version": version}, sentence)]
+    return replace(BEIR, measures=DEFAULT_MEASURES), []
 
 
 def _found(path: Path) -> Path:
     """A file, or its gzipped twin where that alone is there."""
     zipped = path.with_name(f"{path.name}.gz")
     return zipped if zipped.is_file() and not path.exists() else path
-
-
-def _judged(path: Path) -> tuple[Qrels, list[Note]]:
-    judgements = read_judgements(path)
-    return judgements.qrels, list(judgements.notes)
 
 
 def _read_queries(path: Path) -> tuple[dict[str, str], list[Note]]:
@@ -126,48 +143,5 @@ def _read_queries(path: Path) -> tuple[dict[str, str], list[Note]]:
         if not query:
             raise CollectionError(f"{path}, line {number}: the query's id is white space alone.")
         texts.setdefault(query, []).append(text)
-    notes = [*trim.notes("queries", f"of queries in {path.name}"), *_twice(texts, path)]
+    notes = [*trim.notes("queries", f"of queries in {path.name}"), *came_twice(texts, path)]
     return {query: given[0] for query, given in texts.items()}, notes
-
-
-def _twice(texts: dict[str, list[str]], path: Path) -> list[Note]:
-    twice = {query: given for query, given in texts.items() if len(given) > 1}
-    if not twice:
-        return []
-    differing = [query for query, given in twice.items() if len(set(given)) > 1]
-    sentence = f"{counted(len(twice), 'query')} of {path.name} came twice or more {quoted(twice)}"
-    sentence += (
-        f", {len(differing):,} with different texts {quoted(differing)}: the first text was asked"
-        if differing
-        else ", with the same text"
-    )
-    facts = {
-        "queries": len(twice),
-        "disagreeing": len(differing),
-        "taken": "first",
-        "examples": examples_of(differing or twice),
-    }
-    return [Note("queries_twice", facts, f"{sentence}.")]
-
-
-def _not_judged(texts: Collection[str], judged: Collection[str], path: Path) -> list[Note]:
-    n = len(texts) - len(judged)
-    if not n:
-        return []
-    unasked = [query for query in texts if query not in judged]
-    sentence = f"{n:,} of {counted(len(texts), 'query')} have no judgements in {path.name}, and were not asked."
-    return [Note("unjudged_queries", {"queries": n, "of": len(texts), "examples": examples_of(unasked)}, sentence)]
-
-
-def _the_queries(names: list[str], which: str = "") -> str:
-    """Queries by name: the one, or several with their number."""
-    if len(names) == 1:
-        return f"the {which}query {names[0]!r}"
-    return f"{len(names):,} {which}queries ({listed(sorted(names), NAMED)})"
-
-
-def _unread(paths: Iterable[Path]) -> list[Note]:
-    zipped = [f"{path.name}.gz" for path in paths if path.with_name(f"{path.name}.gz").is_file()]
-    if not zipped:
-        return []
-    return [Note("unread_files", {"files": zipped}, f"{listed(zipped)} lay beside the file itself, and was not read.")]

@@ -8,7 +8,7 @@ without spaces between words are cut into bigrams (:mod:`xtrkit.lexical.words`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from xtrkit.errors import InputError, missing_extra
@@ -41,6 +41,7 @@ class BM25:
         if not any(tokens.vocab):
             raise InputError("BM25 finds no words in the corpus: leave it out with --baseline none.")
         self._index.index(tokens, show_progress=False)
+        self._texts = dict(zip(self.ids, texts, strict=True))
         self.notes = (
             _of_words(facts_of(texts[:: max(1, len(texts) // LOOKED_AT)])),
             *trim.notes("corpus", "of documents in the corpus"),
@@ -56,6 +57,10 @@ class BM25:
             query: [(self.ids[row], float(score)) for row, score in zip(*found, strict=True) if score > 0]
             for query, *found in zip(queries, rows.tolist(), scores.tolist(), strict=True)
         }
+
+    def texts_of(self, ids: Collection[str]) -> dict[str, str]:
+        """{id: text} of some passages."""
+        return {identifier: self._texts[identifier] for identifier in ids}
 
     def _tokens(self, texts: list[str]) -> Any:
         apart = [" ".join(words(text)) for text in texts]

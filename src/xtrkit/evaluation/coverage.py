@@ -84,7 +84,7 @@ def dropped_identical(dropped: Collection[str], kept: Collection[str]) -> list[N
     if dropped:
         parts.append(
             f"a document with the query's own id was dropped from the rankings of {counted(len(dropped), 'query')} "
-            f"{quoted(dropped)}, as BEIR does"
+            f"{quoted(dropped)}, as BEIR does (--keep-identical keeps it)"
         )
     if kept:
         parts.append(

@@ -1,7 +1,12 @@
-"""Measures such as nDCG@10 and R@100, computed by ``ir-measures`` (and ``pytrec_eval`` behind it)."""
+"""Measures such as nDCG@10 and R@100, computed by ``ir-measures`` (and ``pytrec_eval`` behind it).
+
+One is added to its own: ``R_cap@k``, BEIR's capped recall, relevant documents found over min(k, relevant documents). It
+is what the published R@100 of TREC-COVID is, of whose queries each has hundreds of relevant documents.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -17,6 +22,7 @@ LEAST_DEPTH = 100
 """Documents that are found for each query whatever is measured, so that runs and times of searching compare."""
 WITHOUT_CUTOFF = 1000
 """Documents that a measure without a cut-off sees, such as AP, RR and nDCG: trec_eval's own depth."""
+_CAPPED = re.compile(r"R_cap@([1-9][0-9]{0,8})")
 
 
 def parse_measures(text: str) -> list[str]:
@@ -58,19 +64,24 @@ def evaluate(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEASURES)
     """
     if not qrels:
         raise InputError("There are no judgements: a mean needs at least one judged query.")
+    means = means_of(of_each_query(run, qrels, measures))
+    return Figures(means, [*notes_on_judgements(qrels, measures), *notes_on_run(run, qrels, measures)])
+
+
+def means_of(of_each: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """{measure: mean over the queries}, the sum for measures that count."""
     means = {}
-    for name, values in of_each_query(run, qrels, measures).items():
-        aggregate = _ir_measures().parse_measure(name).aggregator()
+    for name, values in of_each.items():
+        aggregate = _parsed(_mean_like(name)).aggregator()
         for value in values.values():
             aggregate.add(value)
         means[name] = float(aggregate.result())
-    return Figures(means, [*notes_on_judgements(qrels, measures), *notes_on_run(run, qrels, measures)])
+    return means
 
 
 def of_each_query(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEASURES) -> dict[str, dict[str, float]]:
     """{measure: {query: value}}, as :func:`evaluate` averages them."""
-    ir_measures = _ir_measures()
-    parsed = {name: ir_measures.parse_measure(name) for name in measures}
+    parsed = {name: _parsed(name) for name in measures if not _CAPPED.fullmatch(name)}
     judged, answers = {}, {trimmed(query): ranking for query, ranking in run.items()}
     ranked: dict[str, dict[str, float]] = {}
     for query, grades in qrels.items():
@@ -79,9 +90,21 @@ def of_each_query(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEAS
         for rank, (document, _) in enumerate(answers.get(trimmed(query), ())):
             ranked[query].setdefault(trimmed(document), float(-rank))
     found = {measure: dict.fromkeys(qrels, 0.0) for measure in parsed.values()}  # of which some have two names
-    for metric in ir_measures.iter_calc(list(found), judged, ranked):
+    for metric in _ir_measures().iter_calc(list(found), judged, ranked) if found else ():
         found[metric.measure][metric.query_id] = metric.value
-    return {name: found[measure] for name, measure in parsed.items()}
+    return {name: found[parsed[name]] if name in parsed else _capped_recall(name, judged, ranked) for name in measures}
+
+
+def _capped_recall(
+    name: str, judged: Mapping[str, Mapping[str, int]], ranked: Mapping[str, Mapping[str, float]]
+) -> dict[str, float]:
+    """R_cap@k of each query; ranked documents are in the order of their ranks."""
+    cutoff, of_each = _cutoff(name) or 0, {}
+    for query, grades in judged.items():
+        relevant = {document for document, grade in grades.items() if grade > 0}
+        most = min(cutoff, len(relevant))
+        of_each[query] = len(relevant.intersection(list(ranked[query])[:cutoff])) / most if most else 0.0
+    return of_each
 
 
 def depth_of(measures: Iterable[str]) -> int:
@@ -95,14 +118,13 @@ def depth_of(measures: Iterable[str]) -> int:
 
 def cutoff_of(name: str) -> int | None:
     """A measure's cut-off: 10 of nDCG@10; None where it has none."""
-    cutoff: int | None = _ir_measures().parse_measure(name).params.get("cutoff")
-    return cutoff
+    return _cutoff(name)
 
 
 def notes_on_judgements(qrels: Qrels, measures: Sequence[str]) -> list[Note]:
     """Queries that no system can gain anything for, by any measure, and by measures that ask for a higher grade."""
     notes = note_without_relevant(qrels)
-    least = {name: _ir_measures().parse_measure(name).params.get("rel", 1) for name in measures}
+    least = {name: _parsed(_mean_like(name)).params.get("rel", 1) for name in measures}
     higher = {name: found for name, grade in least.items() if grade > 1 and (found := without_relevant(qrels, grade))}
     if higher:
         told = "; ".join(f"{name}: {len(found):,} of {len(qrels):,} queries" for name, found in higher.items())
@@ -168,17 +190,32 @@ def _checked_grades(query: str, grades: Mapping[str, object]) -> dict[str, int]:
 
 
 def _depth(name: str) -> int:
-    measure = _ir_measures().parse_measure(name)
-    cutoff = int(measure.params.get("cutoff", WITHOUT_CUTOFF))
-    return max(cutoff, WITHOUT_CUTOFF) if measure.params.get("judged_only") else cutoff
+    cutoff = _cutoff(name) or WITHOUT_CUTOFF
+    return max(cutoff, WITHOUT_CUTOFF) if _parsed(_mean_like(name)).params.get("judged_only") else cutoff
+
+
+def _cutoff(name: str) -> int | None:
+    if capped := _CAPPED.fullmatch(name):
+        return int(capped[1])
+    cutoff: int | None = _parsed(name).params.get("cutoff")
+    return cutoff
+
+
+def _mean_like(name: str) -> str:
+    """A measure of ir-measures that has the same parameters and is averaged alike."""
+    return name.replace("R_cap", "R") if _CAPPED.fullmatch(name) else name
+
+
+def _parsed(name: str) -> Any:
+    return _ir_measures().parse_measure(name)
 
 
 def _check(name: str) -> None:
     """Compute a measure of one document, so that one that can't be computed is told before hours of searching."""
     refused = InputError(f"Unknown measure {name!r}: use names such as nDCG@10, R@100, RR@10, AP, Success@5.")
-    ir_measures = _ir_measures()
+    _ir_measures()
     try:
-        cutoff = ir_measures.parse_measure(name).params.get("cutoff", 1)
+        cutoff = 1 if (found := _cutoff(name)) is None else found
         if isinstance(cutoff, int) and cutoff >= 1:
             evaluate({"q": [("d", 1.0)]}, {"q": {"d": 1}}, [name])
             return

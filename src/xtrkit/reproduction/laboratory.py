@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from xtrkit.errors import InputError
 from xtrkit.evaluating import IndexedDocuments
-from xtrkit.evaluation.beir import TestCollection, read_test_collection
+from xtrkit.evaluation.beir import read_test_collection
+from xtrkit.evaluation.collection import TestCollection
 from xtrkit.evaluation.coverage import missing_documents
 from xtrkit.retriever import Retriever
 from xtrkit.training import train

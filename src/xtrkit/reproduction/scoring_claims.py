@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from xtrkit.evaluating import measure
-from xtrkit.evaluation.beir import TestCollection
+from xtrkit.evaluation.collection import TestCollection
 from xtrkit.evaluation.measures import of_each_query
 from xtrkit.recipes import Recipe
 from xtrkit.reproduction.laboratory import LABELS, OBJECTIVES, Laboratory, Objective

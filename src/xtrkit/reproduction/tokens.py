@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.encoding.base import Token
-from xtrkit.evaluation.beir import TestCollection
+from xtrkit.evaluation.collection import TestCollection
 from xtrkit.indexing.store import Store
 from xtrkit.retriever import Retriever
 from xtrkit.token_retrieval.corpus import ExactCorpus

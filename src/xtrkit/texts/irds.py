@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from xtrkit.errors import CollectionError, missing_extra
@@ -53,17 +54,26 @@ def collection(name: str, fields: Fields) -> Collection:
         CollectionError: ir_datasets has none, or it has no documents.
         MissingExtraError: ir_datasets isn't installed.
     """
+    return collection_of(loaded(name), fields)
+
+
+def loaded(name: str) -> Any:
+    """A dataset by its name; nothing of it is downloaded before it is read.
+
+    Raises:
+        CollectionError: ir_datasets has none of this name.
+        MissingExtraError: ir_datasets isn't installed.
+    """
     try:
         import ir_datasets
     except ImportError as error:
         raise missing_extra("Reading a collection of ir_datasets", "irds") from error
     try:
-        dataset = ir_datasets.load(name)
+        return ir_datasets.load(name)
     except KeyError as error:
         raise CollectionError(
             f"ir_datasets has no collection {name!r}: expected a name such as irds:beir/scifact."
         ) from error
-    return collection_of(dataset, fields)
 
 
 def collection_of(dataset: Any, fields: Fields) -> Collection:
@@ -88,13 +98,20 @@ def _beside(record: dict[str, Any], text: str) -> dict[str, Any]:
 
 
 def _documents(dataset: Any) -> Iterator[Any]:
-    """The documents themselves.
+    """The documents themselves, which are downloaded when they are first read."""
+    with given_by(dataset, "documents"):
+        yield from dataset.docs_iter()
+
+
+@contextmanager
+def given_by(dataset: Any, what: str) -> Iterator[None]:
+    """Say what a dataset can't give.
 
     Raises:
-        CollectionError: they can't be had: they are downloaded when they are first read.
+        CollectionError: something went wrong below.
     """
     try:
-        yield from dataset.docs_iter()
+        yield
     except Exception as error:  # of the network, of licences that must be agreed to, of files
         told = " ".join(str(error).split())[:300]
-        raise CollectionError(f"ir_datasets can't give the documents of {dataset!r}: {told}") from error
+        raise CollectionError(f"ir_datasets can't give the {what} of {dataset!r}: {told}") from error

@@ -7,19 +7,20 @@ Repeated with a better model's index, the negatives get harder: train, index, mi
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from xtrkit.errors import CollectionError, InputError
-from xtrkit.evaluation.beir import TestCollection, open_corpus, read_test_collection
+from xtrkit.evaluation.beir import open_corpus, read_test_collection
 from xtrkit.evaluation.bm25 import BM25
+from xtrkit.evaluation.collection import TestCollection
 from xtrkit.evaluation.ids import trimmed
 from xtrkit.progress import progress_bar
 from xtrkit.recipes import Recipe
 from xtrkit.retriever import Retriever
 from xtrkit.training.formats import relevant_documents
+from xtrkit.whole_file import write_whole
 
 Ranked = Mapping[str, Sequence[tuple[str, float]]]
 
@@ -113,16 +114,14 @@ def mine(
         negatives = selection.negatives(ranked.get(query, ()), positives, texts)
         n_negatives += len(negatives) * len(positives)
         lines += [json.dumps([query, positive, *negatives], ensure_ascii=False) for positive in positives]
-    write_whole(Path(out), lines)
+    write_lines(out, lines)
     return len(lines), n_negatives
 
 
-def write_whole(path: Path, lines: Sequence[str]) -> None:
-    """Write a file that appears when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    os.replace(partial, path)
+def write_lines(path: str | Path, lines: Sequence[str]) -> None:
+    """Write a file of lines that appears when it is complete, in a folder that is made where it is missing."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, "".join(f"{line}\n" for line in lines))
 
 
 def _folder_and_split(data: str | Path) -> tuple[Path, str]:

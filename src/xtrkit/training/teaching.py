@@ -12,7 +12,7 @@ from xtrkit.encoding.base import Encoder
 from xtrkit.errors import InputError
 from xtrkit.progress import progress_bar
 from xtrkit.training.formats import read_id_lines, texts_of
-from xtrkit.training.mining import write_whole
+from xtrkit.training.mining import write_lines
 
 
 class Teacher(Protocol):
@@ -73,7 +73,7 @@ def score(
             dropped += len(documents) - len(kept)
             lines.append(json.dumps([query, *([document, round(value, 6)] for document, value in kept)]))
             advance(1)
-    write_whole(Path(out), lines)
+    write_lines(out, lines)
     return len(lines), dropped
 
 

@@ -1,5 +1,7 @@
 """Measuring an index on a test collection: a row for each way of scoring, for words, for both together, and for BM25.
 
+Runs that other programs made give rows of the same kind (:func:`measure_run`).
+
 What a figure's name does not say (documents that the index lacks, ids that come twice, how BM25 makes words) is told in
 notes (:func:`notes_of`).
 """
@@ -7,18 +9,21 @@ notes (:func:`notes_of`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from xtrkit.asking import is_truncated
 from xtrkit.errors import CollectionError, InputError
-from xtrkit.evaluation.beir import TestCollection, open_corpus
+from xtrkit.evaluation.beir import open_corpus
 from xtrkit.evaluation.bm25 import BM25
+from xtrkit.evaluation.collection import TestCollection
 from xtrkit.evaluation.coverage import differing_collections, dropped_identical, fewer_than_depth, missing_documents
 from xtrkit.evaluation.ids import Trimming
-from xtrkit.evaluation.measures import depth_of, evaluate, notes_on_judgements
+from xtrkit.evaluation.measures import depth_of, means_of, notes_on_judgements, notes_on_run, of_each_query
 from xtrkit.evaluation.notes import Note, counted, examples_of, quoted
+from xtrkit.evaluation.open_qa import judged_by_answers
 from xtrkit.evaluation.qrels import Qrels
+from xtrkit.evaluation.run_files import FileRun
 from xtrkit.evaluation.runs import Run, identical_ids, without_identical_ids
 from xtrkit.fusion import ALPHA, DEPTH, FUSIONS, fused
 from xtrkit.index import Index
@@ -34,6 +39,8 @@ WORDS = "BM25 (index)"
 
 Search = Callable[[Sequence[int], int], Sequence[Iterable[tuple[str, float]]]]
 """(numbers of queries, how many passages) -> (id, score) of the passages of each, best first."""
+TextsOf = Callable[[Collection[str]], Mapping[str, str]]
+"""ids -> {id: text}"""
 
 
 @dataclass(frozen=True)
@@ -43,20 +50,27 @@ class Row:
     Attributes:
         system: what was measured, such as "XTR k'=1000".
         measures: {measure: mean over judged queries}.
-        seconds_per_query: of searching alone, all queries in one batch; encoding is told apart.
+        seconds_per_query: of searching alone, all queries in one batch; encoding is told apart. None of a run that was
+            read.
         run: the rankings.
         depth: how many documents of each query were looked for.
         dropped: queries from whose ranking a document with their own id was dropped.
         kept: queries whose ranking kept it, since it is judged relevant.
+        of_each: {measure: {query: value}}, what the means are of.
+        qrels: the judgements that counted; where answers decide, those of what was found.
+        notes: what must be known of this row alone.
     """
 
     system: str
     measures: dict[str, float]
-    seconds_per_query: float
+    seconds_per_query: float | None
     run: Run
     depth: int
     dropped: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    of_each: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    qrels: Qrels = field(default_factory=dict)
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,9 +136,9 @@ def measure(
             return index.search_batch([embeddings[n] for n in numbers], k, recipe=recipe, threads=threads, advance=told)
 
         begin = time.perf_counter()
-        rankings = _rankings(search, len(embeddings), depth + 1, index, documents)
+        rankings = rankings_of(search, len(embeddings), depth + 1, index, documents)
         seconds = time.perf_counter() - begin
-        yield _row(name, dict(zip(test.queries, rankings, strict=True)), test, measures, seconds)
+        yield row_of_index(name, dict(zip(test.queries, rankings, strict=True)), test, measures, seconds, index)
 
 
 def measure_words(
@@ -167,12 +181,12 @@ def measure_words(
     for fusion in FUSIONS:
         ways[f"{name} + BM25, {fusion}"] = lambda numbers, k, fusion=fusion: list(both(numbers, k, fusion))  # type: ignore[misc]
     for way, search in ways.items():
-        search([0], 1)
+        search([0], 1)  # loads kernels
         begin = time.perf_counter()
-        rankings = _rankings(search, len(queries), depth + 1, index, documents)
+        rankings = rankings_of(search, len(queries), depth + 1, index, documents)
         seconds = time.perf_counter() - begin
         advance(len(queries))
-        yield _row(way, dict(zip(test.queries, rankings, strict=True)), test, measures, seconds)
+        yield row_of_index(way, dict(zip(test.queries, rankings, strict=True)), test, measures, seconds, index)
 
 
 def build_bm25(test: TestCollection) -> BM25:
@@ -181,8 +195,8 @@ def build_bm25(test: TestCollection) -> BM25:
     Raises:
         CollectionError: the folder has no corpus, or one without a single judged document.
     """
-    bm25 = BM25(open_corpus(test.path))
-    if _judged(test.qrels).isdisjoint(bm25.ids):
+    bm25 = BM25(open_corpus(test.corpus or test.path))
+    if test.qrels and _judged(test.qrels).isdisjoint(bm25.ids):
         raise CollectionError(
             f"The corpus in {test.path} has no document that its judgements name: BM25 can find nothing there. "
             "Mend the ids, or leave BM25 out with --baseline none."
@@ -190,12 +204,44 @@ def build_bm25(test: TestCollection) -> BM25:
     return bm25
 
 
+def measure_run(name: str, run: FileRun, test: TestCollection, measures: Sequence[str], index: Index | None) -> Row:
+    """Measure a run from wherever, by the rules of the collection, as far as the measures look.
+
+    Args:
+        name: the row's.
+        run: as it was read.
+        test: what it answers.
+        measures: names of measures.
+        index: has the texts, where answers decide.
+
+    Raises:
+        InputError: it has none of the queries, or none of the documents that are judged; or texts are needed, and there
+            is no index.
+    """
+    if test.queries.keys().isdisjoint(run):
+        raise InputError(
+            f"The run {name} has none of the {len(test.queries):,} queries of {test.name or test.path} "
+            f"{quoted(test.queries)}, but {quoted(run)}: give the run of this collection."
+        )
+    found = {document for query in test.queries for document, _ in run.get(query, ())}
+    if test.qrels and _judged(test.qrels).isdisjoint(found):
+        raise InputError(
+            f"The run {name} has no document that the judgements of {test.name or test.path} name, but "
+            f"{quoted(found)}: give the run of this collection."
+        )
+    row = _row(name, run, test, measures, None, None if index is None else _texts_in(index))
+    judged = [note._replace(kind=f"{note.kind} {name}", sentence=f"{name}: {note.sentence}")
+              for note in (*run.notes, *notes_on_run(run, row.qrels, measures))]  # fmt: skip
+    return replace(row, notes=tuple(judged))
+
+
 def measure_bm25(bm25: BM25, test: TestCollection, measures: Sequence[str]) -> Row:
     """Measure BM25 on a test collection, as deep as the measures ask."""
     begin = time.perf_counter()
     run = bm25.search(test.queries, depth_of(measures) + 1)
     seconds = time.perf_counter() - begin
-    return _row(BASELINE, {query: _by_document(ranking, {}) for query, ranking in run.items()}, test, measures, seconds)
+    found = {query: _by_document(ranking, {}) for query, ranking in run.items()}
+    return _row(BASELINE, found, test, measures, seconds, bm25.texts_of)
 
 
 def check_same_documents(retriever: Retriever, test: TestCollection, documents: IndexedDocuments) -> None:
@@ -204,7 +250,7 @@ def check_same_documents(retriever: Retriever, test: TestCollection, documents: 
     Raises:
         InputError: the index has no document that the judgements name.
     """
-    if _judged(test.qrels).isdisjoint(documents.ids):
+    if test.qrels and _judged(test.qrels).isdisjoint(documents.ids):
         raise InputError(
             f"The index at {retriever.index.path} has no document that the judgements of {test.path} name: "
             "evaluate the collection that was indexed."
@@ -212,32 +258,43 @@ def check_same_documents(retriever: Retriever, test: TestCollection, documents: 
 
 
 def notes_of(
-    retriever: Retriever,
     test: TestCollection,
     measures: Sequence[str],
-    documents: IndexedDocuments,
     rows: Sequence[Row],
+    *,
+    retriever: Retriever | None = None,
+    documents: IndexedDocuments | None = None,
     bm25: BM25 | None = None,
 ) -> list[Note]:
-    """What must be known to read the figures, one note of each kind."""
-    notes = [
-        *missing_documents(test.qrels, documents.ids, kind="missing_documents", place="the index"),
-        *notes_on_judgements(test.qrels, measures),
-        *test.notes,
-        *documents.notes,
-        *_truncated(retriever, test.queries),
-        *fewer_than_depth(len(documents.ids), measures),
-        *_identical(rows),
-    ]
+    """What must be known to read the figures, one note of each kind.
+
+    Args:
+        test: what was asked.
+        measures: what was measured.
+        rows: what came out.
+        retriever: the index that was measured, if one was.
+        documents: those of the index.
+        bm25: the baseline, if it was measured.
+    """
+    notes = [*test.notes, *notes_on_judgements(test.qrels, measures)]
+    if retriever is not None and documents is not None:
+        notes += [
+            *missing_documents(test.qrels, documents.ids, kind="missing_documents", place="the index"),
+            *documents.notes,
+            *note_truncated(retriever, test.queries),
+            *fewer_than_depth(len(documents.ids), measures),
+        ]
+    notes += _identical(rows)
+    notes += [note for row in rows for note in row.notes]
     if bm25:
         corpus = frozenset(bm25.ids)
         notes += missing_documents(test.qrels, corpus, kind="missing_in_corpus", place="the corpus that BM25 searches")
-        notes += differing_collections(documents.ids, corpus)
+        notes += [] if documents is None else differing_collections(documents.ids, corpus)
         notes += [*bm25.notes, *_unanswered([row for row in rows if row.system == BASELINE])]
     return list({note.kind: note for note in notes}.values())
 
 
-def _rankings(
+def rankings_of(
     search: Search, queries: int, wanted: int, index: Index, documents: IndexedDocuments
 ) -> list[list[tuple[str, float]]]:
     """Some documents for each query; where many passages are of one document, more passages are looked for."""
@@ -263,12 +320,60 @@ def _by_document(ranking: Iterable[tuple[str, float]], document_of: Mapping[str,
     return list(best.items())
 
 
-def _row(name: str, run: Run, test: TestCollection, measures: Sequence[str], seconds: float) -> Row:
-    depth = depth_of(measures)
-    kept = without_identical_ids(run, test.qrels, depth)
-    figures = dict(evaluate(kept, test.qrels, measures))
-    dropped, stayed = identical_ids(run, test.qrels)
-    return Row(name, figures, seconds / max(1, len(test.queries)), kept, depth, tuple(dropped), tuple(stayed))
+def row_of_index(
+    name: str, run: Run, test: TestCollection, measures: Sequence[str], seconds: float, index: Index
+) -> Row:
+    """The row of rankings of an index's documents.
+
+    Args:
+        name: the row's.
+        run: documents, best first, one deeper than the measures look.
+        test: what was asked.
+        measures: names of measures.
+        seconds: what all queries took.
+        index: has the texts, where answers decide.
+    """
+    return _row(name, run, test, measures, seconds, _texts_in(index))
+
+
+def _row(
+    name: str,
+    run: Run,
+    test: TestCollection,
+    measures: Sequence[str],
+    seconds: float | None,
+    texts_of: TextsOf | None,
+) -> Row:
+    depth, dropping = depth_of(measures), test.protocol.drop_identical
+    kept = (
+        without_identical_ids(run, test.qrels, depth)
+        if dropping
+        else {query: list(ranking[:depth]) for query, ranking in run.items()}
+    )
+    qrels = test.qrels
+    if test.answers:
+        if texts_of is None:
+            raise InputError(f"{test.name} is judged by answers in texts: give the index that {name} was made of.")
+        qrels = judged_by_answers(kept, test.answers, texts_of)
+    of_each = of_each_query(kept, qrels, measures)
+    dropped, stayed = identical_ids(run, qrels) if dropping else ((), ())
+    a_query = None if seconds is None else seconds / max(1, len(test.queries))
+    return Row(
+        name, means_of(of_each), a_query, kept, depth, tuple(dropped), tuple(stayed), of_each=of_each, qrels=qrels
+    )
+
+
+def _texts_in(index: Index) -> TextsOf:
+    """The texts of documents of an index; of one that was cut, its passages one after the other."""
+
+    def texts_of(documents: Collection[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for passage in index.get(documents=documents):
+            before = found.get(passage.document)
+            found[passage.document] = passage.text or "" if before is None else f"{before}\n{passage.text or ''}"
+        return found
+
+    return texts_of
 
 
 def _judged(qrels: Qrels) -> set[str]:
@@ -280,7 +385,8 @@ def _identical(rows: Sequence[Row]) -> list[Note]:
     return dropped_identical(dropped, dict.fromkeys(query for row in rows for query in row.kept))
 
 
-def _truncated(retriever: Retriever, queries: Mapping[str, str]) -> list[Note]:
+def note_truncated(retriever: Retriever, queries: Mapping[str, str]) -> list[Note]:
+    """Says which queries are longer than the model's window."""
     long = [query for query, text in queries.items() if is_truncated(retriever.encoder, text)]
     if not long:
         return []

@@ -1,0 +1,371 @@
+"""What the bench's commands show and write: tables, tests of significance, differences, files for other programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from xtrkit.cli.render import beginning, on_one_line, print_matches
+
+if TYPE_CHECKING:
+    from xtrkit.cli.evaluation import Written
+    from xtrkit.evaluating.bench import Measured
+    from xtrkit.evaluating.differing import Placed, QueryDifference
+    from xtrkit.evaluating.measuring import Row
+    from xtrkit.evaluating.sweeping import Point
+    from xtrkit.evaluation.collection import TestCollection
+    from xtrkit.evaluation.notes import Note
+    from xtrkit.evaluation.significance import Difference
+    from xtrkit.hits import Hit
+
+BEIR_CUTOFFS = (1, 3, 5, 10, 100, 1000)
+BEIR_MEASURES = {"ndcg": ("NDCG", "nDCG"), "map": ("MAP", "AP"), "recall": ("Recall", "R"), "precision": ("P", "P"),
+                 "mrr": ("MRR", "RR")}  # fmt: skip
+"""{group of BEIR's results: its name of the measure, ir-measures' name}"""
+
+
+class Compared(NamedTuple):
+    """Systems of one collection held against each other.
+
+    Attributes:
+        baseline: the system that others are tested against.
+        tested: {measure: a difference for each other system}; empty where nobody asked.
+        pair: two systems whose queries are compared.
+        differences: these queries, each with its explanations by system.
+    """
+
+    baseline: str
+    tested: Mapping[str, Sequence[Difference]]
+    pair: tuple[str, str] | None
+    differences: Sequence[tuple[QueryDifference, Mapping[str, Hit]]]
+
+
+def check_ids(written: Written, tests: Sequence[TestCollection]) -> None:
+    """Refuse ids of queries that a run can't hold, before anything is searched for."""
+    from xtrkit.evaluation.run_files import check_run_ids
+
+    if written.output is not None and written.layout != "json":
+        check_run_ids(query for test in tests for query in test.queries)
+
+
+def show(console: Console, sets: Sequence[Measured], told: Sequence[Compared]) -> None:
+    """Print what was measured."""
+    if len(sets) == 1:
+        _print_rows(console, sets[0])
+    else:
+        _print_sets(console, sets)
+    for measured, compared in zip(sets, told, strict=True):
+        before = f"{measured.test.name}: " if len(sets) > 1 else ""
+        print_notes(console, measured.notes, before)
+        _print_tested(console, compared, before)
+        for difference, explained in compared.differences:
+            _print_difference(console, measured, compared, difference, explained)
+        if compared.pair and not compared.differences:
+            console.print(f"{before}{compared.pair[1]} is below {compared.pair[0]} in no query.", highlight=False)
+
+
+def print_notes(console: Console, notes: Sequence[Note], before: str = "") -> None:
+    """Print what must be known to read figures, a line each."""
+    for note in notes:
+        console.print(on_one_line(f"{before}{note.sentence}"), highlight=False)
+
+
+def as_json(sets: Sequence[Measured], told: Sequence[Compared]) -> dict[str, Any]:
+    """What was measured, as JSON holds it: of one collection, or of several with their means."""
+    found = [_set_as_json(*one) for one in zip(sets, told, strict=True)]
+    if len(found) == 1:
+        return found[0]
+    from xtrkit.evaluating.bench import means_over
+
+    return {"sets": found, "means": means_over(sets)}
+
+
+def write(sets: Sequence[Measured], written: Written) -> Iterator[Path]:
+    """Write runs, figures of each query, and BEIR's results, as far as was asked; gives each file's path."""
+    from xtrkit.evaluation.run_files import write_run
+    from xtrkit.whole_file import write_whole
+
+    for measured in sets:
+        of_set = [measured.test.name] if len(sets) > 1 else []
+        for row in measured.rows:
+            system = [row.system] if len(measured.rows) > 1 else []
+            if written.output is not None:
+                target = _beside(written.output, *of_set, *system)
+                write_run(row.run, target, _slug(row.system), written.layout)
+                yield target
+            if written.beir_results is not None:
+                target = _beside(written.beir_results, *of_set, *system)
+                write_whole(target, json.dumps(_beir_results(row), indent=4) + "\n")
+                yield target
+    if written.per_query is not None:
+        write_whole(written.per_query, _per_query(sets, as_lines=written.per_query.suffix == ".jsonl"))
+        yield written.per_query
+
+
+def draw(sets: Sequence[Measured], pair: tuple[str, str] | None, path: Path | None) -> Iterator[Path]:
+    """Draw the differences of two systems, if asked to, a picture for each collection; gives each file's path."""
+    from xtrkit.evaluating import differing
+
+    if pair is None or path is None:
+        return
+    for measured in sets:
+        target = _beside(path, measured.test.name) if len(sets) > 1 else path
+        first, second = (differing.row_named(measured.rows, name) for name in pair)
+        differing.draw(first, second, measured.measures[0], target)
+        yield target
+
+
+def print_sweep(console: Console, points: Sequence[Point], best: Point, measures: Sequence[str], within: float) -> None:
+    """Print settings, the cheapest first."""
+    table = Table()
+    for name in ("", "setting"):
+        table.add_column(name)
+    for name in [*measures, "CPU ms, median", "95 %"]:
+        table.add_column(name, justify="right")
+    for point in points:
+        mark = "→" if point is best else "·" if point.on_front else ""
+        figures = [f"{point.row.measures[name]:.4f}" for name in measures]
+        table.add_row(mark, Text(point.name), *figures, f"{point.cpu_ms:.2f}", f"{point.cpu_ms_95:.2f}")
+    console.print(table)
+    console.print(
+        f"→ the cheapest within {within:g} of the best {measures[0]}; · no other is better and no dearer. Times are of "
+        "searching alone, one query at a time, on one thread.",
+        style="dim",
+        highlight=False,
+    )
+
+
+def sweep_as_json(
+    points: Sequence[Point], best: Point, test: TestCollection, within: float, notes: Sequence[Note]
+) -> dict[str, Any]:
+    """Settings as JSON holds them."""
+    from xtrkit.evaluation.notes import notes_as_json
+
+    return {
+        "dataset": test.name,
+        "queries": len(test.queries),
+        "within": within,
+        "chosen": dict(best.setting),
+        "points": [
+            {
+                "setting": dict(point.setting),
+                "recipe": vars(point.recipe),
+                "measures": point.row.measures,
+                "cpu_ms": point.cpu_ms,
+                "cpu_ms_95": point.cpu_ms_95,
+                "on_front": point.on_front,
+            }
+            for point in points
+        ],
+        "notes": notes_as_json(notes),
+    }
+
+
+def write_sweep(points: Sequence[Point], best: Point, path: Path) -> None:
+    """Write settings as a table of comma-separated values."""
+    from xtrkit.whole_file import write_whole
+
+    fields = list(dict.fromkeys(field for point in points for field in point.setting))
+    measures = list(points[0].row.measures)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([*fields, *measures, "cpu_ms", "cpu_ms_95", "on_front", "chosen"])
+    for point in points:
+        setting = [point.setting.get(field, "") for field in fields]
+        figures = [point.row.measures[name] for name in measures]
+        table.writerow([*setting, *figures, point.cpu_ms, point.cpu_ms_95, point.on_front, point is best])
+    write_whole(path, text.getvalue())
+
+
+def _print_rows(console: Console, measured: Measured) -> None:
+    from xtrkit.evaluation.notes import counted
+
+    test, rows = measured.test, measured.rows
+    of_index = any(row.seconds_per_query is not None for row in rows)
+    table = Table(
+        title=f"{test.name}: {counted(len(test.queries), 'query')}, {counted(measured.depth, 'document')} deep"
+    )
+    table.add_column("system")
+    for name in [*measured.measures, *["search, ms a query"] * of_index]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        figures = [f"{row.measures[name]:.4f}" for name in measured.measures]
+        time = "–" if row.seconds_per_query is None else f"{1000 * row.seconds_per_query:.1f}"
+        table.add_row(Text(row.system), *figures, *[time] * of_index)
+    console.print(table)
+    if measured.encoding is not None:
+        console.print(
+            f"Queries were searched in batches; encoding them took {1000 * measured.encoding:.1f} ms a query besides.",
+            style="dim",
+            highlight=False,
+        )
+
+
+def _print_sets(console: Console, sets: Sequence[Measured]) -> None:
+    """A table for each measure: a row for each set, a column for each system, the means at the end."""
+    from xtrkit.evaluating.bench import means_over
+
+    means = means_over(sets)
+    for measure in dict.fromkeys(name for one in sets for name in one.measures):
+        table = Table(title=measure)
+        table.add_column("set", no_wrap=True)
+        table.add_column("queries", justify="right")
+        systems = list(dict.fromkeys(row.system for one in sets for row in one.rows))
+        for system in systems:
+            table.add_column(Text(system), justify="right")
+        for one in sets:
+            of_system = {row.system: row.measures.get(measure) for row in one.rows}
+            cells = [_figure(of_system.get(system)) for system in systems]
+            table.add_row(Text(one.test.name), f"{len(one.test.queries):,}", *cells)
+        table.add_section()
+        cells = [_figure(means.get(system, {}).get(measure)) for system in systems]
+        table.add_row(f"mean of {len(sets)}", "", *cells)
+        console.print(table)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _print_tested(console: Console, compared: Compared, before: str) -> None:
+    if not compared.tested:
+        return
+    table = Table(title=f"{before}against {compared.baseline}")
+    for name in ("measure", "system"):
+        table.add_column(name)
+    for name in ("difference", "better in", "worse in", "p, t-test", "p, randomisation"):
+        table.add_column(name, justify="right")
+    for measure, differences in compared.tested.items():
+        for one in differences:
+            p_values = [_p(value) for value in (one.t_test, one.randomisation)]
+            cells = [f"{one.mean:+.4f}", f"{one.better:,}", f"{one.worse:,}", *p_values]
+            table.add_row(measure, Text(one.system), *cells)
+    console.print(table)
+    console.print("Two-sided, paired by query, with Holm's correction within a measure.", style="dim", highlight=False)
+
+
+def _p(value: float) -> str:
+    return "< .0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def _print_difference(
+    console: Console,
+    measured: Measured,
+    compared: Compared,
+    difference: QueryDifference,
+    explained: Mapping[str, Hit],
+) -> None:
+    first, second = compared.pair or ("", "")
+    measure = measured.measures[0]
+    console.print(Text(f"\n{difference.query}: {on_one_line(difference.text)}", style="bold cyan"))
+    console.print(
+        f"     {measure}: {difference.first:.4f} by {first}, {difference.second:.4f} by {second}", highlight=False
+    )
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("    document", "judged", f"rank by {first}", f"rank by {second}"):
+        table.add_column(Text(name), no_wrap=True)
+    for placed in [*difference.relevant[:10], *difference.best]:
+        table.add_row(*_placed(placed))
+    console.print(table)
+    if (more := len(difference.relevant) - 10) > 0:
+        console.print(f"     … and {more} more relevant documents", highlight=False)
+    for system, hit in explained.items():
+        console.print(Text(f"     {system}: {on_one_line(hit.id)}, rank {hit.rank}, {hit.score:.4f}", style="bold"))
+        print_matches(console, hit)
+
+
+def _placed(placed: Placed) -> tuple[Text, ...]:
+    grade = "–" if placed.grade is None else str(placed.grade)
+    ranks = ("not found" if rank is None else str(rank) for rank in (placed.first, placed.second))
+    return tuple(Text(cell) for cell in (f"    {beginning(placed.document, 60)}", grade, *ranks))
+
+
+def _set_as_json(measured: Measured, compared: Compared) -> dict[str, Any]:
+    from xtrkit.answers import hits_as_json
+    from xtrkit.evaluation.notes import notes_as_json
+
+    test = measured.test
+    found: dict[str, Any] = {
+        "dataset": test.name,
+        "protocol": test.protocol.name,
+        "queries": len(test.queries),
+        "depth": measured.depth,
+        "encoding_seconds_per_query": measured.encoding,
+        "systems": [
+            {
+                "system": row.system,
+                "measures": row.measures,
+                "search_seconds_per_query": row.seconds_per_query,
+                "dropped_identical": len(row.dropped),
+            }
+            for row in measured.rows
+        ],
+        "notes": notes_as_json(measured.notes),
+    }
+    if compared.tested:
+        tested = {measure: [one._asdict() for one in differences] for measure, differences in compared.tested.items()}
+        found["significance"] = {"against": compared.baseline, "correction": "Holm", "measures": tested}
+    if compared.pair:
+        found["comparison"] = {
+            "systems": list(compared.pair),
+            "measure": measured.measures[0],
+            "queries": [
+                {
+                    **difference._asdict(),
+                    "relevant": [placed._asdict() for placed in difference.relevant],
+                    "best": [placed._asdict() for placed in difference.best],
+                    "explained": {system: hits_as_json([hit])[0] for system, hit in explained.items()},
+                }
+                for difference, explained in compared.differences
+            ],
+        }
+    return found
+
+
+def _per_query(sets: Sequence[Measured], *, as_lines: bool) -> str:
+    systems = list(dict.fromkeys(row.system for one in sets for row in one.rows))
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    if not as_lines:
+        table.writerow(["set", "query", "text", "measure", *systems])
+    for one in sets:
+        of_system = {row.system: row.of_each for row in one.rows}
+        for measure in one.measures:
+            for query, asked in one.test.queries.items():
+                values = {system: of_each[measure].get(query) for system, of_each in of_system.items()}
+                key = {"set": one.test.name, "query": query, "text": asked, "measure": measure}
+                if as_lines:
+                    text.write(json.dumps({**key, "values": values}, ensure_ascii=False) + "\n")
+                else:
+                    table.writerow([*key.values(), *(values.get(system) for system in systems)])
+    return text.getvalue()
+
+
+def _beir_results(row: Row) -> dict[str, dict[str, float]]:
+    from xtrkit.evaluation.measures import evaluate
+
+    cutoffs = [cutoff for cutoff in BEIR_CUTOFFS if cutoff <= row.depth]
+    names = {name: f"{name}@{cutoff}" for _, name in BEIR_MEASURES.values() for cutoff in cutoffs}
+    figures = evaluate(row.run, row.qrels, [f"{name}@{cutoff}" for name in names for cutoff in cutoffs])
+    return {
+        group: {f"{theirs}@{cutoff}": round(figures[f"{ours}@{cutoff}"], 5) for cutoff in cutoffs}
+        for group, (theirs, ours) in BEIR_MEASURES.items()
+    }
+
+
+def _beside(path: Path, *names: str) -> Path:
+    """A path with names before its suffix."""
+    return path.with_name(".".join([path.stem, *map(_slug, names)]) + path.suffix) if names else path
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower().replace(" k'=", "-")).strip("-") or "run"

@@ -1,0 +1,187 @@
+"""All that a command measures at once: an index in several ways, runs, and BM25, on one collection or several."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xtrkit.errors import InputError
+from xtrkit.evaluating.measuring import (
+    IndexedDocuments,
+    Row,
+    build_bm25,
+    check_same_documents,
+    measure,
+    measure_bm25,
+    measure_run,
+    measure_words,
+    notes_of,
+)
+from xtrkit.evaluation.bm25 import BM25
+from xtrkit.evaluation.collection import TestCollection
+from xtrkit.evaluation.measures import parse_measures
+from xtrkit.evaluation.notes import Note
+from xtrkit.evaluation.run_files import read_run
+from xtrkit.fusion import ALPHA, FUSIONS
+from xtrkit.recipes import Recipe
+from xtrkit.retriever import Retriever
+
+SET = "{set}"
+"""Stands in the names of runs for the name of a set."""
+Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""(what is done, of how many) -> what tells how many more are done."""
+
+
+@dataclass(frozen=True)
+class Systems:
+    """What is measured.
+
+    Attributes:
+        recipes: names and recipes, of an index.
+        fused: the name and the recipe that is fused with words; None where none is.
+        alpha: the share of the token vectors in that.
+        runs: files of runs; with :data:`SET` in the name one for each set.
+        baseline: whether BM25 is measured, where a corpus lies beside the queries.
+        threads: as in :meth:`xtrkit.Index.search_batch`.
+    """
+
+    recipes: Sequence[tuple[str, Recipe]] = ()
+    fused: tuple[str, Recipe] | None = None
+    alpha: float = ALPHA
+    runs: Sequence[str] = ()
+    baseline: bool = True
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One collection with its rows.
+
+    Attributes:
+        test: the collection.
+        measures: what was measured.
+        rows: a row for each system.
+        notes: what must be known to read them.
+        encoding: seconds that a query took to encode; None where no index was searched.
+        retriever: the index that was searched, if one was.
+    """
+
+    test: TestCollection
+    measures: list[str]
+    rows: list[Row]
+    notes: list[Note]
+    encoding: float | None = None
+    retriever: Retriever | None = None
+
+    @property
+    def depth(self) -> int:
+        """How deep was searched."""
+        return max(row.depth for row in self.rows)
+
+
+@dataclass
+class Bench:
+    """Measures collections; indexes, and BM25 over a corpus, are opened once for all that share them.
+
+    Attributes:
+        systems: what is measured.
+        index: an index, or a folder of indexes that are called as the sets are; None for runs and BM25 alone.
+        measures: names of measures; None for those of each collection's protocol.
+        model: as in :meth:`xtrkit.Retriever.open`.
+        device: as there.
+        bar: shows how far things are.
+    """
+
+    systems: Systems
+    index: Path | None
+    measures: Sequence[str] | None
+    model: str | None
+    device: str | None
+    bar: Bar
+    _opened: dict[Path, tuple[Retriever, IndexedDocuments]] = field(default_factory=dict)
+    _bm25: dict[Path, BM25] = field(default_factory=dict)
+
+    def measured(self, test: TestCollection) -> Measured:
+        """Measure one collection.
+
+        Raises:
+            InputError: there is nothing to measure; or an index or a run is of another collection.
+        """
+        measures = parse_measures(" ".join(test.protocol.measures)) if self.measures is None else list(self.measures)
+        bm25, notes = self._baseline(test)
+        rows: list[Row] = []
+        retriever = documents = encoding = None
+        if self.index is not None:
+            retriever, documents = self._open(test, self.index)
+            check_same_documents(retriever, test, documents)
+            begin = time.perf_counter()
+            embeddings = retriever.encode_queries(list(test.queries.values()))
+            encoding = (time.perf_counter() - begin) / len(test.queries)
+            fusing = self.systems.fused if retriever.index.has_words else None
+            total = (len(self.systems.recipes) + (1 + len(FUSIONS)) * (fusing is not None)) * len(test.queries)
+            with self.bar(f"Searching {test.name}", total) as advance:
+                rows += measure(
+                    retriever, test, self.systems.recipes, measures, embeddings=embeddings,
+                    threads=self.systems.threads, advance=advance, documents=documents,
+                )  # fmt: skip
+                if fusing is not None:
+                    rows += measure_words(
+                        retriever, test, fusing, measures, embeddings=embeddings, advance=advance,
+                        documents=documents, alpha=self.systems.alpha,
+                    )  # fmt: skip
+        rows += self._runs(test, measures, retriever)
+        if bm25 is not None:
+            rows.append(measure_bm25(bm25, test, measures))
+        if not rows:
+            raise InputError(f"There is nothing to measure on {test.name}: give an index, or runs (--run).")
+        told = notes_of(test, measures, rows, retriever=retriever, documents=documents, bm25=bm25)
+        return Measured(test, measures, rows, [*told, *notes], encoding, retriever)
+
+    def _open(self, test: TestCollection, index: Path) -> tuple[Retriever, IndexedDocuments]:
+        path = index if is_index(index) or not (index / test.index_name).is_dir() else index / test.index_name
+        if path not in self._opened:
+            retriever = Retriever.open(path, model=self.model, device=self.device)
+            self._opened[path] = retriever, IndexedDocuments.of(retriever.index)
+        return self._opened[path]
+
+    def _baseline(self, test: TestCollection) -> tuple[BM25 | None, list[Note]]:
+        if not self.systems.baseline:
+            return None, []
+        if test.corpus is None:
+            return None, [Note("no_baseline", {}, "BM25 was left out: no corpus lies beside the queries.")]
+        if test.corpus not in self._bm25:
+            self._bm25[test.corpus] = build_bm25(test)
+        return self._bm25[test.corpus], []
+
+    def _runs(self, test: TestCollection, measures: Sequence[str], retriever: Retriever | None) -> list[Row]:
+        index = None if retriever is None else retriever.index
+        names = names_of_runs(self.systems.runs)
+        return [
+            measure_run(name, read_run(written.replace(SET, test.name.replace(" ", "."))), test, measures, index)
+            for written, name in zip(self.systems.runs, names, strict=True)
+        ]
+
+
+def is_index(path: Path) -> bool:
+    """Whether a folder is an index, of any version."""
+    return any(path.glob("manifest-*.json"))
+
+
+def names_of_runs(written: Sequence[str]) -> list[str]:
+    """What runs are called: their files' names without suffixes, their paths where two would be called alike."""
+    short = [Path(one).name.removesuffix(".gz").rsplit(".", 1)[0] for one in written]
+    return [name if short.count(name) == 1 else path for name, path in zip(short, written, strict=True)]
+
+
+def means_over(sets: Sequence[Measured]) -> dict[str, dict[str, float]]:
+    """{system: {measure: mean over the sets}}, each set counting alike, of the systems and measures that all have."""
+    of_sets: list[Mapping[str, Mapping[str, float]]] = [{row.system: row.measures for row in one.rows} for one in sets]
+    measures = [name for name in sets[0].measures if all(name in one.measures for one in sets)]
+    systems = [name for name in of_sets[0] if all(name in rows for rows in of_sets)]
+    return {
+        system: {name: sum(rows[system][name] for rows in of_sets) / len(sets) for name in measures}
+        for system in systems
+    }

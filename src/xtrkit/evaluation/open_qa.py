@@ -1,0 +1,169 @@
+"""Open-domain question answering: whether a passage among the k best has an answer in it (Chen et al. 2017; DPR, 2020).
+
+No passage is judged: one counts where one of the question's answers stands in it, token by token, as DPR's evaluation
+compares them: Unicode decomposed (NFD), cut into runs of letters, digits and marks and into single other signs, small
+letters. "The US" is found in "the u.s."? No: the tokens differ. Accuracy at 20 and at 100 is ``Success@20`` and
+``Success@100`` of such judgements. Questions come as DPR publishes them (``nq-test.qa.csv``: question, tab, a list as
+Python writes it) and as EntityQuestions does (``P17.test.json``, one file a relation, whose mean is over relations).
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from xtrkit.errors import CollectionError, missing_extra
+from xtrkit.evaluation.collection import Protocol, TestCollection
+from xtrkit.evaluation.qrels import Qrels
+from xtrkit.evaluation.runs import Run
+from xtrkit.texts.reading import read_lines
+
+ACCURACY = Protocol("open-domain QA", ("Success@20", "Success@100"))
+_SUFFIXES = (".qa.csv", ".qa.tsv", ".qa.csv.gz", ".qa.tsv.gz")
+
+
+def files_of(path: Path, split: str | None) -> list[Path]:
+    """The files of questions that a path is, or that lie in a folder."""
+    if path.is_file():
+        return [path] if path.name.endswith((*_SUFFIXES, ".json")) else []
+    files = sorted(file for file in path.iterdir() if file.name.endswith((*_SUFFIXES, ".json")))
+    of_split = [file for file in files if f".{split or 'test'}." in file.name or f"-{split or 'test'}." in file.name]
+    return [file for file in of_split if file.name.endswith(_SUFFIXES) or _has_answers(file)]
+
+
+def read_open_qa(path: Path, split: str | None = None) -> list[TestCollection]:
+    """Read questions with their answers, a collection for each file.
+
+    Raises:
+        CollectionError: there are none, or a line has no answers.
+    """
+    files = files_of(path, split)
+    if not files:
+        raise CollectionError(
+            f"{path} has no questions with answers: expected NAME.qa.csv, or P17.{split or 'test'}.json."
+        )
+    return [_read(file) for file in files]
+
+
+def has_answer(text: str, answers: Iterable[str]) -> bool:
+    """Whether one of the answers stands in a text, token by token."""
+    return Answers(answers)(text)
+
+
+class Answers:
+    """The answers of a question, to be looked for in many texts."""
+
+    def __init__(self, answers: Iterable[str]) -> None:
+        self._tokens = _tokens()
+        self._wanted = [found for answer in answers if (found := self._tokens(answer))]
+
+    def __call__(self, text: str) -> bool:
+        """Whether one of the answers stands in a text."""
+        tokens = self._tokens(text)
+        return any(
+            tokens[place : place + len(wanted)] == wanted
+            for wanted in self._wanted
+            for place in range(len(tokens) - len(wanted) + 1)
+            if tokens[place] == wanted[0]
+        )
+
+
+def judged_by_answers(
+    run: Run, answers: Mapping[str, Sequence[str]], texts_of: Callable[[Collection[str]], Mapping[str, str]]
+) -> Qrels:
+    """Judgements of what was found: 1 where a passage has an answer in it, 0 otherwise.
+
+    Args:
+        run: the rankings.
+        answers: those of each question that was asked.
+        texts_of: ids -> {id: text} of the passages.
+
+    Raises:
+        CollectionError: a passage that was found has no text there.
+    """
+    qrels: Qrels = {}
+    for query, wanted in answers.items():
+        found = [document for document, _ in run.get(query, ())]
+        texts, stands = texts_of(found), Answers(wanted)
+        if missing := [document for document in found if document not in texts]:
+            raise CollectionError(
+                f"The passage {missing[0]!r}, found for the query {query!r}, has no text in the index: open-domain QA "
+                "looks for answers in texts. Give the index that the run was made of."
+            )
+        qrels[query] = {document: int(stands(texts[document])) for document in found}
+    return qrels
+
+
+@cache
+def _tokens() -> Callable[[str], list[str]]:
+    """DPR's tokens of a text: small letters, decomposed."""
+    try:
+        import regex
+    except ImportError as error:
+        raise missing_extra("Looking for answers in texts", "eval") from error
+    token = regex.compile(r"[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]")
+
+    def tokens(text: str) -> list[str]:
+        found: list[str] = token.findall(unicodedata.normalize("NFD", text))
+        return [one.lower() for one in found]
+
+    return tokens
+
+
+def _has_answers(file: Path) -> bool:
+    """Whether a JSON file begins as a list of questions does."""
+    with file.open("rb") as opened:
+        beginning = opened.read(4096).lstrip()
+    return beginning.startswith(b"[") and b'"question"' in beginning and b'"answer' in beginning
+
+
+def _read(file: Path) -> TestCollection:
+    questions, answers = dict[str, str](), dict[str, list[str]]()
+    pairs = _of_json(file) if file.name.endswith(".json") else _of_lines(file)
+    for number, (question, given) in enumerate(pairs):
+        questions[str(number)], answers[str(number)] = question, given
+    if not questions:
+        raise CollectionError(f"{file} has no questions.")
+    name = file.name.split(".")[0]
+    return TestCollection(file, questions, {}, (), ACCURACY, name, index_name=name, answers=answers)
+
+
+def _of_lines(file: Path) -> Iterable[tuple[str, list[str]]]:
+    for number, line in read_lines(file):
+        question, tab, written = line.partition("\t")
+        try:
+            yield _checked(question, ast.literal_eval(written) if tab else None)
+        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+            raise CollectionError(
+                f"{file}, line {number}: expected a question, a tab, and a list such as ['Paris'], got {line[:100]!r}."
+            ) from error
+
+
+def _of_json(file: Path) -> Iterable[tuple[str, list[str]]]:
+    try:
+        records = json.loads(file.read_bytes())
+    except (ValueError, RecursionError, OSError) as error:
+        raise CollectionError(f"{file}: not JSON ({error}).") from error
+    if not isinstance(records, list):
+        raise CollectionError(f"{file}: expected a list of questions, got {type(records).__name__}.")
+    for number, record in enumerate(records, start=1):
+        try:
+            yield _checked(record["question"], record["answers"] if "answers" in record else record["answer"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise CollectionError(
+                f'{file}, entry {number}: expected {{"question": "…", "answers": ["…"]}}, got {record!r:.100}.'
+            ) from error
+
+
+def _checked(question: Any, answers: Any) -> tuple[str, list[str]]:
+    answers = [answers] if isinstance(answers, str) else answers
+    if not isinstance(question, str) or not question.strip() or not isinstance(answers, list | tuple) or not answers:
+        raise ValueError(question)
+    if not all(isinstance(answer, str) for answer in answers):
+        raise ValueError(answers)
+    return question.strip(), list(answers)
