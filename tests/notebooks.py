@@ -14,16 +14,18 @@ from unittest import mock
 import nbformat
 from nbclient import NotebookClient
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-"""Small matrices on a busy machine: threads would wait for one another."""
+SURROUNDINGS = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore:IProgress not found"}
+"""One thread, as the matrices are small and threads would wait for one another; progress bars may be plain."""
 
 
 def executed(path, folder):
     """A notebook as it is after all its cells were run in a folder, with the interpreter that runs this."""
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(folder)}}
-    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources, record_timing=False)
-    with mock.patch.dict(os.environ, ONE_THREAD):
+    client = NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources=resources, record_timing=False, coalesce_streams=True
+    )
+    with mock.patch.dict(os.environ, SURROUNDINGS):
         client.execute()
     return plain(notebook)
 
