@@ -396,8 +396,8 @@ def _titles(test: TestCollection, documents: IndexedDocuments) -> list[Note]:
     if not test.answers or documents.titled:
         return []
     sentence = (
-        "An answer in a passage's title counts, where titles stand before the texts, which DPR does not count: index the "
-        "passages with --metadata-fields title, and titles are left out."
+        "An answer in a passage's title counts, where titles stand before the texts, which DPR does not count: index "
+        "the passages with --metadata-fields title, and titles are left out."
     )
     return [Note("answers_in_titles", {}, sentence)]
 

@@ -6,8 +6,8 @@
 ``.csv``            with such a first line, quoted as in CSV
 ``.jsonl``          an object a line: BEIR's ``_id`` and ``text``, LoTTE's ``qid`` and ``query``, …
 ``.json``           ``{"id": "text", …}``, or a list of such objects
-TREC topics         ``<top> <num> Number: 301 <title> …``, also with closing tags; ``<topic number="1"> <query> …``, also
-                    with the text right inside
+TREC topics         ``<top> <num> Number: 301 <title> …``, also with closing tags; ``<topic number="1"> <query> …``,
+                    also with the text right inside
 ==================  ====================================================================================================
 
 Each also ``.gz``. What a file is, its beginning says, not its name.
