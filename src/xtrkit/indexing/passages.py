@@ -154,6 +154,10 @@ class Passages:
             if not found and len(self):
                 what = "passage" if field == "$id" else "document"
                 raise InputError(f"No {what} of this index has the id {names[0]!r}, which the filter's {field} names.")
+        return self.meeting(condition)
+
+    def meeting(self, condition: Condition) -> npt.NDArray[np.bool_]:
+        """(N,) which documents meet a condition, the dead ones among them."""
         return np.concatenate([file.matching(condition.sql, condition.values) for file in self._files])
 
     def fields(self) -> list[str]:
@@ -175,20 +179,20 @@ class Passages:
         """
         for field in fields:
             possible = field.isprintable() and not set(field) & set('"\\')
-            if not (possible and (self._any(there(field)) or not len(self))):
+            if not (possible and (self.any_meets(there(field)) or not len(self))):
                 raise no_such_field(field, self.fields(), "the facets name")
 
     def _check_met(self, demand: Demand) -> None:
         key = (demand.field, demand.kinds)
-        if key in self._met or self._any(there(*key)) or not len(self):
+        if key in self._met or self.any_meets(there(*key)) or not len(self):
             self._met.add(key)
-        elif not self._any(there(demand.field)):
+        elif not self.any_meets(there(demand.field)):
             raise no_such_field(demand.field, self.fields())
         else:
-            held = [kind for kind in (*STORED, LISTS) if self._any(there(demand.field, (kind,)))]
+            held = [kind for kind in (*STORED, LISTS) if self.any_meets(there(demand.field, (kind,)))]
             raise no_such_kind(demand, held)
 
-    def _any(self, condition: Condition) -> bool:
+    def any_meets(self, condition: Condition) -> bool:
         """Whether a living passage meets a condition."""
         files = zip(self._files, self._live, strict=True)
         return any(file.any_matching(condition.sql, condition.values, live) for file, live in files)

@@ -8,7 +8,7 @@ that have words, so that an index of many segments scores as one of a single seg
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from math import log
 from typing import NamedTuple
@@ -43,11 +43,21 @@ class SegmentWords(NamedTuple):
     n_documents: int
 
 
-class _Statistics(NamedTuple):
-    """N, the living documents that have words, and (N,) norms of each segment's documents."""
+class Totals(NamedTuple):
+    """What is counted over all documents that are alive and have words.
+
+    Attributes:
+        documents: N.
+        words: how many words they have together.
+    """
 
     documents: int
-    norms: list[npt.NDArray[np.float32]]
+    words: int
+
+    @property
+    def mean(self) -> float:
+        """The mean length of a document."""
+        return self.words / self.documents if self.words else 1.0
 
 
 class WordIndex:
@@ -56,6 +66,7 @@ class WordIndex:
     def __init__(self, segments: Sequence[SegmentWords]) -> None:
         self._segments = list(segments)
         self._ends = np.cumsum([0, *(segment.n_documents for segment in self._segments)]).tolist()
+        self._norms: tuple[float, list[npt.NDArray[np.float32]]] = (np.nan, [])
 
     def scores(self, query: str) -> npt.NDArray[np.float32]:
         """(N,) the score of each document of all segments: 0 without a word of the query, and for dead ones.
@@ -65,50 +76,80 @@ class WordIndex:
             IndexFormatError: its words were found in another way than this xtrkit's.
             IndexDamagedError: a file is not what was written.
         """
-        self._check()
+        self.check()
+        times = Counter(terms(query))
+        return self.weighted(weights_of(times, self.having(list(times)), self.totals), self.totals.mean)
+
+    def having(self, asked: Sequence[str]) -> list[int]:
+        """How many living documents have each of some terms."""
+        return [sum(self._living(number, words, place) for number, words, place in self._found(term)) for term in asked]
+
+    @cached_property
+    def totals(self) -> Totals:
+        """What is counted over all documents."""
+        living = [
+            of_segment[full_mask(segment.live, segment.n_documents)]
+            for of_segment, segment in zip(self._lengths(), self._segments, strict=True)
+        ]
+        documents = sum(int(np.count_nonzero(of_segment)) for of_segment in living)
+        return Totals(documents, sum(int(of_segment.sum(dtype=np.int64)) for of_segment in living))
+
+    def weighted(self, weights: Mapping[str, np.float32], mean: float) -> npt.NDArray[np.float32]:
+        """(N,) the scores that weights of terms make, in their order.
+
+        Args:
+            weights: of each term, as :func:`weights_of` gives them.
+            mean: the mean length of a document.
+
+        Raises:
+            IndexDamagedError: a file is not what was written.
+        """
         scores = np.zeros(self._ends[-1], dtype=np.float32)
-        for term, times in Counter(terms(query)).items():
-            self._add(term, times, scores)
+        every = self._norms_for(mean)
+        for term, weight in weights.items():
+            for number, words, place in self._found(term):
+                of_segment = scores[self._ends[number] : self._ends[number + 1]]
+                documents, frequencies = words.documents[place], words.frequencies[place]
+                if not add_term(documents, frequencies, every[number], weight, of_segment):
+                    raise damaged(words.path, "its postings lead nowhere")
         for segment, first in zip(self._segments, self._ends, strict=False):
             if len(segment.live):
                 scores[first : first + segment.n_documents][~segment.live] = 0
         return scores
 
-    def _add(self, term: str, times: int, scores: npt.NDArray[np.float32]) -> None:
-        found = [
+    def _found(self, term: str) -> list[tuple[int, Words, slice]]:
+        return [
             (number, segment.words, place)
             for number, segment in enumerate(self._segments)
             if segment.words
             for place in segment.words.postings(term)
         ]
-        having = sum(self._living(number, words, place) for number, words, place in found)
-        weight = np.float32(times * log(1 + (self._statistics.documents - having + 0.5) / (having + 0.5)))
-        for number, words, place in found:
-            of_segment = scores[self._ends[number] : self._ends[number + 1]]
-            norms = self._statistics.norms[number]
-            if not add_term(words.documents[place], words.frequencies[place], norms, weight, of_segment):
-                raise damaged(words.path, "its postings lead nowhere")
 
     def _living(self, number: int, words: Words, place: slice) -> int:
         live = self._segments[number].live
         return int(count_living(words.documents[place], live)) if len(live) else place.stop - place.start
 
-    @cached_property
-    def _statistics(self) -> _Statistics:
-        lengths = [
+    def _lengths(self) -> list[npt.NDArray[np.uint32]]:
+        return [
             np.zeros(segment.n_documents, dtype=np.uint32) if segment.words is None else segment.words.lengths
             for segment in self._segments
         ]
-        living = [
-            of_segment[full_mask(segment.live, segment.n_documents)]
-            for of_segment, segment in zip(lengths, self._segments, strict=True)
-        ]
-        documents = sum(int(np.count_nonzero(of_segment)) for of_segment in living)
-        total = sum(int(of_segment.sum(dtype=np.int64)) for of_segment in living)
-        mean = total / documents if total else 1.0
-        return _Statistics(documents, [_norms(of_segment, mean) for of_segment in lengths])
 
-    def _check(self) -> None:
+    def _norms_for(self, mean: float) -> list[npt.NDArray[np.float32]]:
+        """(N,) norms of each segment's documents; those of the last mean are kept."""
+        kept, norms = self._norms
+        if kept != mean:
+            norms = [_norms(of_segment, mean) for of_segment in self._lengths()]
+            self._norms = mean, norms
+        return norms
+
+    def check(self) -> None:
+        """Refuse to look for words where there are none, or where they were found otherwise.
+
+        Raises:
+            InputError: the index has no texts.
+            IndexFormatError: its words were found in another way than this xtrkit's.
+        """
         with_words = [segment for segment in self._segments if segment.words]
         if not with_words and self._ends[-1]:
             raise InputError(
@@ -121,6 +162,20 @@ class WordIndex:
                     f"The words of {segment.words.path.parent} were found by {segment.analyser!r}, this xtrkit has "
                     f"{ANALYSER!r}: `xtrkit repair {segment.words.path.parent} --words` finds them again."
                 )
+
+
+def weights_of(times: Mapping[str, int], having: Sequence[int], totals: Totals) -> dict[str, np.float32]:
+    """The weight of each term of a query: idf, as often as it comes.
+
+    Args:
+        times: how often each term comes in the query.
+        having: how many documents have each.
+        totals: counted over all documents.
+    """
+    return {
+        term: np.float32(n * log(1 + (totals.documents - found + 0.5) / (found + 0.5)))
+        for (term, n), found in zip(times.items(), having, strict=True)
+    }
 
 
 def _norms(lengths: npt.NDArray[np.uint32], mean: float) -> npt.NDArray[np.float32]:
