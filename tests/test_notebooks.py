@@ -61,7 +61,9 @@ def test_these_are_the_notebooks():
 @pytest.mark.parametrize("name", [pytest.param(one, marks=[pytest.mark.slow] * (one in LONG)) for one in SHOWS])
 def test_a_notebook_runs_and_shows_what_it_says(name, tmp_path):
     notebook = executed(NOTEBOOKS[name], tmp_path)
-    assert not [output for cell in notebook.cells for output in cell.get("outputs", ()) if output.get("name") == "stderr"]
+    assert not [
+        output for cell in notebook.cells for output in cell.get("outputs", ()) if output.get("name") == "stderr"
+    ]
     SHOWS[name](printed(notebook))
 
 

@@ -72,7 +72,9 @@ RUN_HERE = sorted(
 
 
 def why_not(block):
-    return next((why for (page, first), why in NOT_RUN.items() if page == block.page and block.code.startswith(first)), None)
+    return next(
+        (why for (page, first), why in NOT_RUN.items() if page == block.page and block.code.startswith(first)), None
+    )
 
 
 def is_run(block):
@@ -98,7 +100,9 @@ def test_what_is_not_run_names_what_there_is():
     for block in told:
         prompted = re.findall(r"^\$ ((?:.*\\\n)*.*)", block.code, flags=re.MULTILINE)
         for line in commands("\n".join(prompted) if prompted else block.code * block.language.startswith("sh")):
-            program, *words = dropwhile(lambda word: re.fullmatch(r"\w+=\S*", word), line)  # variables of the environment
+            program, *words = dropwhile(
+                lambda word: re.fullmatch(r"\w+=\S*", word), line
+            )  # variables of the environment
             program = program.removeprefix(".venv/bin/")
             if program in ("xtrkit", "python") and words[0] != "-m":
                 assert says_what_there_is([program, *words]), (block.page, block.line, words)

@@ -10,14 +10,29 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.cluster.messages import Allow, Answer, Ask, Fill, Look, Reached, Rerank, Score, Scoring, Seen, ShardFacts
+from xtrkit.cluster.messages import (
+    Allow,
+    Answer,
+    Ask,
+    Fill,
+    Held,
+    Look,
+    Reached,
+    Rerank,
+    Score,
+    Scoring,
+    Seen,
+    ShardFacts,
+)
 from xtrkit.indexing.codec import name_of
 from xtrkit.indexing.compressed_format import Quantiser
+from xtrkit.indexing.filters import Condition
 from xtrkit.kernels.bundles import ChosenClusters, QuantisedQuery
 from xtrkit.kernels.expectation import expected_from_measured
 from xtrkit.recipes import Recipe
@@ -69,12 +84,17 @@ class InProcess:
 
 
 class ShardedEngine:
-    """Searches shards; an :class:`~xtrkit.search.engine.Engine` as any other."""
+    """Searches shards; an :class:`~xtrkit.search.engine.Engine` as any other.
+
+    Attributes:
+        first_documents: (S + 1,) the number of each shard's first document.
+        storage: how vectors are kept.
+    """
 
     def __init__(self, quantiser: Quantiser, shards: Shards, facts: Sequence[ShardFacts]) -> None:
         self._shards, self._n_shards = shards, len(facts)
         self._table = ClusterTable(quantiser, np.sum([one.sizes for one in facts], axis=0))
-        self._firsts = offsets_of(np.array([one.documents for one in facts], dtype=np.int64))
+        self.first_documents = offsets_of(np.array([one.documents for one in facts], dtype=np.int64))
         self._n_findable = sum(one.findable for one in facts)
         self._offsets = offsets_of(np.concatenate([np.diff(one.document_offsets) for one in facts]))
         self._largest_scale = np.array([max(one.largest_scale for one in facts)], dtype=np.float16)
@@ -96,11 +116,15 @@ class ShardedEngine:
         return self._offsets
 
     def search(
-        self, queries: Ragged, k: int, recipe: Recipe, subset: Mask | None = None, threads: int | None = None
+        self, queries: Ragged, k: int, recipe: Recipe, subset: Mask | Held | None = None, threads: int | None = None
     ) -> list[Found]:
-        """The k best documents of each query; ``threads`` are the shards' business."""
-        recipe = recipe.resolved(k, int(self._firsts[-1]), self._table.n_clusters)
-        allowed, matching = (None, self._n_findable) if subset is None else self._allow(subset)
+        """The k best documents of each query; ``threads`` are the shards' business.
+
+        A subset is (N,) marks, or a filter that the shards keep (:meth:`allow`).
+        """
+        recipe = recipe.resolved(k, int(self.first_documents[-1]), self._table.n_clusters)
+        held = self.allow(subset) if isinstance(subset, np.ndarray) else subset
+        allowed, matching = (None, self._n_findable) if held is None else held
         found: list[Found] = []
         for first in range(0, len(queries), BATCH):
             batch = [quantised(query, self._table.quantiser) for query in list(queries)[first : first + BATCH]]
@@ -112,7 +136,7 @@ class ShardedEngine:
         asked = quantised(query, self._table.quantiser)
         search = _Search(self, [asked], 1, found.recipe, None, self._n_findable)
         ((chosen, imputed),) = search.imputed_again()
-        wanted = np.arange(self._firsts[-1]) if of is None else np.asarray(of, dtype=np.int64)
+        wanted = np.arange(self.first_documents[-1]) if of is None else np.asarray(of, dtype=np.int64)
         parts = [
             self._shards.ask_one(shard, "hits", asked, chosen, imputed.lowest, (wanted[here] - first).tolist())
             for shard, first, here in self._by_shard(wanted)
@@ -139,19 +163,25 @@ class ShardedEngine:
         return error_bounds_of(self._table.quantiser, self._largest_scale, query)
 
     def _shard_of(self, document: int) -> tuple[int, int]:
-        shard = int(np.searchsorted(self._firsts, document, side="right")) - 1
-        return shard, document - int(self._firsts[shard])
+        shard = int(np.searchsorted(self.first_documents, document, side="right")) - 1
+        return shard, document - int(self.first_documents[shard])
 
     def _by_shard(self, documents: Documents) -> Iterator[tuple[int, int, npt.NDArray[np.int64]]]:
         """Each shard's number and first document, and the places in ``documents`` of those that it has."""
-        owners = np.searchsorted(self._firsts, documents, side="right") - 1
+        owners = np.searchsorted(self.first_documents, documents, side="right") - 1
         for shard in range(self._n_shards):
-            yield shard, int(self._firsts[shard]), np.flatnonzero(owners == shard)
+            yield shard, int(self.first_documents[shard]), np.flatnonzero(owners == shard)
 
-    def _allow(self, mask: Mask) -> tuple[str, int]:
+    def allow(self, mask: Mask | None, condition: Condition | None = None) -> Held:
+        """Have the shards keep a filter.
+
+        Args:
+            mask: (N,) the documents that may be found; None where all may.
+            condition: what their metadata must meet besides.
+        """
         name = uuid.uuid4().hex
-        parts = [mask[first:last] for first, last in zip(self._firsts[:-1], self._firsts[1:], strict=True)]
-        return name, sum(self._shards.ask("allow", [(Allow(name, part),) for part in parts]))
+        parts = [None if mask is None else mask[first:last] for first, last in pairwise(self.first_documents)]
+        return Held(name, sum(self._shards.ask("allow", [(Allow(name, part, condition),) for part in parts])))
 
     def _ask(self, method: str, message: Any) -> list[Any]:
         """Ask every shard the same."""
@@ -159,7 +189,7 @@ class ShardedEngine:
 
     def _merged(self, parts: Sequence[Reached | Ranked], k: int) -> Ranked:
         """The best documents of all shards."""
-        documents = [part.documents + first for part, first in zip(parts, self._firsts, strict=False)]
+        documents = [part.documents + first for part, first in zip(parts, self.first_documents, strict=False)]
         return Ranked(*best_first(np.concatenate(documents), np.concatenate([part.scores for part in parts]), k))
 
 
@@ -324,7 +354,7 @@ class _Search:
         """The k best of some documents of each query, by all their tokens."""
         engine, messages = self._engine, []
         for shard in range(engine._n_shards):
-            first, last = engine._firsts[shard], engine._firsts[shard + 1]
+            first, last = engine.first_documents[shard], engine.first_documents[shard + 1]
             inside = [
                 None if given is None else given[(given >= first) & (given < last)] - first for given in documents
             ]

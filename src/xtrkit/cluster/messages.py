@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from xtrkit.indexing.filters import Condition
 from xtrkit.kernels.bundles import ChosenClusters, QuantisedQuery
+from xtrkit.lexical.bm25 import Totals
 from xtrkit.scoring.imputation import Imputed
 from xtrkit.search.engine import Documents, Scores
 from xtrkit.values import Mask
@@ -148,11 +150,41 @@ class Allow(NamedTuple):
 
     Attributes:
         name: its name.
-        mask: (N,) the documents of the shard that may be found.
+        mask: (N,) the documents of the shard that may be found; None where all may.
+        condition: what their metadata must meet besides; None for nothing.
     """
 
     name: str
-    mask: Mask
+    mask: Mask | None
+    condition: Condition | None = None
+
+
+class Held(NamedTuple):
+    """A filter that the shards keep.
+
+    Attributes:
+        name: its name.
+        n_matching: how many documents it lets through, in all shards.
+    """
+
+    name: str
+    n_matching: int
+
+
+class HostFacts(NamedTuple):
+    """What a coordinator must know of the index of a shard.
+
+    Attributes:
+        shard: of its token vectors.
+        living: documents that are alive.
+        has_words: whether it has texts, and so words.
+        totals: what is counted of its words.
+    """
+
+    shard: ShardFacts
+    living: int
+    has_words: bool
+    totals: Totals
 
 
 class ShardFacts(NamedTuple):

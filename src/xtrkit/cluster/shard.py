@@ -67,7 +67,7 @@ class Shard:
 
     def allow(self, ask: Allow) -> int:
         """Keep a filter; tell how many documents it lets through."""
-        mask = self._corpus.wanted(ask.mask)
+        mask = self._corpus.wanted(ask.mask)  # alive, and with tokens
         _keep(self._filters, ask.name, mask, KEPT_FILTERS)
         return int(np.count_nonzero(mask))
 

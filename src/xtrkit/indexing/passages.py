@@ -146,6 +146,15 @@ class Passages:
             InputError: this is no condition, or it names a field that no living passage has, or compares one with a
                 kind of value that it never holds.
         """
+        self.check(where)
+        return self.meeting(compiled(where))
+
+    def check(self, where: Mapping[str, Any]) -> None:
+        """Refuse a condition that can't be met as it stands.
+
+        Raises:
+            InputError: as in :meth:`matching`.
+        """
         condition = compiled(where)
         for demand in condition.demands:
             self._check_met(demand)
@@ -154,7 +163,6 @@ class Passages:
             if not found and len(self):
                 what = "passage" if field == "$id" else "document"
                 raise InputError(f"No {what} of this index has the id {names[0]!r}, which the filter's {field} names.")
-        return self.meeting(condition)
 
     def meeting(self, condition: Condition) -> npt.NDArray[np.bool_]:
         """(N,) which documents meet a condition, the dead ones among them."""

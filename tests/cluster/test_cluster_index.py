@@ -1,0 +1,106 @@
+"""A cluster asked shard by shard: text, metadata, words, filters and explanations as of one index."""
+
+import pytest
+
+from tests.cluster.test_splitting import QUERIES, TEXTS
+from xtrkit import COLBERT, COLXTR, XTR, Retriever
+from xtrkit.cluster.engine import InProcess
+from xtrkit.cluster.host import ShardHost
+from xtrkit.cluster.index import ClusterIndex
+from xtrkit.cluster.splitting import split_index
+from xtrkit.encoding import load_encoder
+from xtrkit.errors import InputError
+from xtrkit.storage.shards import read_cluster
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cluster") / "idx"
+    passages = [{"id": name, "text": text, "length": len(name)} for name, text in TEXTS.items()]
+    with Retriever.create(path, passages) as retriever:
+        retriever.delete(["rain"])
+        retriever.add([{"id": "snow", "text": "Snow covers the hills in winter.", "cold": True}])
+    with Retriever.open(path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def sharded(whole, tmp_path_factory):
+    path = tmp_path_factory.mktemp("cluster") / "shards"
+    split_index(whole.index.path, path, 3)
+    hosts = [ShardHost(path / shard.name, shard.generation) for shard in read_cluster(path).shards]
+    index = ClusterIndex(path, InProcess(hosts), [host.describe() for host in hosts])
+    yield Retriever(index, load_encoder())
+    index.close()
+    for host in hosts:
+        host.close()
+
+
+def told(hits):
+    return [(hit.id, hit.score, hit.text, hit.metadata, hit.part, hit.matches, hit.scores) for hit in hits]
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"explain": True},
+        {"recipe": COLBERT, "explain": True},
+        {"recipe": COLXTR},
+        {"recipe": XTR.but(k_prime=5, nprobe=1), "explain": True},
+        {"recipe": XTR.but(imputation="none"), "explain": True},
+        {"where": {"length": {"$gte": 4}}, "explain": True},
+        {"where": {"cold": True}},
+        {"where": {"$document": "log"}, "group_by_document": False},
+        {"subset": ["emma", "log", "snow"], "where": {"length": {"$lt": 9}}},
+        {"fusion": "rrf"},
+        {"fusion": "relative", "where": {"length": 4}},
+        {"facets": ["length"], "group_by_document": False},
+    ],
+    ids=str,
+)
+def test_the_same_answers_as_the_index(whole, sharded, choices):
+    for query in QUERIES:
+        expected, found = whole.search(query, 6, **choices), sharded.search(query, 6, **choices)
+        assert told(found) == told(expected)
+        assert (found.k_prime, found.facets) == (expected.k_prime, expected.facets)
+    batch = sharded.search_batch(QUERIES, 3, **choices)
+    assert [told(hits) for hits in batch] == [told(whole.search(query, 3, **choices)) for query in QUERIES]
+
+
+def test_what_it_knows(whole, sharded):
+    one, other = whole.index, sharded.index
+    assert list(other.ids()) == list(one.ids())
+    assert [p.id for p in other.passages()] == [p.id for p in one.passages()]
+    assert other.metadata_fields() == one.metadata_fields()
+    assert (len(other), other.n_tokens, other.storage, other.encoder) == (
+        len(one), one.n_tokens, one.storage, one.encoder,
+    )  # fmt: skip
+    assert other.search_words("honey from flowers") == one.search_words("honey from flowers")
+    assert other.get(["emma"], documents=["log"])[1:] == one.get(["emma"], documents=["log"])[1:]
+    assert other.n_segments == 3
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"where": {"lenght": 4}},
+        {"where": {"length": "four"}},
+        {"where": {"$id": "nobody"}},
+        {"subset": ["nobody"]},
+        {"facets": ["lenght"]},
+    ],
+    ids=str,
+)
+def test_what_an_index_refuses_a_cluster_refuses_in_the_same_words(whole, sharded, choices):
+    with pytest.raises(InputError) as expected:
+        whole.search("q", **choices)
+    with pytest.raises(InputError) as found:
+        sharded.search("q", **choices)
+    assert str(found.value) == str(expected.value)
+
+
+def test_exact_shards_are_searched_in_one_process(tmp_path):
+    Retriever.create(tmp_path / "idx", ["one", "two"], nbits=16).close()
+    split_index(tmp_path / "idx", tmp_path / "shards", 2)
+    with pytest.raises(InputError, match="keeps exact vectors, which are searched in one process"):
+        ShardHost(tmp_path / "shards" / "shard-0000", 1)
