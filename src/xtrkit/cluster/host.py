@@ -39,6 +39,10 @@ class ShardHost(Shard):
             )
         super().__init__(segments)
 
+    def ready(self) -> bool:
+        """Whether it answers."""
+        return True
+
     def describe(self) -> HostFacts:
         """What a coordinator must know."""
         store = self._store

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from xtrkit.cluster.engine import ShardedEngine, Shards
 from xtrkit.cluster.messages import Held, HostFacts
 from xtrkit.cluster.passages import ShardedPassages
+from xtrkit.cluster.shard import LostLookError
 from xtrkit.errors import InputError
 from xtrkit.index import Index, Where
 from xtrkit.indexing.filters import compiled
@@ -21,11 +22,14 @@ from xtrkit.indexing.store import Properties, opened_quantiser
 from xtrkit.lexical.bm25 import Totals, weights_of
 from xtrkit.lexical.terms import terms
 from xtrkit.scoring.ranking import best_first
-from xtrkit.search.engine import Ranked
+from xtrkit.search.engine import Found, Ranked
 from xtrkit.search.scaling import AnyScale
 from xtrkit.storage.shards import ClusterPin
 from xtrkit.subsets import Subset, mask_of
 from xtrkit.values import Mask
+
+TRIES = 10
+"""How often a search is begun that meets shards that were started again meanwhile."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +114,15 @@ class ClusterIndex(Index):
             InputError: always.
         """
         raise InputError("Vectors of a cluster are exported in one process: open its directory without an address.")
+
+    def _found(self, *arguments: Any, **named: Any) -> Iterator[Found]:
+        """As an index's; a search that met a shard that died begins again."""
+        for _ in range(TRIES - 1):
+            try:
+                return iter(list(super()._found(*arguments, **named)))
+            except LostLookError:
+                continue
+        return iter(list(super()._found(*arguments, **named)))
 
     def _mask(self, subset: Subset | None, where: Where | None) -> Any:
         """A filter that the shards keep; None where all may be found."""

@@ -1,0 +1,79 @@
+"""The facade: a cluster that is searched as a retriever is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from xtrkit.cluster.index import ClusterIndex
+from xtrkit.cluster.ray_shards import RayShards
+from xtrkit.encoding.load import load_encoder, load_encoder_of
+from xtrkit.errors import IndexFormatError, ModelError
+from xtrkit.index import Index
+from xtrkit.reranking.base import Reranker
+from xtrkit.reranking.load import load_reranker
+from xtrkit.retriever import Retriever
+from xtrkit.storage.shards import is_cluster, read_cluster
+
+
+class Cluster(Retriever):
+    """An index in shards: the methods of :class:`xtrkit.Retriever`, the ranking of one index."""
+
+    _shards: RayShards | None = None
+
+    @classmethod
+    def open(  # type: ignore[override]
+        cls,
+        path: str | Path,
+        *,
+        address: str | None = None,
+        model: str | None = None,
+        reranker: Reranker | str | Path | None = None,
+        encoder_threads: int | None = None,
+    ) -> Cluster:
+        """Open a cluster that ``xtrkit cluster split`` made.
+
+        Args:
+            path: its directory.
+            address: where its shards run: "local" starts Ray on this machine for as long as this is open, "auto" or an
+                address joins one that runs; None searches all shards in this process, without Ray.
+            model: as in :meth:`xtrkit.Retriever.open`.
+            reranker: as there.
+            encoder_threads: as there.
+
+        Raises:
+            IndexFormatError: there is no cluster, or a shard is missing, of another generation or of another codec.
+            InputError: no Ray answers at the address, or the shards keep exact vectors and one is given.
+            MissingExtraError: Ray isn't installed, or too old.
+        """
+        path = Path(path).absolute()
+        if not is_cluster(path):
+            raise IndexFormatError(f"There is no cluster at {path}: make one of an index with xtrkit cluster split.")
+        loaded: Any = load_reranker(reranker) if isinstance(reranker, str | Path) else reranker
+        shards = None if address is None else RayShards(path, read_cluster(path), address)
+        try:
+            index = Index.open(path) if shards is None else ClusterIndex(path, shards, _facts(path, shards))
+            if index.encoder is None and model is None:
+                raise ModelError(f"The cluster at {path} was made of embeddings: pass the model that made them.")
+            encoder = (
+                load_encoder(str(model), threads=encoder_threads)
+                if index.encoder is None
+                else load_encoder_of(index.encoder, model, threads=encoder_threads)
+            )
+        except BaseException:
+            if shards is not None:
+                shards.close()
+            raise
+        opened = cls(index, encoder, reranker=loaded)
+        opened._shards = shards
+        return opened
+
+    def close(self) -> None:
+        """Close the index; actors and a Ray that were started for it end."""
+        super().close()
+        if self._shards is not None:
+            self._shards.close()
+
+
+def _facts(path: Path, shards: RayShards) -> list[Any]:
+    return shards.ask("describe", [()] * len(read_cluster(path).shards))
