@@ -28,7 +28,7 @@ STANDS_FOR = {
 
 project = "xtrkit"
 author = "the authors of xtrkit"
-copyright = author  # noqa: A001 - Sphinx calls it so
+project_copyright = author
 version = release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]

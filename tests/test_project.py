@@ -8,9 +8,11 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import ROOT
+from tests.pages import blocks, run_python
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINT_IMPORTS = "from importlinter.cli import lint_imports_command as run; run(['--no-cache'])"
@@ -37,13 +39,16 @@ def test_ci_runs_exactly_the_readmes_test_command():
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
-def test_the_readmes_python_example_runs(tmp_path, monkeypatch):
-    """Its code as it stands, on a real index."""
-    (example,) = re.findall(r"```python\n(.*?)```", readme(), flags=re.DOTALL)
+def test_the_readmes_python_examples_run(tmp_path, monkeypatch):
+    """Its code as it stands, on real indexes."""
     monkeypatch.chdir(tmp_path)
-    shown = []
-    exec(compile(example, "README.md", "exec"), {"print": lambda *values: shown.append(values)})
-    assert shown[0][0] == "a"
+    vectors = np.eye(8, dtype=np.float32)
+    names = {"batches": [[vectors[:3], vectors[3:]]], "ids": ["an id", "b"], "query": vectors[:2]}
+    names["embeddings"] = [vectors[2:5]]
+    first, *others = [block for block in blocks("README.md") if block.language == "python"]
+    assert run_python(first, names)[0].startswith("a ")
+    for block in others:
+        run_python(block, names)
 
 
 def test_every_command_is_in_the_readme():
