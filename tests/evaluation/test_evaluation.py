@@ -132,7 +132,7 @@ def test_scores_in_a_run_fall_strictly(tmp_path):
 def test_a_bad_run_is_told_with_its_line(tmp_path):
     path = tmp_path / "run.trec"
     path.write_text("q Q0 a 1 0.5 tag\nq Q0 b 2 high tag\n")
-    with pytest.raises(CollectionError, match="line 2: expected 'query Q0 document rank score tag'"):
+    with pytest.raises(CollectionError, match="line 2: the score 'high' is no number; expected 'query Q0"):
         read_run(path)
 
 
