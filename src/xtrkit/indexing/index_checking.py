@@ -1,4 +1,4 @@
-"""``verify``: is an index what was written?"""
+"""``verify``, of an index in one directory: is it what was written?"""
 
 from __future__ import annotations
 
@@ -33,8 +33,9 @@ class Problem:
     """Something that is not what was written.
 
     Attributes:
-        file: its name.
-        segment: the segment that it belongs to; None where it belongs to none, or to all.
+        file: its name; of a cluster, with its shard before it: SHARD/FILE.
+        segment: the segment that it belongs to; None where it belongs to none, or to all. Of a cluster, with its shard
+            before it: SHARD/SEGMENT.
         problem: what is wrong.
         ids: living documents that are affected, as far as they can be told, ``IDS_SHOWN`` at most; all of the segment
             where its vectors are damaged.
@@ -52,7 +53,7 @@ class Report:
 
     Attributes:
         index: the directory.
-        generation: the newest generation, which was looked at.
+        generation: the generation that was looked at, the newest.
         full: whether everything was read.
         bytes_read: how much was hashed.
         seconds: how long it took.
@@ -79,11 +80,18 @@ class Report:
         return not self.problems
 
 
-def verify(path: Path, *, full: bool = False, advance: Callable[[int], None] = lambda amount: None) -> Report:
-    """Look whether the newest generation of an index is what was written.
+def verify_index(
+    path: Path,
+    generation: int | None = None,
+    *,
+    full: bool = False,
+    advance: Callable[[int], None] = lambda amount: None,
+) -> Report:
+    """Look whether a generation of an index in one directory is what was written.
 
     Args:
         path: the index.
+        generation: which; the newest where it is left out.
         full: read every file and compare its sha256, every row its CRC, and every place whether it leads back. Without
             it: sizes, headers, counts, and SQLite's own check.
         advance: told how many bytes were hashed.
@@ -93,8 +101,9 @@ def verify(path: Path, *, full: bool = False, advance: Callable[[int], None] = l
         StorageError: the directory can't be read.
     """
     begin, found = time.perf_counter(), existing(path)
+    wanted = found[-1] if generation is None else generation
     problems: list[Problem] = []
-    manifest, bytes_read = _newest(path, found[-1], problems), 0
+    manifest, bytes_read = _manifest_of(path, wanted, problems), 0
     if manifest:
         if full:
             bytes_read = sum(file.size for file in manifest.files)
@@ -103,14 +112,14 @@ def verify(path: Path, *, full: bool = False, advance: Callable[[int], None] = l
     intact = [generation for generation in found if _is_intact(path, generation)]
     return Report(
         str(path),
-        found[-1],
+        wanted,
         full,
         bytes_read,
         time.perf_counter() - begin,
         problems,
         intact,
         _not_checked(manifest) if manifest and not full else None,
-        _repair(path, manifest, problems, [generation for generation in intact if generation < found[-1]]),
+        _repair(path, manifest, problems, [generation for generation in intact if generation < wanted]),
     )
 
 
@@ -189,7 +198,7 @@ def _content_is_intact(path: Path, generation: int, damaged_files: set[str]) -> 
     return True
 
 
-def _newest(path: Path, generation: int, problems: list[Problem]) -> Manifest | None:
+def _manifest_of(path: Path, generation: int, problems: list[Problem]) -> Manifest | None:
     name = manifest_name(generation)
     try:
         with storage_errors(path / name, "reading"), (path / name).open("rb") as file:
@@ -273,7 +282,7 @@ def _structure(path: Path, manifest: Manifest, *, full: bool, known: set[str]) -
                 yield Problem(segment.vectors.name, segment.name, str(error), living_ids(path, segment))
             continue
         yield from _segment_problems(path, opened, full=full)
-        living = _ids_of(opened.passages, opened.live) if full and len(manifest.segments) > 1 else set()
+        living = ids_of(opened.passages, opened.live) if full and len(manifest.segments) > 1 else set()
         if twice := ids & living:
             yield Problem(segment.passages.name, segment.name, "ids come twice", sorted(twice)[:IDS_SHOWN])
         ids |= living
@@ -300,7 +309,8 @@ def _segment_problems(path: Path, opened: OpenedSegment, *, full: bool) -> Itera
         yield Problem(segment.vectors.name, segment.name, text, living_ids(path, segment))
 
 
-def _ids_of(passages: PassageFile, live: np.ndarray) -> set[str]:
+def ids_of(passages: PassageFile, live: np.ndarray) -> set[str]:
+    """The ids of the living documents of a segment; none where they can't be read."""
     try:
         return {passage.id for number, passage in enumerate(passages.all_passages()) if not len(live) or live[number]}
     except XtrkitError:
