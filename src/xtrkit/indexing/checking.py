@@ -1,0 +1,113 @@
+"""``verify``: is an index, or a cluster of shards, what was written?"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from xtrkit.errors import IndexFormatError, StorageError, XtrkitError
+from xtrkit.indexing.index_checking import IDS_SHOWN, Problem, Report, ids_of, verify_index
+from xtrkit.indexing.store import Store
+from xtrkit.storage.shards import (
+    ClusterManifest,
+    ShardFacts,
+    cluster_generations,
+    cluster_name,
+    is_cluster,
+    pin_shard,
+    read_cluster,
+)
+
+
+def verify(path: Path, *, full: bool = False, advance: Callable[[int], None] = lambda amount: None) -> Report:
+    """Look whether the newest generation of an index, or of a cluster with all its shards, is what was written.
+
+    Args:
+        path: the index.
+        full: read every file and compare its sha256, every row its CRC, and every place whether it leads back, and look
+            whether an id comes twice. Without it: sizes, headers, counts, and SQLite's own check.
+        advance: told how many bytes were hashed.
+
+    Raises:
+        IndexFormatError: there is no index.
+        StorageError: the directory can't be read.
+    """
+    if not is_cluster(path):
+        return verify_index(path, full=full, advance=advance)
+    begin, found = time.perf_counter(), cluster_generations(path)
+    problems: list[Problem] = []
+    try:
+        cluster = read_cluster(path, found[-1])
+    except (IndexFormatError, StorageError) as error:
+        problems.append(Problem(cluster_name(found[-1]), None, str(error)))
+        return Report(str(path), found[-1], full, 0, time.perf_counter() - begin, problems, [])
+    reports = [_of_shard(path, shard, cluster, full=full, advance=advance) for shard in cluster.shards]
+    problems = [problem for report in reports for problem in report.problems]
+    problems += _ids_that_come_twice(path, cluster) if full else []
+    return Report(
+        str(path),
+        cluster.generation,
+        full,
+        sum(report.bytes_read for report in reports),
+        time.perf_counter() - begin,
+        problems,
+        [] if problems else [cluster.generation],
+        None
+        if full
+        else f"Of {len(reports)} shards, only sizes and structure were looked at: not the numbers in vectors and words, "
+        "nor the checksums of passages, nor whether an id is in two shards. --full reads them.",
+    )
+
+
+def _of_shard(
+    path: Path, shard: ShardFacts, cluster: ClusterManifest, *, full: bool, advance: Callable[[int], None]
+) -> Report:
+    """What is wrong with a shard: that it is not the one that the cluster names, or what of its files."""
+    begin = time.perf_counter()
+    try:
+        pin_shard(path, shard, cluster.codec).close()
+    except (XtrkitError, OSError) as error:
+        foreign = Problem(shard.name, None, str(error))
+        try:
+            report = verify_index(path / shard.name, shard.generation, full=full, advance=advance)
+        except (XtrkitError, OSError):
+            report = Report(str(path), shard.generation, full, 0, time.perf_counter() - begin, [], [])
+        if not any(problem.problem == foreign.problem for problem in report.problems):
+            report.problems.insert(0, foreign)
+    else:
+        report = verify_index(path / shard.name, shard.generation, full=full, advance=advance)
+    return replace(report, problems=[_inside(shard.name, problem) for problem in report.problems])
+
+
+def _inside(shard: str, problem: Problem) -> Problem:
+    file = problem.file if problem.file == shard else f"{shard}/{problem.file}"
+    return replace(problem, file=file, segment=problem.segment and f"{shard}/{problem.segment}")
+
+
+def _ids_that_come_twice(path: Path, cluster: ClusterManifest) -> list[Problem]:
+    """Ids of living documents that an earlier shard has, too; of shards that can be opened."""
+    problems, seen = [], dict[str, str]()
+    for shard in cluster.shards:
+        try:
+            with closing(Store.open(path / shard.name, shard.generation)) as store:
+                ids = {one for segment in store.segments for one in ids_of(segment.passages, segment.live)}
+        except (XtrkitError, OSError):
+            continue  # told by the shard's own check
+        others = Counter(seen[one] for one in ids if one in seen)
+        for other, count in others.items():
+            twice = sorted(one for one in ids if seen.get(one) == other)[:IDS_SHOWN]
+            problems.append(
+                Problem(
+                    shard.name,
+                    None,
+                    f"{count:,} ids of {path / shard.name} are in {other}, too: delete them from the index that the "
+                    "shards were made of, and split that anew.",
+                    twice,
+                )
+            )
+        seen |= dict.fromkeys(ids - seen.keys(), shard.name)
+    return problems
