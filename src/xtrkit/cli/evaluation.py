@@ -327,6 +327,7 @@ def run(
     topic_field: Annotated[
         str, typer.Option(help="Of TREC topics, which field is asked: [bold]title[/], [bold]desc[/], [bold]narr[/].")
     ] = "title",
+    address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Answer queries that need no judgements, and write the rankings as a run.
@@ -345,7 +346,6 @@ def run(
     from xtrkit.fusion import check_fusion
     from xtrkit.progress import progress_bar
     from xtrkit.recipes import check_k, check_threads
-    from xtrkit.retriever import Retriever
     from xtrkit.whole_file import check_target
 
     check_k(k)
@@ -357,8 +357,10 @@ def run(
     if layout != "json":
         check_run_ids([tag, *topics.queries])
     condition = parsed_filter(which.where)
-    retriever = Retriever.open(index, model=opening.model, reranker=reranking.rerank, device=opening.device)
-    with progress_bar("Searching", len(topics.queries), shown=not as_json, unit="queries") as advance:
+    with (
+        open_retriever(index, opening, address, reranking.rerank) as retriever,
+        progress_bar("Searching", len(topics.queries), shown=not as_json, unit="queries") as advance,
+    ):
         answered = answer_topics(
             retriever,
             topics.queries,

@@ -44,6 +44,7 @@ class RayShards:
     """The shards of a cluster on Ray.
 
     Attributes:
+        address: of the Ray on which they run, for other processes.
         restarts: how many calls met a shard that had died, and were made again.
     """
 
@@ -62,6 +63,7 @@ class RayShards:
         """
         self._ray, self.restarts = _ray(), 0
         self._own, self._actors = _join(self._ray, address), list[Any]()
+        self.address = str(self._ray.get_runtime_context().gcs_address)
         try:
             self._actors = [self._actor(path, cluster, number) for number in range(len(cluster.shards))]
             self.ask("ready", [()] * len(self._actors))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xtrkit.cluster.ray_shards import ActorState, states_of_actors
@@ -86,26 +86,23 @@ def status_of(path: str | Path, address: str | None = None) -> ClusterStatus:
     actors: list[ActorState | None] = [None] * len(cluster.shards)
     if address is not None:
         actors = list(states_of_actors(path, cluster, address))
-    seen = [_seen(path, shard, cluster) for shard in cluster.shards]
-    storage = next((one for _, one in seen if one), None)
-    shards = [
-        ShardStatus(**facts, answers=None if actor is None else actor.answers, restarts=actor and actor.restarts)
-        for (facts, _), actor in zip(seen, actors, strict=True)
+    shards, kept = zip(*(_seen(path, shard, cluster) for shard in cluster.shards), strict=True)
+    told = [
+        one if actor is None else replace(one, answers=actor.answers, restarts=actor.restarts)
+        for one, actor in zip(shards, actors, strict=True)
     ]
-    return ClusterStatus(str(path), cluster.generation, storage, cluster.codec, shards)
+    return ClusterStatus(str(path), cluster.generation, next(filter(None, kept), None), cluster.codec, told)
 
 
-def _seen(path: Path, shard: ShardFacts, cluster: ClusterManifest) -> tuple[dict[str, object], str | None]:
+def _seen(path: Path, shard: ShardFacts, cluster: ClusterManifest) -> tuple[ShardStatus, str | None]:
     """What a shard holds, or why that can't be told; and how it keeps vectors."""
-    facts: dict[str, object] = {"name": shard.name, "generation": shard.generation}
     try:
         with closing(pin_shard(path, shard, cluster.codec)) as pinned:
-            segments = pinned.manifest.segments
+            segments, size = pinned.manifest.segments, pinned.size
             properties = Properties.of(pinned.manifest, path / shard.name)
-            documents, dead = sum(one.documents for one in segments), sum(one.dead for one in segments)
-            tokens = sum(one.tokens for one in segments)
-            facts |= {"documents": documents, "living": documents - dead, "tokens": tokens, "bytes": pinned.size}
     except XtrkitError as error:
-        return {**facts, "problem": str(error)}, None
+        return ShardStatus(shard.name, shard.generation, problem=str(error)), None
+    documents, dead = sum(one.documents for one in segments), sum(one.dead for one in segments)
+    tokens = sum(one.tokens for one in segments)
     kept = "float16" if properties.codec is None else f"{properties.bits} bits, {properties.codec}"
-    return facts, kept
+    return ShardStatus(shard.name, shard.generation, documents, documents - dead, tokens, size), kept

@@ -22,6 +22,11 @@ from xtrkit.storage.shards import (
     read_cluster,
 )
 
+NOT_CHECKED = (
+    "Of {} shards only sizes and structure were looked at: not the numbers in vectors and words, nor the checksums of "
+    "passages, nor whether an id is in two shards. --full reads them."
+)
+
 
 def verify(path: Path, *, full: bool = False, advance: Callable[[int], None] = lambda amount: None) -> Report:
     """Look whether the newest generation of an index, or of a cluster with all its shards, is what was written.
@@ -56,10 +61,7 @@ def verify(path: Path, *, full: bool = False, advance: Callable[[int], None] = l
         time.perf_counter() - begin,
         problems,
         [] if problems else [cluster.generation],
-        None
-        if full
-        else f"Of {len(reports)} shards, only sizes and structure were looked at: not the numbers in vectors and words, "
-        "nor the checksums of passages, nor whether an id is in two shards. --full reads them.",
+        None if full else NOT_CHECKED.format(len(reports)),
     )
 
 
