@@ -12,7 +12,8 @@ from rich.console import Console
 
 from xtrkit.cli import bench_output
 from xtrkit.cli.maintain import parsed_filter
-from xtrkit.cli.options import Effort, Fusing, IndexPath, Json, Opening, Reranking, SearchRecipe, Which
+from xtrkit.cli.opening import open_retriever
+from xtrkit.cli.options import Address, Effort, Fusing, IndexPath, Json, Opening, Reranking, SearchRecipe, Which
 from xtrkit.cli.output import print_json
 from xtrkit.errors import InputError
 

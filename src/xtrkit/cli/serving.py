@@ -98,7 +98,9 @@ def run_server(
 
     Args:
         indexes: directories.
-        listening, access, answering: where, to whom and how.
+        listening: where.
+        access: to whom.
+        answering: how.
         address: of the Ray on which shards run; None without one.
 
     Raises:
