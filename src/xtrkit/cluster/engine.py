@@ -230,7 +230,7 @@ class ShardedSimilarities:
         kth, places = np.empty(len(query.scales), dtype=np.float32), offsets_of(self.clusters.sizes[chosen.clusters])
         measured = (
             np.sum([one.squares for one in self.seen], axis=0),
-            np.sum([one.counts for one in self.seen], axis=0),
+            np.sum([one.counts for one in self.seen], axis=0, dtype=np.int64),
         )
         expected_from_measured(chosen, places, measured, self.clusters.centroids, query.norms, self.k_prime, kth)
         return kth
