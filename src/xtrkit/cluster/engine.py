@@ -228,10 +228,11 @@ class ShardedSimilarities:
             return self.kth_seen()
         query, chosen = self.ask
         kth, places = np.empty(len(query.scales), dtype=np.float32), offsets_of(self.clusters.sizes[chosen.clusters])
-        measured = (
-            np.sum([one.squares for one in self.seen], axis=0),
-            np.sum([one.counts for one in self.seen], axis=0, dtype=np.int64),
-        )
+        squares: npt.NDArray[np.int64] = np.sum([one.squares for one in self.seen], axis=0)
+        counts = np.zeros(self.seen[0].counts.shape, dtype=np.int64)
+        for one in self.seen:
+            counts += one.counts
+        measured = squares, counts
         expected_from_measured(chosen, places, measured, self.clusters.centroids, query.norms, self.k_prime, kth)
         return kth
 
