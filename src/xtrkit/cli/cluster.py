@@ -117,7 +117,7 @@ def _print_status(status: ClusterStatus) -> None:
         table.add_column(name, justify="left" if name in ("shard", "actor") else "right", no_wrap=True)
     for shard in status.shards:
         table.add_row(shard.name, str(shard.generation), *_counts(shard), *(_actor(shard) if asked else ()))
-    out.print(table)
+    out.print(table, width=max(out.width, 120), crop=False)
     for shard in status.shards:
         if shard.problem:
             out.print(shard.problem)
