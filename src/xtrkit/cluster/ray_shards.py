@@ -53,8 +53,8 @@ class RayShards:
             InputError: nothing answers at the address.
             MissingExtraError: Ray isn't installed, or is too old.
         """
-        self._ray, self.restarts = _ray(), 0
-        self._own = _join(self._ray, address)
+        self._ray, self.restarts = loaded_ray(), 0
+        self._own = join(self._ray, address)
         try:
             self._actors = [self._actor(path, cluster, number) for number in range(len(cluster.shards))]
             self.ask("ready", [()] * len(self._actors))
@@ -149,7 +149,7 @@ def _own(value: Any) -> Any:
     return value
 
 
-def _ray() -> ModuleType:
+def loaded_ray() -> ModuleType:
     """Ray.
 
     Raises:
@@ -170,7 +170,7 @@ def _ray() -> ModuleType:
     return found
 
 
-def _join(ray: ModuleType, address: str) -> bool:
+def join(ray: ModuleType, address: str) -> bool:
     """Join a Ray, or start one; whether it was started."""
     if ray.is_initialized():
         return False
