@@ -237,10 +237,9 @@ class _Build:
         self._have_done("Assigning tokens", "tokens", tasks, crew)
 
         def make(directory: Path) -> None:
-            sums = ClusterSums(*trained.tree.centroids.shape, trained.longest)
+            sums = ClusterSums(trained)
             for task in tasks:
-                found = open_arrays(self._workplace / task.part / ARRAYS)
-                sums.include(found["vectors"], found["squares"], found["sizes"])
+                sums.include(open_arrays(self._workplace / task.part / ARRAYS))
             write_quantiser(directory, name, fitted(codec, trained, sums))
 
         name = new_codec_name(1, digest[:8])

@@ -146,8 +146,7 @@ class Worker:
         """Find the clusters of some consecutive tokens."""
         rows = Rows(self._layout(layout), first, end)
         found, sums = assign_tokens(rows, self._trained(trained), threads=self._threads)
-        arrays = {"assigned": found, "vectors": sums.vectors, "squares": sums.squares, "sizes": sums.sizes}
-        write_arrays(directory, ARRAYS, arrays)
+        write_arrays(directory, ARRAYS, {"assigned": found, **sums.arrays()})
 
     def shard(self, directory: Path, layout: str, plan: ShardPlan) -> None:
         """Write the files of a shard."""

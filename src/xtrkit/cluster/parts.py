@@ -38,7 +38,7 @@ from xtrkit.indexing.postings import Trained
 from xtrkit.passage import Part, Passage
 from xtrkit.storage.arrays import open_arrays, write_arrays
 from xtrkit.storage.files import flush, storage_errors
-from xtrkit.values import IntArray, offsets_of
+from xtrkit.values import offsets_of
 
 ATTEMPT = "attempt-"
 PASSAGES, ROWS, ARRAYS, FACTS = "passages.jsonl", "rows.f16", "arrays.safetensors", "facts.json"
@@ -157,7 +157,7 @@ def passages_of(workplace: Path, partition: Partition) -> Iterator[Passage]:
             yield Passage(identifier, text, metadata, None if part is None else Part(*part))
 
 
-def lengths_of(workplace: Path, partition: Partition) -> IntArray:
+def lengths_of(workplace: Path, partition: Partition) -> npt.NDArray[np.int64]:
     """How many token vectors each passage of a partition has."""
     return np.asarray(open_arrays(workplace / partition.vectors / ARRAYS)["lengths"], dtype=np.int64)
 
@@ -178,7 +178,7 @@ class Layout:
     name: str
     dim: int
     partitions: tuple[Partition, ...]
-    lengths: IntArray
+    lengths: npt.NDArray[np.int64]
 
     @cached_property
     def tokens(self) -> npt.NDArray[np.int64]:
@@ -221,7 +221,7 @@ def write_layout(workplace: Path, partitions: tuple[Partition, ...], dim: int) -
 def read_layout(workplace: Path, name: str) -> Layout:
     """What :func:`write_layout` wrote."""
     facts = facts_in(workplace / name)
-    lengths = np.asarray(open_arrays(workplace / name / ARRAYS)["lengths"])
+    lengths = np.asarray(open_arrays(workplace / name / ARRAYS)["lengths"], dtype=np.int64)
     return Layout(workplace, name, facts["dim"], tuple(Partition(*one) for one in facts["partitions"]), lengths)
 
 

@@ -10,7 +10,7 @@ Documents that are added later go through the last two passes alone, with the ce
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
@@ -108,10 +108,10 @@ class ClusterSums:
         sizes: (C,) how many there are.
     """
 
-    def __init__(self, n_clusters: int, dim: int, longest: float) -> None:
-        self.vectors, self.squares = np.zeros((n_clusters, dim)), np.zeros(n_clusters)
-        self.sizes = np.zeros(n_clusters, dtype=np.int64)
-        exponent = int(np.ceil(np.log2(longest)))
+    def __init__(self, trained: Trained) -> None:
+        self.vectors = np.zeros(trained.tree.centroids.shape)
+        self.squares, self.sizes = np.zeros(len(self.vectors)), np.zeros(len(self.vectors), dtype=np.int64)
+        exponent = int(np.ceil(np.log2(trained.longest)))
         self._units = np.float32(2.0 ** (exponent - UNIT_BITS)), np.float32(2.0 ** (2 * exponent - UNIT_BITS))
 
     def rounded(self, rows: Floats) -> tuple[Floats, Floats]:
@@ -126,11 +126,14 @@ class ClusterSums:
         self.squares += np.bincount(assigned, squared, minlength=len(self.sizes))
         self.sizes += np.bincount(assigned, minlength=len(self.sizes))
 
-    def include(self, vectors: npt.NDArray[np.float64], squares: npt.NDArray[np.float64], sizes: IntArray) -> None:
-        """Add the sums of other tokens."""
-        self.vectors += vectors
-        self.squares += squares
-        self.sizes += sizes
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The sums by their names."""
+        return {"vectors": self.vectors, "squares": self.squares, "sizes": self.sizes}
+
+    def include(self, others: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Add the sums of other tokens, by their names."""
+        for name, sums in self.arrays().items():
+            sums += others[name]
 
 
 def train(
@@ -346,7 +349,7 @@ def _assign(
     rows: TokenRows, trained: Trained, reporter: Reporter, assign: clustering.Assign, workers: Workers
 ) -> tuple[npt.NDArray[np.int32], ClusterSums]:
     """The cluster of each token, and the sums of each cluster."""
-    sums = ClusterSums(*trained.tree.centroids.shape, trained.longest)
+    sums = ClusterSums(trained)
 
     def work(block: slice, vectors: npt.NDArray[np.float16]) -> tuple[tuple[Floats, Floats], npt.NDArray[np.int32]]:
         rotated = to_floats(vectors) @ trained.rotation
