@@ -8,7 +8,7 @@ all tokens take further ones.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol
@@ -64,8 +64,8 @@ class Shards(Protocol):
     def ask(self, method: str, messages: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Call a method of each shard, each with arguments of its own, and wait for all."""
 
-    def ask_one(self, shard: int, method: str, *arguments: Any) -> Any:
-        """Call a method of one shard."""
+    def ask_those(self, method: str, messages: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
+        """Call a method of some shards, each with arguments of its own, and wait for all of them."""
 
 
 class InProcess:
@@ -78,9 +78,9 @@ class InProcess:
         """Call a method of each shard, one after the other."""
         return [getattr(shard, method)(*message) for shard, message in zip(self._shards, messages, strict=True)]
 
-    def ask_one(self, shard: int, method: str, *arguments: Any) -> Any:
-        """Call a method of one shard."""
-        return getattr(self._shards[shard], method)(*arguments)
+    def ask_those(self, method: str, messages: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
+        """Call a method of some shards, one after the other."""
+        return {shard: getattr(self._shards[shard], method)(*message) for shard, message in messages.items()}
 
 
 class ShardedEngine:
@@ -137,25 +137,25 @@ class ShardedEngine:
         search = _Search(self, [asked], 1, found.recipe, None, self._n_findable)
         ((chosen, imputed),) = search.imputed_again()
         wanted = np.arange(self.first_documents[-1]) if of is None else np.asarray(of, dtype=np.int64)
-        parts = [
-            self._shards.ask_one(shard, "hits", asked, chosen, imputed.lowest, (wanted[here] - first).tolist())
-            for shard, first, here in self._by_shard(wanted)
-            if len(here)
-        ]
-        rows = [int(self._offsets[first]) for _, first, here in self._by_shard(wanted) if len(here)]
-        firsts = [first for _, first, here in self._by_shard(wanted) if len(here)]
-        return Evidence(_together(parts, rows, firsts, len(query)), imputed.missing)
+        firsts = self.first_documents.tolist()
+        inside = {shard: (wanted[here] - firsts[shard]).tolist() for shard, here in owned(wanted, firsts)}
+        asks = {shard: (asked, chosen, imputed.lowest, numbers) for shard, numbers in inside.items()}
+        parts = {
+            (int(self._offsets[firsts[shard]]), firsts[shard]): hits
+            for shard, hits in self._shards.ask_those("hits", asks).items()
+        }
+        return Evidence(_together(parts, len(query)), imputed.missing)
 
     def best_similarities(self, query: FloatArray, document: int, most: Scores | None = None) -> Contribution:
         """min(most_i, max_j q_i · d_j) over all tokens of a document, decompressed."""
         shard, inside = self._shard_of(document)
-        found: Contribution = self._shards.ask_one(shard, "best_similarities", query, inside, most)
+        found: Contribution = self._shards.ask_those("best_similarities", {shard: (query, inside, most)})[shard]
         return found
 
     def vectors(self, document: int) -> FloatArray:
         """A document's (m, d) token vectors, decompressed."""
         shard, inside = self._shard_of(document)
-        vectors: FloatArray = self._shards.ask_one(shard, "vectors", inside)
+        vectors: FloatArray = self._shards.ask_those("vectors", {shard: (inside,)})[shard]
         return vectors
 
     def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
@@ -165,12 +165,6 @@ class ShardedEngine:
     def _shard_of(self, document: int) -> tuple[int, int]:
         shard = int(np.searchsorted(self.first_documents, document, side="right")) - 1
         return shard, document - int(self.first_documents[shard])
-
-    def _by_shard(self, documents: Documents) -> Iterator[tuple[int, int, npt.NDArray[np.int64]]]:
-        """Each shard's number and first document, and the places in ``documents`` of those that it has."""
-        owners = np.searchsorted(self.first_documents, documents, side="right") - 1
-        for shard in range(self._n_shards):
-            yield shard, int(self.first_documents[shard]), np.flatnonzero(owners == shard)
 
     def allow(self, mask: Mask | None, condition: Condition | None = None) -> Held:
         """Have the shards keep a filter.
@@ -228,10 +222,11 @@ class ShardedSimilarities:
             return self.kth_seen()
         query, chosen = self.ask
         kth, places = np.empty(len(query.scales), dtype=np.float32), offsets_of(self.clusters.sizes[chosen.clusters])
-        measured = (
-            np.sum([one.squares for one in self.seen], axis=0),
-            np.sum([one.counts for one in self.seen], axis=0),
-        )
+        squares: npt.NDArray[np.int64] = np.sum([one.squares for one in self.seen], axis=0)
+        counts = np.zeros(self.seen[0].counts.shape, dtype=np.int64)
+        for one in self.seen:
+            counts += one.counts
+        measured = squares, counts
         expected_from_measured(chosen, places, measured, self.clusters.centroids, query.norms, self.k_prime, kth)
         return kth
 
@@ -373,14 +368,31 @@ def _wanted(table: Clusters, asks: Sequence[Ask], recipe: Recipe) -> tuple[bool,
     return False, recipe.k_prime if policy in (imputation.found, imputation.retrieved) else 0
 
 
-def _together(parts: Sequence[TokenHits], rows: Sequence[int], firsts: Sequence[int], n: int) -> TokenHits:
-    """The hits of several shards as those of one index: of each query token shard after shard."""
+def owned(documents: Documents, firsts: Sequence[int]) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Which of some documents are in which shard: the shard, and places in ``documents``; shards without any left out.
+
+    Args:
+        documents: numbers of documents.
+        firsts: (S + 1,) the number of each shard's first document.
+    """
+    owners = np.searchsorted(firsts, documents, side="right") - 1
+    for shard in np.unique(owners).tolist():
+        yield shard, np.flatnonzero(owners == shard)
+
+
+def _together(parts: Mapping[tuple[int, int], TokenHits], n: int) -> TokenHits:
+    """The hits of several shards as those of one index: of each query token shard after shard.
+
+    Args:
+        parts: {(the shard's first row, its first document): its hits}, in the order of the shards.
+        n: how many query tokens.
+    """
     pieces: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
     counts = []
     for i in range(n):
-        of_token = [part.of(i) for part in parts]
-        counts.append(sum(of.stop - of.start for of in of_token))
-        for part, of, row, first in zip(parts, of_token, rows, firsts, strict=True):
+        counts.append(sum(part.of(i).stop - part.of(i).start for part in parts.values()))
+        for (row, first), part in parts.items():
+            of = part.of(i)
             pieces[0].append(part.rows[of] + row)
             pieces[1].append(part.documents[of] + np.int32(first))
             pieces[2].append(part.scores[of])

@@ -69,12 +69,12 @@ class Seen(NamedTuple):
 
     Attributes:
         squares: (n,) int64, as :func:`xtrkit.kernels.expectation.measure_opened` gives them; empty where not wanted.
-        counts: (n, BORDERS) int64, as there.
+        counts: (n, BORDERS) int32, as there.
         best: (n,) arrays of the best similarities, descending; empty where not wanted.
     """
 
     squares: npt.NDArray[np.int64]
-    counts: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int32]
     best: Sequence[npt.NDArray[np.float32]]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.cluster.engine import Shards
+from xtrkit.cluster.engine import Shards, owned
 from xtrkit.cluster.messages import HostFacts
 from xtrkit.errors import InputError
 from xtrkit.indexing.filters import Condition
@@ -63,7 +63,7 @@ class ShardedPassages(Passages):
         for shard, (first, last) in enumerate(pairwise(self._firsts)):
             for begin in range(0, last - first, AT_A_TIME):
                 end = min(begin + AT_A_TIME, last - first)
-                for number, passage in self._shards.ask_one(shard, "living", begin, end, texts):
+                for number, passage in self._shards.ask_those("living", {shard: (begin, end, texts)})[shard]:
                     yield first + number, passage
 
     def fields(self) -> list[str]:
@@ -87,10 +87,9 @@ class ShardedPassages(Passages):
         for number in wanted.tolist():
             if not 0 <= number < self._firsts[-1]:
                 raise InputError(f"No document has the number {number}: there are 0 to {self._firsts[-1] - 1}.")
-        owners = np.searchsorted(self._firsts, wanted, side="right") - 1
+        places = dict(owned(wanted, self._firsts))
+        asks = {shard: ((wanted[here] - self._firsts[shard]).tolist(),) for shard, here in places.items()}
         found: dict[int, Any] = {}
-        for shard in np.unique(owners).tolist():
-            here = np.flatnonzero(owners == shard)
-            inside = (wanted[here] - self._firsts[shard]).tolist()
-            found |= dict(zip(here.tolist(), self._shards.ask_one(shard, method, inside), strict=True))
+        for shard, answers in self._shards.ask_those(method, asks).items():
+            found |= dict(zip(places[shard].tolist(), answers, strict=True))
         return [found[place] for place in range(len(wanted))]

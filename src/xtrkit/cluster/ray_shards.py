@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -69,17 +69,18 @@ class RayShards:
             ShardDownError: one doesn't answer.
             XtrkitError: what one of them raised.
         """
-        calls = [actor.call.remote(method, message) for actor, message in zip(self._actors, messages, strict=True)]
-        return [self._answer(number, call, method, messages[number]) for number, call in enumerate(calls)]
+        answers = self.ask_those(method, dict(enumerate(messages)))
+        return [answers[number] for number in range(len(messages))]
 
-    def ask_one(self, shard: int, method: str, *arguments: Any) -> Any:
-        """Call a method of one shard.
+    def ask_those(self, method: str, messages: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
+        """Call a method of some shards, each with arguments of its own, and wait for all of them.
 
         Raises:
-            ShardDownError: it doesn't answer.
-            XtrkitError: what it raised.
+            ShardDownError: one doesn't answer.
+            XtrkitError: what one of them raised.
         """
-        return self._answer(shard, self._actors[shard].call.remote(method, arguments), method, arguments)
+        calls = {shard: self._actors[shard].call.remote(method, message) for shard, message in messages.items()}
+        return {shard: self._answer(shard, call, method, messages[shard]) for shard, call in calls.items()}
 
     def close(self) -> None:
         """Let the actors go; those that this started end, and Ray, too, if this started it."""

@@ -160,4 +160,4 @@ def _seen(probes: Probes, query: QuantisedQuery, ask: Look) -> Seen:
         of_token = probes.scores[probes.places[probes.chosen.starts[i]] : probes.places[probes.chosen.starts[i + 1]]]
         most = min(ask.best, len(of_token))
         best.append(-np.sort(np.partition(-of_token, most - 1)[:most]) if most else of_token)
-    return Seen(squares, counts, best)
+    return Seen(squares, counts.astype(np.int32), best)  # a shard has fewer tokens than 2^31
