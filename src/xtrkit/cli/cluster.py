@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from xtrkit.cli import cluster_build
 from xtrkit.cli.grouping import grouped
 from xtrkit.cli.options import IndexPath, Json
 from xtrkit.cli.output import print_json
@@ -52,6 +53,9 @@ def split(
         print_json(_record(status))
     else:
         _print_status(status)
+
+
+cluster.command()(grouped(cluster_build.build))
 
 
 @cluster.command()

@@ -61,8 +61,8 @@ class RayShards:
             InputError: nothing answers at the address.
             MissingExtraError: Ray isn't installed, or is too old.
         """
-        self._ray, self.restarts = _ray(), 0
-        self._own, self._actors = _join(self._ray, address), list[Any]()
+        self._ray, self.restarts = loaded_ray(), 0
+        self._own, self._actors = join(self._ray, address), list[Any]()
         self.address = str(self._ray.get_runtime_context().gcs_address)
         try:
             self._actors = [self._actor(path, cluster, number) for number in range(len(cluster.shards))]
@@ -161,8 +161,8 @@ def states_of_actors(path: Path, cluster: ClusterManifest, address: str) -> list
             "A Ray that is started here for a moment has no shards: name the address of the one that serves them, or "
             "auto."
         )
-    ray = _ray()
-    own = _join(ray, address)
+    ray = loaded_ray()
+    own = join(ray, address)
     try:
         return [_state(ray, actor_name(path, cluster, number)) for number in range(len(cluster.shards))]
     finally:
@@ -223,7 +223,7 @@ def _own(value: Any) -> Any:
     return value
 
 
-def _ray() -> ModuleType:
+def loaded_ray() -> ModuleType:
     """Ray.
 
     Raises:
@@ -244,7 +244,7 @@ def _ray() -> ModuleType:
     return found
 
 
-def _join(ray: ModuleType, address: str) -> bool:
+def join(ray: ModuleType, address: str) -> bool:
     """Join a Ray, or start one; whether it was started, or joined, by this.
 
     Raises:

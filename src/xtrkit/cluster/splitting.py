@@ -41,19 +41,18 @@ def split_index(source: str | Path, target: str | Path, n_shards: int, reporter:
         IndexFormatError: there is no index, or it is damaged.
         StorageError: a file can't be read or written.
     """
-    if isinstance(n_shards, bool) or not isinstance(n_shards, int) or n_shards < 1:
-        raise InputError(f"The number of shards must be a whole number of at least 1, got {n_shards!r}.")
+    check_shards(n_shards)
     check_new(Path(target))
     with closing(Store.open(Path(source).absolute())) as store, new_directory(Path(target)) as directory:
         every = [Source(segment, segment.living) for segment in store.segments]
-        ends = _ends(LivingRows(every, store.properties.dim).lengths(), n_shards)
+        ends = ends_of(LivingRows(every, store.properties.dim).lengths(), n_shards)
         codec = store.pin.manifest.codec
         shards = []
         for name, (first, last) in zip(names_of(n_shards), pairwise([0, *ends]), strict=True):
             with storage_errors(directory / name, "making it"):
                 (directory / name).mkdir()
                 if codec is not None:
-                    _same_file(store.segments[0].directory, directory / name, codec)
+                    same_file(store.segments[0].directory, directory / name, codec)
             sources = list(_between(every, first, last))
             facts = merge(directory / name, 1, sources, store.quantiser, store.properties.dim, reporter)
             commit(directory / name, Manifest(1, creator(), store.properties.record(), codec, (facts,)))
@@ -64,7 +63,17 @@ def split_index(source: str | Path, target: str | Path, n_shards: int, reporter:
     return made
 
 
-def _ends(lengths: npt.NDArray[np.int64], n_shards: int) -> list[int]:
+def check_shards(n_shards: int) -> None:
+    """Refuse a number of shards that there can't be.
+
+    Raises:
+        InputError: it isn't a whole number of at least 1.
+    """
+    if isinstance(n_shards, bool) or not isinstance(n_shards, int) or n_shards < 1:
+        raise InputError(f"The number of shards must be a whole number of at least 1, got {n_shards!r}.")
+
+
+def ends_of(lengths: npt.NDArray[np.int64], n_shards: int) -> list[int]:
     """Behind which documents shards end: each has one at least, and about as many tokens as any other.
 
     Raises:
@@ -92,7 +101,7 @@ def _between(sources: list[Source], first: int, last: int) -> Iterator[Source]:
             yield Source(segment, taken)
 
 
-def _same_file(source: Path, target: Path, file: FileFacts) -> None:
+def same_file(source: Path, target: Path, file: FileFacts) -> None:
     """Put a file into another directory, too: as a link, or as a copy where the file system knows none."""
     try:
         os.link(source / file.name, target / file.name)

@@ -23,7 +23,7 @@ from xtrkit.indexing.store import DEFAULT_BITS, EXACT_BITS, Properties
 from xtrkit.indexing.workers import check_threads
 from xtrkit.progress import Reporter
 from xtrkit.storage.files import flush, storage_errors
-from xtrkit.storage.generations import WriterLock, collect, commit, generations, new_codec_name
+from xtrkit.storage.generations import WriterLock, collect, commit, generations, new_codec_name, new_segment_name
 from xtrkit.storage.manifest import Manifest
 from xtrkit.values import EncoderIdentity, Splitting
 
@@ -167,14 +167,22 @@ def _write_files(
 ) -> Manifest:
     """Write all files of a first generation but its manifest."""
     make_empty(building)
+    name = new_segment_name(1)
     if making.nbits == EXACT_BITS:
-        segment, _ = write_segment(building, 1, spool, spool.documents(), None, reporter=reporter)
+        segment, _ = write_segment(building, name, spool, spool.documents(), None, reporter=reporter)
         return Manifest(1, creator(), Properties(spool.dim, EXACT_BITS, encoder=encoder).record(), None, (segment,))
     codec, threads = codec_named(making.codec, making.bits), 1 if making.device else making.threads
     quantiser, assigned = train(spool, codec, reporter=reporter, assign=assignment_on(making.device), threads=threads)
     file = write_quantiser(building, new_codec_name(1), quantiser)
     segment, error = write_segment(
-        building, 1, spool, spool.documents(), quantiser, assigned=assigned, reporter=reporter, threads=making.threads
+        building,
+        name,
+        spool,
+        spool.documents(),
+        quantiser,
+        assigned=assigned,
+        reporter=reporter,
+        threads=making.threads,
     )
     properties = Properties(
         spool.dim, codec.bits, name_of(codec), encoder, spool.n_tokens, error / max(spool.n_tokens, 1)

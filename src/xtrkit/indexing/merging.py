@@ -107,10 +107,9 @@ def merge(
         StorageError: a file could not be written.
     """
     check_sources(sources)
-    rows = LivingRows(sources, dim)
+    rows, name = LivingRows(sources, dim), new_segment_name(generation)
     if quantiser is None:
-        return write_segment(directory, generation, rows, living_passages(sources), None, reporter=reporter)[0]
-    name = new_segment_name(generation)
+        return write_segment(directory, name, rows, living_passages(sources), None, reporter=reporter)[0]
     with storage_errors(directory, "writing a segment in it"):
         file = _write_codes(directory, vectors_name(name), sources, quantiser, reporter)
     return segment_facts(directory, name, rows.lengths(), file, living_passages(sources))

@@ -10,7 +10,7 @@ Documents that are added later go through the last two passes alone, with the ce
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
@@ -42,6 +42,9 @@ PLACED_AT_A_TIME = 1 << 20
 
 DRAWN_FROM_ALL = 1 << 22
 """Tokens up to which a sample is drawn from the list of all of them."""
+
+UNIT_BITS = 30
+"""Vectors are added up as multiples of 2^-30 of a length that about none exceeds."""
 
 HELD_OUT = 50_000
 """Tokens whose residuals a codec is fitted to (ColBERTv2's number)."""
@@ -77,6 +80,62 @@ class Written(NamedTuple):
     error: float
 
 
+class Trained(NamedTuple):
+    """Centroids that were found on a sample, before all tokens were assigned to them.
+
+    Attributes:
+        rotation: (d, d); rotated rows are ``rows @ rotation``.
+        tree: the centroids' directions.
+        held_out: (H, d) rotated vectors that the codec is fitted to.
+        longest: length of the longest vector of the sample.
+    """
+
+    rotation: Floats
+    tree: clustering.CentroidTree
+    held_out: Floats
+    longest: float
+
+
+class ClusterSums:
+    """Sums over the tokens of each cluster. In whichever order and parts they are added, the bits are the same.
+
+    For what is added is a multiple of a unit, small against a vector's length and large against the last bit of the
+    sums: they are exact for 8 million tokens a cluster.
+
+    Attributes:
+        vectors: (C, d) sums of their vectors.
+        squares: (C,) sums of the vectors' squared lengths.
+        sizes: (C,) how many there are.
+    """
+
+    def __init__(self, trained: Trained) -> None:
+        self.vectors = np.zeros(trained.tree.centroids.shape)
+        self.squares, self.sizes = np.zeros(len(self.vectors)), np.zeros(len(self.vectors), dtype=np.int64)
+        exponent = int(np.ceil(np.log2(trained.longest)))
+        self._units = np.float32(2.0 ** (exponent - UNIT_BITS)), np.float32(2.0 ** (2 * exponent - UNIT_BITS))
+
+    def rounded(self, rows: Floats) -> tuple[Floats, Floats]:
+        """(B, d) vectors and (B,) their squared lengths, as they are added."""
+        unit, of_squares = self._units
+        return np.rint(rows / unit) * unit, np.rint(_squares(rows) / of_squares) * of_squares
+
+    def add(self, rounded: tuple[Floats, Floats], assigned: npt.NDArray[np.int32]) -> None:
+        """Add rounded vectors to the sums of their (B,) clusters."""
+        rows, squared = rounded
+        add_by_cluster(rows, assigned, self.vectors)
+        self.squares += np.bincount(assigned, squared, minlength=len(self.sizes))
+        self.sizes += np.bincount(assigned, minlength=len(self.sizes))
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The sums by their names."""
+        return {"vectors": self.vectors, "squares": self.squares, "sizes": self.sizes}
+
+    def include(self, others: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Add the sums of other tokens, by their names."""
+        for name, sums in self.arrays().items():
+            sums += others[name]
+
+
 def train(
     rows: TokenRows,
     codec: Codec,
@@ -99,18 +158,49 @@ def train(
     Returns:
         the centroids with the codec, and (M,) the cluster of each token.
     """
-    rotation = codec.rotation(rows.dim, seed)
     with Workers(threads) as workers:
-        sample = _sample(rows, rotation, _sample_size(rows), seed, reporter)
-        held_out = sample[:HELD_OUT].copy()
-        with reporter.phase("Finding centroids", (1 + clustering.ROUNDS) * len(sample), "comparisons") as advance:
-            n_centroids = clustering.centroid_count(rows.n_tokens)
-            tree = clustering.train(sample, n_centroids, seed, advance, assign, workers)
-        del sample
-        assigned, means, energies = _assign(rows, rotation, tree, reporter, assign, workers)
-    quantiser = quantiser_of(codec, rotation, tree, means, energies)
-    residuals = held_out - quantiser.decoded_centroids[tree.assign(held_out)]
-    return replace(quantiser, codec=codec.fitted(residuals)), assigned
+        trained = _find_centroids(rows, codec, seed, reporter, assign, workers)
+        assigned, sums = _assign(rows, trained, reporter, assign, workers)
+    return fitted(codec, trained, sums), assigned
+
+
+def find_centroids(
+    rows: TokenRows, codec: Codec, *, seed: int = 0, reporter: Reporter = SILENT, threads: int | None = None
+) -> Trained:
+    """The first half of :func:`train`: what it takes to assign tokens, which others may do in parts."""
+    with Workers(threads) as workers:
+        return _find_centroids(rows, codec, seed, reporter, clustering.CentroidTree.assign, workers)
+
+
+def assign_tokens(
+    rows: TokenRows, trained: Trained, *, threads: int | None = None
+) -> tuple[npt.NDArray[np.int32], ClusterSums]:
+    """(M,) cluster of each token, and the sums that :func:`fitted` takes; those of parts add up to those of all."""
+    with Workers(threads) as workers:
+        return _assign(rows, trained, SILENT, clustering.CentroidTree.assign, workers)
+
+
+def fitted(codec: Codec, trained: Trained, sums: ClusterSums) -> Quantiser:
+    """The second half of :func:`train`: centroids are the means of their clusters, and the codec fits the residuals."""
+    counted = sums.sizes[:, np.newaxis]
+    # A cluster without tokens keeps its direction: nobody will find anything there.
+    means = np.where(counted > 0, sums.vectors / np.maximum(counted, 1), trained.tree.centroids)
+    energies = energies_of(sums.squares - sums.sizes * np.square(means).sum(axis=1), sums.sizes)
+    quantiser = quantiser_of(codec, trained.rotation, trained.tree, means.astype(np.float32), energies)
+    residuals = trained.held_out - quantiser.decoded_centroids[trained.tree.assign(trained.held_out)]
+    return replace(quantiser, codec=codec.fitted(residuals))
+
+
+def _find_centroids(
+    rows: TokenRows, codec: Codec, seed: int, reporter: Reporter, assign: clustering.Assign, workers: Workers
+) -> Trained:
+    rotation = codec.rotation(rows.dim, seed)
+    sample = _sample(rows, rotation, _sample_size(rows), seed, reporter)
+    held_out, longest = sample[:HELD_OUT].copy(), float(np.sqrt(_squares(sample).max()))
+    with reporter.phase("Finding centroids", (1 + clustering.ROUNDS) * len(sample), "comparisons") as advance:
+        n_centroids = clustering.centroid_count(rows.n_tokens)
+        tree = clustering.train(sample, n_centroids, seed, advance, assign, workers)
+    return Trained(rotation, tree, held_out, longest)
 
 
 def quantiser_of(
@@ -161,7 +251,8 @@ def compress(
             blocks = list(encoding.blocks(assigned, quantiser.tree))
         else:  # where codes go must be known before they come
             assign = clustering.CentroidTree.assign
-            assigned, *_ = _assign(rows, quantiser.rotation, quantiser.tree, reporter, assign, workers)
+            trained = Trained(quantiser.rotation, quantiser.tree, np.zeros((0, quantiser.dim), np.float32), 1.0)
+            assigned, _ = _assign(rows, trained, reporter, assign, workers)
             blocks = encoding.blocks(assigned)
         file = write_postings(directory, name, blocks, rows.lengths(), assigned, encoding.scales, quantiser, reporter)
     return Written(file, encoding.error)
@@ -255,35 +346,41 @@ def _passed(
 
 
 def _assign(
-    rows: TokenRows,
-    rotation: Floats,
-    tree: clustering.CentroidTree,
-    reporter: Reporter,
-    assign: clustering.Assign,
-    workers: Workers,
-) -> tuple[npt.NDArray[np.int32], Floats, Floats]:
-    """The cluster of each token, and of each cluster's tokens the mean and the mean ‖x − mean‖²."""
+    rows: TokenRows, trained: Trained, reporter: Reporter, assign: clustering.Assign, workers: Workers
+) -> tuple[npt.NDArray[np.int32], ClusterSums]:
+    """The cluster of each token, and the sums of each cluster."""
+    sums = ClusterSums(trained)
 
-    def work(block: slice, vectors: npt.NDArray[np.float16]) -> tuple[Floats, npt.NDArray[np.int32], Floats]:
-        rotated = to_floats(vectors) @ rotation
-        return rotated, assign(tree, rotated), _squares(rotated)
+    def work(block: slice, vectors: npt.NDArray[np.float16]) -> tuple[tuple[Floats, Floats], npt.NDArray[np.int32]]:
+        rotated = to_floats(vectors) @ trained.rotation
+        return sums.rounded(rotated), assign(trained.tree, rotated)
 
-    assigned, n_clusters = np.empty(rows.n_tokens, dtype=np.int32), len(tree.centroids)
-    sums, squares = np.zeros(tree.centroids.shape), np.zeros(n_clusters)
-    sizes = np.zeros(n_clusters, dtype=np.int64)
-    for block, (rotated, found, squared) in _passed(rows, work, "Assigning tokens", reporter, workers):
+    assigned = np.empty(rows.n_tokens, dtype=np.int32)
+    for block, (rounded, found) in _passed(rows, work, "Assigning tokens", reporter, workers):
         assigned[block] = found
-        add_by_cluster(rotated, found, sums)  # in order of token, or the last bits would depend on the threads
-        squares += np.bincount(found, squared, minlength=n_clusters)
-        sizes += np.bincount(found, minlength=n_clusters)
-    # A cluster without tokens keeps its direction: nobody will find anything there.
-    means = np.where(sizes[:, np.newaxis] > 0, sums / np.maximum(sizes, 1)[:, np.newaxis], tree.centroids)
-    return assigned, means.astype(np.float32), energies_of(squares - sizes * np.square(means).sum(axis=1), sizes)
+        sums.add(rounded, found)
+    return assigned, sums
 
 
 def _squares(vectors: Floats) -> Floats:
     """(B, d) -> (B,) squared lengths."""
     return np.asarray(np.einsum("ij,ij->i", vectors, vectors))
+
+
+def encode_block(
+    quantiser: Quantiser, vectors: npt.NDArray[np.float16], assigned: npt.NDArray[np.int32]
+) -> tuple[Codes, npt.NDArray[np.float16], float]:
+    """Codes and scales of (B, d) vectors of known clusters, and Σ ‖x − c‖² of them."""
+    return _encoded(quantiser, to_floats(vectors) @ quantiser.rotation, assigned)
+
+
+def _encoded(
+    quantiser: Quantiser, rotated: Floats, assigned: npt.NDArray[np.int32]
+) -> tuple[Codes, npt.NDArray[np.float16], float]:
+    centroids = quantiser.decoded_centroids.take(assigned, axis=0)
+    codes, scales = quantiser.codec.encode(rotated, centroids)
+    rotated -= centroids
+    return codes, scales, float(_squares(rotated).sum(dtype=np.float64))
 
 
 class _Encoding:
@@ -307,16 +404,15 @@ class _Encoding:
             assigned: (M,) cluster of each token; receives it where there is a tree.
             tree: what the clusters are found with where they are not known.
         """
-        quantiser, all_centroids = self._quantiser, self._quantiser.decoded_centroids
+        quantiser = self._quantiser
+        _ = quantiser.decoded_centroids  # once, before threads ask for them
 
         def work(block: slice, vectors: npt.NDArray[np.float16]) -> tuple[Codes, float]:
             rotated = to_floats(vectors) @ quantiser.rotation
             if tree:
                 assigned[block] = tree.assign(rotated)
-            centroids = all_centroids.take(assigned[block], axis=0)
-            codes, self.scales[block] = quantiser.codec.encode(rotated, centroids)
-            rotated -= centroids
-            return codes, float(_squares(rotated).sum(dtype=np.float64))
+            codes, self.scales[block], error = _encoded(quantiser, rotated, assigned[block])
+            return codes, error
 
         for block, (codes, error) in _passed(self._rows, work, "Compressing tokens", self._reporter, self._workers):
             self.error += error

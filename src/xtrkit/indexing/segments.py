@@ -17,7 +17,7 @@ from xtrkit.passage import Passage
 from xtrkit.progress import SILENT, Reporter
 from xtrkit.storage.arrays import ArraySpec, ArrayWriter
 from xtrkit.storage.files import FileFacts, storage_errors
-from xtrkit.storage.generations import new_segment_name, new_words_name
+from xtrkit.storage.generations import words_name
 from xtrkit.storage.manifest import SegmentFacts
 from xtrkit.storage.passage_file import write_passages
 from xtrkit.values import Ragged
@@ -54,7 +54,7 @@ class RowsInMemory:
 
 def write_segment(
     directory: Path,
-    generation: int,
+    name: str,
     rows: TokenRows,
     passages: Iterable[Passage],
     quantiser: Quantiser | None,
@@ -67,7 +67,7 @@ def write_segment(
 
     Args:
         directory: the index.
-        generation: the one that will name it first.
+        name: of the segment.
         rows: token vectors.
         passages: a passage for each document.
         quantiser: centroids and codec; None keeps float16 vectors.
@@ -81,7 +81,7 @@ def write_segment(
     Raises:
         StorageError: a file could not be written.
     """
-    name, error = new_segment_name(generation), 0.0
+    error = 0.0
     with storage_errors(directory, "writing a segment in it"):
         if quantiser:
             vectors, error = compress(
@@ -105,7 +105,7 @@ def segment_facts(
         vectors: the file of arrays.
         passages: a passage for each document.
     """
-    with WordsWriter(directory, new_words_name(name)) as writer:
+    with WordsWriter(directory, words_name(name)) as writer:
         stored = write_passages(directory, f"{name}.docs.sqlite", writer.through(passages))
         words = writer.finish()
     return SegmentFacts(

@@ -36,6 +36,7 @@ from xtrkit.storage.generations import (
     commit,
     existing,
     new_codec_name,
+    new_segment_name,
     new_tombstones_name,
     pin,
 )
@@ -343,7 +344,12 @@ class IndexWriter:
         passages, halves = zip(*self._staged.values(), strict=True)
         rows = RowsInMemory(Ragged.from_arrays(halves))
         facts, error = write_segment(
-            self._path, self._generation, rows, passages, self._store.quantiser, reporter=self._reporter
+            self._path,
+            new_segment_name(self._generation),
+            rows,
+            passages,
+            self._store.quantiser,
+            reporter=self._reporter,
         )
         self._new_tokens += rows.n_tokens
         self._new_error += error
@@ -523,7 +529,13 @@ def _retrain(
     quantiser, assigned = train(rows, codec_named(str(properties.codec), properties.bits), reporter=reporter)
     codec = write_quantiser(path, new_codec_name(generation), quantiser)
     segment, error = write_segment(
-        path, generation, rows, living_passages(sources), quantiser, assigned=assigned, reporter=reporter
+        path,
+        new_segment_name(generation),
+        rows,
+        living_passages(sources),
+        quantiser,
+        assigned=assigned,
+        reporter=reporter,
     )
     tokens = rows.n_tokens
     trained = replace(properties, trained_tokens=tokens, trained_error=error / tokens, added_tokens=0, added_error=0.0)

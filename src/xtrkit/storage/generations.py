@@ -44,14 +44,14 @@ OWN_NAME = re.compile(
 """Files that collecting may remove if no manifest names them; it never touches others."""
 
 
-def new_segment_name(generation: int) -> str:
-    """A name that no segment had before."""
-    return f"s{generation:012d}-{secrets.token_hex(4)}"
+def new_segment_name(generation: int, tail: str | None = None) -> str:
+    """A name that no segment had before; it ends with eight hexadecimal digits, by chance where none are given."""
+    return f"s{generation:012d}-{tail or secrets.token_hex(4)}"
 
 
-def new_codec_name(generation: int) -> str:
-    """A name that no codec's file had before."""
-    return f"codec-{generation:012d}-{secrets.token_hex(4)}.safetensors"
+def new_codec_name(generation: int, tail: str | None = None) -> str:
+    """A name that no codec's file had before; its digits as those of :func:`new_segment_name`."""
+    return f"codec-{generation:012d}-{tail or secrets.token_hex(4)}.safetensors"
 
 
 def new_sources_name(generation: int) -> str:
@@ -62,6 +62,11 @@ def new_sources_name(generation: int) -> str:
 def new_tombstones_name(segment: str, generation: int) -> str:
     """A name that no file of tombstones had before, not even one that a killed writer left."""
     return f"{segment}.dead-{generation:012d}-{secrets.token_hex(4)}"
+
+
+def words_name(segment: str) -> str:
+    """The name of the file of words that is written with a segment, whose own name nobody had before."""
+    return f"{segment}.words-{segment[-8:]}.safetensors"
 
 
 def new_words_name(segment: str) -> str:

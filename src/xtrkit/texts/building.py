@@ -94,7 +94,7 @@ def index_texts(
     check_any(taken)
     unknown = warn_of(taken, encoder)
     if progress:
-        reporter.note(_expectation(taken, encoder, making.nbits, path))
+        reporter.note(expectation(taken, encoder, making.nbits, path))
 
     def embeddings(first: int) -> Iterator[Ragged]:
         texts = (passage.text or "" for passage in islice(taken, first, None))
@@ -123,7 +123,7 @@ def sources_of(source: Source, taken: Taken) -> tuple[Folder, ...]:
     return (Folder(source.name, fields_record(source.fields), taken.files),)
 
 
-def _expectation(taken: Taken, encoder: Encoder, nbits: int, path: Path) -> str:
+def expectation(taken: Taken, encoder: Encoder, nbits: int, path: Path) -> str:
     """A sentence about the index that is to be."""
     window = encoder.identity.document_length
     counts = [

@@ -16,6 +16,7 @@ from xtrkit.indexing.store import Properties, opened_quantiser
 from xtrkit.indexing.writer import IndexWriter, WriteSummary
 from xtrkit.passage import Passage
 from xtrkit.progress import Reporter, progress_bar
+from xtrkit.storage.generations import new_segment_name
 from xtrkit.storage.manifest import Manifest, SegmentFacts
 from xtrkit.storage.passage_file import PassageFile
 from xtrkit.storage.tombstones import read_tombstones
@@ -139,7 +140,8 @@ def reencode(
         passages = _living(path, facts)
         encoded = len(passages)
         vectors = _encoded(passages, encoder, batch_size, progress)
-        new, _ = write_segment(path, manifest.generation + 1, RowsInMemory(vectors), passages, quantiser)
+        name = new_segment_name(manifest.generation + 1)
+        new, _ = write_segment(path, name, RowsInMemory(vectors), passages, quantiser)
         return tuple(new if other.name == facts.name else other for other in manifest.segments)
 
     generation, _ = replace_segment(path, segment, change)
