@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from xtrkit.cluster.index import ClusterIndex
 from xtrkit.cluster.ray_shards import RayShards
 from xtrkit.encoding.load import load_encoder, load_encoder_of
-from xtrkit.errors import IndexFormatError, ModelError
+from xtrkit.errors import IndexFormatError, InputError, ModelError
 from xtrkit.index import Index
 from xtrkit.reranking.base import Reranker
 from xtrkit.reranking.load import load_reranker
 from xtrkit.retriever import Retriever
-from xtrkit.storage.shards import is_cluster, read_cluster
+from xtrkit.storage.shards import ClusterPin, is_cluster, read_cluster
 
 
 class Cluster(Retriever):
@@ -50,7 +51,7 @@ class Cluster(Retriever):
         if not is_cluster(path):
             raise IndexFormatError(f"There is no cluster at {path}: make one of an index with xtrkit cluster split.")
         loaded: Any = load_reranker(reranker) if isinstance(reranker, str | Path) else reranker
-        shards = None if address is None else RayShards(path, read_cluster(path), address)
+        shards = None if address is None else _started(path, address)
         try:
             index = Index.open(path) if shards is None else ClusterIndex(path, shards, _facts(path, shards))
             if index.encoder is None and model is None:
@@ -73,6 +74,14 @@ class Cluster(Retriever):
         super().close()
         if self._shards is not None:
             self._shards.close()
+
+
+def _started(path: Path, address: str) -> RayShards:
+    """The shards on Ray; what is wrong with them on disk is told before any process is started."""
+    with closing(ClusterPin(path)) as pinned:
+        if pinned.manifest.codec is None:
+            raise InputError(f"{path} keeps exact vectors, which are searched in one process: leave out the address.")
+    return RayShards(path, read_cluster(path), address)
 
 
 def _facts(path: Path, shards: RayShards) -> list[Any]:

@@ -200,16 +200,26 @@ class _Actor:
     """A shard's process."""
 
     def __init__(self, path: str, generation: int) -> None:
-        from xtrkit.cluster.host import ShardHost
-
-        self._host = ShardHost(Path(path), generation)
+        self._path, self._generation = Path(path), generation
+        self._host: Any = None
 
     def call(self, method: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
-        """What a method of the host returns, or our own error that it raises: Ray's would bring its traceback along."""
+        """What a method of the host returns, or our own error that it raises: Ray's would bring its traceback along.
+
+        The host is opened by the first call: an error of a constructor is a dead actor to Ray, which starts it again.
+        """
         try:
+            if self._host is None:
+                self._host = _opened(self._path, self._generation)
             return "returned", getattr(self._host, method)(*(_own(one) for one in arguments))
         except XtrkitError as error:
             return "raised", error
+
+
+def _opened(path: Path, generation: int) -> Any:
+    from xtrkit.cluster.host import ShardHost
+
+    return ShardHost(path, generation)
 
 
 def _own(value: Any) -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from xtrkit.errors import IndexFormatError, StorageError, XtrkitError
 from xtrkit.indexing.index_checking import IDS_SHOWN, Problem, Report, ids_of, verify_index
 from xtrkit.indexing.store import Store
+from xtrkit.storage.manifest import manifest_name
 from xtrkit.storage.shards import (
     ClusterManifest,
     ShardFacts,
@@ -69,19 +70,16 @@ def _of_shard(
     path: Path, shard: ShardFacts, cluster: ClusterManifest, *, full: bool, advance: Callable[[int], None]
 ) -> Report:
     """What is wrong with a shard: that it is not the one that the cluster names, or what of its files."""
-    begin = time.perf_counter()
+    foreign: list[Problem] = []
     try:
         pin_shard(path, shard, cluster.codec).close()
     except (XtrkitError, OSError) as error:
-        foreign = Problem(shard.name, None, str(error))
-        try:
-            report = verify_index(path / shard.name, shard.generation, full=full, advance=advance)
-        except (XtrkitError, OSError):
-            report = Report(str(path), shard.generation, full, 0, time.perf_counter() - begin, [], [])
-        if not any(problem.problem == foreign.problem for problem in report.problems):
-            report.problems.insert(0, foreign)
-    else:
-        report = verify_index(path / shard.name, shard.generation, full=full, advance=advance)
+        foreign.append(Problem(shard.name, None, str(error)))
+    if not (path / shard.name / manifest_name(shard.generation)).is_file():
+        return Report(str(path), shard.generation, full, 0, 0.0, foreign, [])
+    report = verify_index(path / shard.name, shard.generation, full=full, advance=advance)
+    known = {problem.problem for problem in report.problems}  # a damaged file, say, which kept it from being pinned
+    report.problems[:0] = [problem for problem in foreign if problem.problem not in known]
     return replace(report, problems=[_inside(shard.name, problem) for problem in report.problems])
 
 
