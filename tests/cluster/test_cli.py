@@ -231,7 +231,11 @@ def test_what_is_wrong_on_disk_is_told_before_ray_starts(index, cluster, copy, t
     split_index(tmp_path / "exact", tmp_path / "shards", 2)
     with pytest.raises(InputError, match="keeps exact vectors, which are searched in one process"):
         Cluster.open(tmp_path / "shards", address="local")
-    for command in (("search", index, "q", "--address", "local"), ("cluster", "status", index)):
+    for command in (
+        ("search", index, "q", "--address", "local"),
+        ("cluster", "status", index),
+        ("cluster", "serve", index, "--port", 0),
+    ):
         assert refusal(*command) == f"There is no cluster at {index}: make one of an index with xtrkit cluster split."
     assert refusal("search", cluster, "q", "--address", "local", "--device", "cpu") == (
         "Shards on Ray are searched on CPUs: leave out --device, or --address."

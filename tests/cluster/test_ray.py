@@ -201,8 +201,9 @@ def over_http(path, cluster, expected):
 
 
 def nothing_is_left(ours, before):
-    end = time.monotonic() + 20
-    while time.monotonic() < end and (left := {p: c for p, c in descendants().items() if p not in before}):
+    """Neither children nor shards, which are nobody's children when the process that started them is gone."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end and ((descendants().keys() - before.keys()) or any(map(lives, ours))):
         time.sleep(0.1)
-    assert not left
-    assert not any(map(lives, ours))  # adopted by another process or not
+    assert {pid: command for pid, command in descendants().items() if pid not in before} == {}
+    assert [pid for pid in ours if lives(pid)] == []

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xtrkit.cluster.ray_shards import ActorState, states_of_actors
-from xtrkit.errors import IndexFormatError, XtrkitError
+from xtrkit.errors import XtrkitError
 from xtrkit.indexing.store import Properties
-from xtrkit.storage.shards import ClusterManifest, ShardFacts, is_cluster, pin_shard, read_cluster
+from xtrkit.storage.shards import ClusterManifest, ShardFacts, pin_shard, read_cluster
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,6 @@ def status_of(path: str | Path, address: str | None = None) -> ClusterStatus:
         MissingExtraError: Ray isn't installed, or is too old.
     """
     path = Path(path).absolute()
-    if not is_cluster(path):
-        raise IndexFormatError(f"There is no cluster at {path}: make one of an index with xtrkit cluster split.")
     cluster = read_cluster(path)
     actors: list[ActorState | None] = [None] * len(cluster.shards)
     if address is not None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from xtrkit.cluster.ray_shards import RayShards
+from xtrkit.cluster.cluster import started_shards
 from xtrkit.errors import InputError
 from xtrkit.index import Index
 from xtrkit.serving.app import create_app
@@ -21,7 +21,6 @@ from xtrkit.serving.keys import Keys, check_address
 from xtrkit.serving.logs import take_over
 from xtrkit.serving.protocol import GuardedProtocol
 from xtrkit.serving.settings import Settings
-from xtrkit.storage.shards import read_cluster
 
 ENVIRONMENT = "XTRKIT_SERVE"
 """Where worker processes find the settings."""
@@ -70,7 +69,7 @@ def _shards_kept(settings: Settings) -> Iterator[str | None]:
     address = settings.address
     with ExitStack() as kept:
         for path in settings.names.values() if settings.address else ():
-            shards = RayShards(path, read_cluster(path), str(settings.address))
+            shards = started_shards(path, str(settings.address))
             kept.callback(shards.close)
             address = shards.address
         yield address

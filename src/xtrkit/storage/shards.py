@@ -84,10 +84,12 @@ def read_cluster(directory: Path, generation: int | None = None) -> ClusterManif
     Raises:
         InputError: there is no such generation.
         IndexDamagedError: it is not what was written.
-        IndexFormatError: a newer xtrkit wrote it.
+        IndexFormatError: there is no cluster, or a newer xtrkit wrote it.
         StorageError: it can't be read.
     """
-    found = cluster_generations(directory)
+    found = cluster_generations(directory) if directory.is_dir() else []
+    if not found:
+        raise IndexFormatError(f"There is no cluster at {directory}: make one of an index with xtrkit cluster split.")
     wanted = found[-1] if generation is None else generation
     if wanted not in found:
         raise InputError(f"{directory} has no generation {wanted}: there are {', '.join(map(str, found))}.")
