@@ -33,7 +33,7 @@ def pool():
 
 
 def asked_while_busy(pool, requests, **limits):
-    """The answers of requests that came while one was at work, and the batches that they were searched in."""
+    """Requests that came while one was at work, as futures; and the batches, that one's first, as they are searched."""
     searching = Searching()
     gathering = Gathering(searching.search_batch, at_once=1, **limits)
     first = pool.submit(gathering.search_batch, ["first"], 1)
@@ -43,7 +43,7 @@ def asked_while_busy(pool, requests, **limits):
         pass
     searching.go_on.set()
     assert first.result(30) == [("first", 1, {})]
-    return futures, searching.batches[1:]
+    return futures, searching.batches
 
 
 def test_alone_a_request_waits_for_nobody():
@@ -58,7 +58,7 @@ def test_what_waits_is_one_batch(pool):
     futures, batches = asked_while_busy(pool, requests)
     for future, (queries, k, choices) in zip(futures, requests, strict=True):
         assert future.result(30) == [(query, k, choices) for query in queries]
-    assert [len(batch) for batch in batches] == [12]
+    assert [len(batch) for batch in batches] == [1, 12]
 
 
 def test_batches_are_of_requests_that_ask_alike_and_not_too_large(pool):
@@ -66,7 +66,7 @@ def test_batches_are_of_requests_that_ask_alike_and_not_too_large(pool):
     futures, batches = asked_while_busy(pool, requests, most=4)
     for future, (queries, k, _) in zip(futures, requests, strict=True):
         assert [answer[:2] for answer in future.result(30)] == [(query, k) for query in queries]
-    assert sorted(map(len, batches)) == [1, 1, 4, 4, 9]
+    assert sorted(map(len, batches)) == [1, 1, 1, 4, 4, 9]
 
 
 def test_a_bad_query_spoils_no_other_request(pool):
@@ -75,7 +75,7 @@ def test_a_bad_query_spoils_no_other_request(pool):
     assert futures[2].result(30) == [("b", 5, {})]
     with pytest.raises(InputError, match=r"A query is bad\."):
         futures[1].result(30)
-    assert len(batches) == 4
+    assert sorted(map(len, batches)) == [1, 1, 1, 1, 3]
 
 
 def test_an_error_of_ours_reaches_all(pool):
@@ -83,7 +83,7 @@ def test_an_error_of_ours_reaches_all(pool):
     for future in futures:
         with pytest.raises(ZeroDivisionError):
             future.result(30)
-    assert len(batches) == 1
+    assert len(batches) == 2
 
 
 def test_two_batches_at_a_time(pool):

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import socket
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -264,17 +267,30 @@ def join(ray: ModuleType, address: str) -> bool:
         return False
     quiet: dict[str, Any] = {"namespace": NAMESPACE, "logging_level": "ERROR", "log_to_driver": False}
     if address == "local":
-        ray.init(address="local", include_dashboard=False, **quiet)
+        with _handlers_kept():
+            ray.init(address="local", include_dashboard=False, **quiet)
         return True
     try:
         _check_answers(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
-        ray.init(address=address, **quiet)
+        with _handlers_kept():
+            ray.init(address=address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise InputError(
             f"No Ray answers at {address!r} ({reason}): start one (ray start --head), or use --address local."
         ) from error
     return True
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Keep what a program does at SIGTERM, which Ray takes over; where it does nothing, Ray's ends its processes."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _check_answers(address: str) -> None:

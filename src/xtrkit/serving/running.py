@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from xtrkit.cluster.cluster import started_shards
+from xtrkit.cluster.ray_shards import join, loaded_ray
 from xtrkit.errors import InputError
 from xtrkit.index import Index
 from xtrkit.serving.app import create_app
@@ -95,7 +96,10 @@ def _run_workers(settings: Settings, sock: socket.socket) -> None:
 def app_of_worker() -> object:
     """The app of a worker process."""
     take_over()
-    return create_app(Settings.of_json(os.environ[ENVIRONMENT]))
+    settings = Settings.of_json(os.environ[ENVIRONMENT])
+    if settings.address is not None:  # here, in the main thread: elsewhere Ray's handlers of signals replace uvicorn's
+        join(loaded_ray(), settings.address)
+    return create_app(settings)
 
 
 def _config(settings: Settings, app: object, **more: object) -> uvicorn.Config:
