@@ -7,3 +7,7 @@ of opened tokens are integers that add up over shards in any order, and the k'-t
 of one index. A document's score is summed within its shard, and the best of all shards are the best of the index.
 Equality is with the index whose documents are those of the shards, one shard after the other.
 """
+
+from xtrkit.lazy import lazy
+
+__getattr__, __dir__ = lazy(__name__)
