@@ -22,7 +22,7 @@ PARTS = (0, 40, 41, 75, 75, 110, 120)
 """Where segments begin: of 40, 1, 34, 0 (left out), 35 and 10 documents."""
 
 
-@pytest.fixture(scope="module", params=[("grid", 4), ("grid", 8), ("buckets", 2)], ids=str)
+@pytest.fixture(scope="module", params=[("grid", 4), ("buckets", 2)], ids=str)
 def store(request, tmp_path_factory):
     """An index of five segments with dead documents, one of them dead altogether."""
     codec, nbits = request.param
@@ -64,7 +64,7 @@ def assert_same(found, expected):
 
 
 @pytest.mark.parametrize("choices", WAYS, ids=str)
-@pytest.mark.parametrize("ends", [(), (2,), (1, 3), (1, 2, 3, 4)], ids=str)
+@pytest.mark.parametrize("ends", [(2,), (1, 2, 3, 4)], ids=str)
 def test_every_way_of_searching(store, choices, ends):
     whole, sharded = CompressedEngine(store.corpus()), split(store, ends)
     asked, recipe = queries(np.random.default_rng(1), 5), XTR.but(**choices)
