@@ -289,7 +289,7 @@ def test_workers_and_driver_are_killed_on_ray(tmp_path, monkeypatch):
     from xtrkit.cluster.ray_workers import Hiring, RayCrew
 
     monkeypatch.setattr(spool, "BLOCK", 1 << 15)  # as workers have it
-    documents = [{"id": f"{name}-{n}", "text": f"{text} ({n})"} for n in range(30) for name, text in TEXTS.items()]
+    documents = [{"id": f"{name}-{n}", "text": f"{text} ({n})"} for n in range(45) for name, text in TEXTS.items()]
     making, crews, pids, killed = ClusterMaking(portions=Portions(8000, 1)), [], [], []
     build_cluster(documents, tmp_path / "undisturbed", 5, making=making)
 
