@@ -1,8 +1,8 @@
 """What the documents show as code is run as a reader would run it, or is among those that are named here, and why.
 
-A fence of ``python`` or ``sh`` is run: here, page by page, in a folder that has what its commands name, in the layouts in
-which it is published and of a size for a test; or by the test of its page. ``sh long`` is not run: it takes long, needs
-what is not here, or stays. What it names, there is. Other fences are what was printed, files, or drawings.
+A fence of ``python`` or ``sh`` is run: here, page by page, in a folder that has what its commands name, in the layouts
+in which it is published and of a size for a test; or by the test of its page. ``sh long`` is not run: it takes long,
+needs what is not here, or stays. What it names, there is. Other fences are what was printed, files, or drawings.
 """
 
 import gzip
@@ -25,8 +25,9 @@ from xtrkit.unified import init_unified
 RUN_BY = {
     "docs/clients.md": "tests/serving/test_clients_page.py",
     "docs/guide.md": "tests/test_guide.py",
-    "docs/integrations.md": "tests/integrations",
-    "docs/moving.md": "tests/compat",
+    "docs/integrations.md": "tests/integrations/test_docs.py",
+    "docs/moving.md": "tests/compat/test_moving.py",
+    "docs/releasing.md": "tests/test_release.py",
     "docs/serving.md": "tests/serving/test_docs.py",
 }
 """{page: the test that runs its blocks, but for those below}."""
@@ -49,6 +50,9 @@ NOT_RUN = {
     ("docs/index.md", "python3 -m venv"): INSTALLS,
     ("docs/models.md", "python benchmarks/ur2n.py"): MEASURES,
     ("docs/performance.md", "python benchmarks/peers/prepare.py"): MEASURES,
+    ("docs/releasing.md", ".venv/bin/python -m pytest"): "these tests",
+    ("docs/releasing.md", ".venv/bin/python -m sphinx"): "tests/test_site.py builds the site elsewhere",
+    ("docs/releasing.md", "git tag"): "releases",
     ("docs/serving.md", "xtrkit demo"): STAYS,
     ("docs/serving.md", "python3 -c"): STAYS,
     ("docs/training.md", "python benchmarks/xtrkit_mini.py"): "trains the default model, half an hour of a CPU",
@@ -72,7 +76,9 @@ RUN_HERE = sorted(
 
 
 def why_not(block):
-    return next((why for (page, first), why in NOT_RUN.items() if page == block.page and block.code.startswith(first)), None)
+    return next(
+        (why for (page, first), why in NOT_RUN.items() if page == block.page and block.code.startswith(first)), None
+    )
 
 
 def is_run(block):
@@ -98,7 +104,9 @@ def test_what_is_not_run_names_what_there_is():
     for block in told:
         prompted = re.findall(r"^\$ ((?:.*\\\n)*.*)", block.code, flags=re.MULTILINE)
         for line in commands("\n".join(prompted) if prompted else block.code * block.language.startswith("sh")):
-            program, *words = dropwhile(lambda word: re.fullmatch(r"\w+=\S*", word), line)  # variables of the environment
+            program, *words = dropwhile(
+                lambda word: re.fullmatch(r"\w+=\S*", word), line
+            )  # variables of the environment
             program = program.removeprefix(".venv/bin/")
             if program in ("xtrkit", "python") and words[0] != "-m":
                 assert says_what_there_is([program, *words]), (block.page, block.line, words)
