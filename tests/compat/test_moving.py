@@ -16,6 +16,8 @@ SECTIONS = {
 EXPECTED = {
     "From RAGatouille": ["1 wren ", "Whales do.", "6 text number 0"],
     "From one vector a text, and FAISS": ["Wrens are small", "Whales do."],
+    "From PyLate": ["1 ", "2 ", "[[{'id': '", "[[{'id': '1'", "[[{'id': 'a'"],
+    "From ColBERT": ["1 ", "[2", "(1, 1, "],
     "From Elasticsearch": ["2", "FacetCount(value='en', count=2)", "[('1', "],
 }
 """What some of the lines that a section prints have in them, in order."""

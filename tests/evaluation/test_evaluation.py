@@ -49,6 +49,26 @@ def test_trec_qrels_are_read_too(tmp_path):
     assert read_qrels(path) == {"q1": {"a": 1, "b": 0}, "q2": {"c": 3}}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "q1 0\ta 1\nq2\tQ0 c\t3\n",  # tabs and blanks, which are alike to trec_eval
+        "q1 0 a 1.0\r\nq2  Q0   c  3",
+        '{"q1": {"a": 1},\n "q2": {"c": 3}}',  # pytrec_eval's and ranx's
+    ],
+)
+def test_other_forms_of_qrels(tmp_path, text):
+    (tmp_path / "qrels").write_text(text)
+    assert read_qrels(tmp_path / "qrels") == {"q1": {"a": 1}, "q2": {"c": 3}}
+
+
+@pytest.mark.parametrize("text", ['{"q1": {"a": "high"}}', '{"q1": ["a"]}', '{"q1": {"a": 1}'])
+def test_json_that_is_no_qrels(tmp_path, text):
+    (tmp_path / "qrels").write_text(text)
+    with pytest.raises(CollectionError, match=r"expected judgements|whole-number relevance"):
+        read_qrels(tmp_path / "qrels")
+
+
 @pytest.mark.parametrize("line", ["q1\ta", "q1\ta\tyes", "q1\ta\t--5", "q1\ta\t²", "q1 a b c d"])
 def test_bad_qrels_are_told_with_their_line(tmp_path, line):
     path = tmp_path / "qrels.tsv"
@@ -112,7 +132,7 @@ def test_scores_in_a_run_fall_strictly(tmp_path):
 def test_a_bad_run_is_told_with_its_line(tmp_path):
     path = tmp_path / "run.trec"
     path.write_text("q Q0 a 1 0.5 tag\nq Q0 b 2 high tag\n")
-    with pytest.raises(CollectionError, match="line 2: expected 'query Q0 document rank score tag'"):
+    with pytest.raises(CollectionError, match="line 2: the score 'high' is no number; expected 'query Q0"):
         read_run(path)
 
 

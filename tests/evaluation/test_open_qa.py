@@ -1,16 +1,19 @@
 """Answers in texts, token by token, as DPR's evaluation looks for them."""
 
+import csv
 import json
 
 import pytest
 
 from xtrkit.errors import CollectionError, InputError
-from xtrkit.evaluating.measuring import IndexedDocuments, measure, measure_run
+from xtrkit.evaluating.measuring import IndexedDocuments, measure, measure_run, notes_of
 from xtrkit.evaluation.open_qa import has_answer, judged_by_answers
 from xtrkit.evaluation.opening import open_tests
 from xtrkit.evaluation.run_files import FileRun
 from xtrkit.recipes import XTR
 from xtrkit.retriever import Retriever
+from xtrkit.texts.document import Fields
+from xtrkit.texts.reading import open_source
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,16 @@ def test_questions_as_dpr_publishes_them(tmp_path):
     assert open_tests(tmp_path)[0].queries == test.queries
 
 
+def test_cells_with_quotation_marks_are_quoted_as_dpr_writes_them(tmp_path):
+    """A list with an apostrophe in it is quoted, which Python would take for one string that is nowhere."""
+    rows = [("what is it about?", ["matchmaking", "O'Brien", 'a "quoted" word']), ('"who" sleeps?', ["Cat's"])]
+    with (tmp_path / "nq-test.qa.csv").open("w", newline="") as file:
+        csv.writer(file, delimiter="\t").writerows((question, repr(answers)) for question, answers in rows)
+    (test,) = open_tests(tmp_path / "nq-test.qa.csv")
+    assert list(test.queries.values()) == [question for question, _ in rows]
+    assert list(test.answers.values()) == [answers for _, answers in rows]
+
+
 def test_entity_questions_are_a_set_for_each_relation(tmp_path):
     for relation in ("P17", "P19"):
         questions = [{"question": f"where is {relation}?", "answers": ["France"], "subject": "s"}]
@@ -81,6 +94,7 @@ def test_entity_questions_are_a_set_for_each_relation(tmp_path):
         ("x.qa.csv", "q\t['a']\nq2\t[]\n", "line 2: expected"),
         ("x.qa.csv", "q\t__import__('os')\n", "line 1: expected"),
         ("x.qa.csv", "q\t[1, 2]\n", "line 1: expected"),
+        ("x.qa.csv", "q\t'Paris'\n", "line 1: expected"),
         ("x.json", "{}", "expected a list of questions, got dict"),
         ("x.json", '[{"question": "q"}]', "entry 1: expected"),
         ("x.json", "no", "not JSON"),
@@ -111,3 +125,19 @@ def test_an_index_is_measured_by_the_answers_in_its_passages(tmp_path):
         assert row.measures == {"Success@1": 0.0, "Success@2": pytest.approx(1 / 3)}
         with pytest.raises(InputError, match="judged by answers in texts: give the index"):
             measure_run("run", run, test, ["Success@1"], None)
+
+
+def test_titles_are_no_part_of_the_texts_if_they_are_known(tmp_path):
+    """DPR looks for answers in the text alone; an index has the title before it."""
+    (tmp_path / "psgs_w100.tsv").write_text("id\ttext\ttitle\n7\tShe wrote Emma.\tJane Austen\n8\tRain falls.\tWater\n")
+    (test,) = open_tests(dpr(tmp_path / "nq-test.qa.csv"))
+    run, counted = FileRun({"0": [("7", 1.0)], "2": [("8", 1.0)]}), {}
+    for name, metadata in (("known", ("title",)), ("unknown", "all")):
+        source = open_source(tmp_path / "psgs_w100.tsv", Fields(metadata=metadata))
+        with Retriever.create(tmp_path / name, source, nbits=16) as retriever:
+            assert retriever.index.get(["7"])[0].text == "Jane Austen She wrote Emma."
+            row = measure_run("run", run, test, ["Success@1"], retriever.index)
+            documents = IndexedDocuments.of(retriever.index)
+            notes = notes_of(test, ["Success@1"], [row], retriever=retriever, documents=documents)
+            counted[name] = row.measures["Success@1"], "answers_in_titles" in {note.kind for note in notes}
+    assert counted == {"known": (0.0, False), "unknown": (pytest.approx(2 / 3), True)}

@@ -43,6 +43,11 @@ def test_layouts_as_others_write_them(tmp_path):
     assert read_run(tmp_path / "msmarco") == {"10": [("7", -1.0), ("9", -2.0)], "11": [("7", -1.0)]}
     (tmp_path / "colbert").write_text("0\t5\t1\t27.5\n0\t3\t2\t26.25\n")
     assert read_run(tmp_path / "colbert") == {"0": [("5", 27.5), ("3", 26.25)]}
+    (tmp_path / "tabs").write_text("q 1\tQ0\td 1\t1\t0.5\tmy run\nq 1\tQ0\td\t2\t0.25\tmy run\n")
+    assert read_run(tmp_path / "tabs") == {"q 1": [("d 1", 0.5), ("d", 0.25)]}
+    assert read_run(tmp_path / "tabs").tag == "my run"
+    (tmp_path / "mixed").write_text("q\tQ0  a\t1 5e-1  t\r\nq q0 b 2 -inf t\nq 0 c 3 1e39 t")
+    assert [document for document, _ in read_run(tmp_path / "mixed")["q"]] == ["c", "a", "b"]
     (tmp_path / "beir.json").write_text(json.dumps({"q": {"d1": 0.25, "d2": 0.5}}))
     assert read_run(tmp_path / "beir.json") == {"q": [("d2", 0.5), ("d1", 0.25)]}
 
@@ -98,6 +103,25 @@ def test_ties_gaps_and_doubles_are_told_with_line_and_count(tmp_path):
     assert "(1 line, the first line 3; 1 query ('q1'))" in sentences["run_ties"]
 
 
+def test_what_is_odd_in_json_is_told_without_lines(tmp_path):
+    (tmp_path / "run.json").write_text('{"q": {"a": 1, "b": 1.0, "c": 2, "c": 0.5}, "r": {"a": 1}, "q": {"d": 0.25}}')
+    read = read_run(tmp_path / "run.json")
+    assert read == {"q": [("c", 2.0), ("b", 1.0), ("a", 1.0), ("d", 0.25)], "r": [("a", 1.0)]}
+    notes = {note.kind: note for note in read.notes}
+    assert notes.keys() == {"run_ties", "run_documents_twice"}
+    assert notes["run_ties"].facts == {"lines": 1, "first_line": None, "queries": 1, "examples": ["q"]}
+    assert notes["run_documents_twice"].sentence.endswith("where they rank higher (1 time; 1 query ('q')).")
+
+
+def test_scores_beyond_32_bits_are_ties_as_in_trec_eval(tmp_path):
+    (tmp_path / "run").write_text("q Q0 a 1 2e39 t\nq Q0 b 2 inf t\nq Q0 c 3 -1e39 t\nq Q0 d 4 -inf t\n")
+    read = read_run(tmp_path / "run")
+    assert [document for document, _ in read["q"]] == ["b", "a", "d", "c"]
+    assert [(note.kind, note.facts["lines"]) for note in read.notes] == [("run_ties", 2)]
+    write_run(read, tmp_path / "again")
+    assert [document for document, _ in read_run(tmp_path / "again")["q"]] == ["b", "a", "d", "c"]
+
+
 def test_ranks_from_0_and_runs_without_oddities_have_no_notes(tmp_path):
     (tmp_path / "run").write_text("q Q0 a 0 9 t\nq Q0 b 1 8 t\nr Q0 a 0 9 t\n")
     assert not read_run(tmp_path / "run").notes
@@ -107,17 +131,22 @@ def test_ranks_from_0_and_runs_without_oddities_have_no_notes(tmp_path):
     ("text", "sentence"),
     [
         ("", "has no lines: expected a run"),
-        ("q Q0 a 1 x t\n", "line 1: expected 'query Q0"),
-        ("q Q0 a 1 nan t\n", "line 1: expected 'query Q0"),
+        ("q Q0 a 1 x t\n", "line 1: the score 'x' is no number; expected 'query Q0"),
+        ("q Q0 a 1 nan t\n", "line 1: the score 'nan' is no number"),
         ("q Q0 a 1 1.0 t\nq Q0 b 2 0.5\n", "line 2: expected"),
         ("q Q0 a 1 1.0 t\nq\tb\t2\n", "line 2: expected"),
-        ("what is this?\nreally\n", "line 1: expected"),
-        ("1\ta\tfirst\n", "line 1: expected"),
+        ("what is this?\nreally\n", "line 1: the rank 'this\\?' is no whole number; expected"),
+        ("1\ta\tfirst\n", "line 1: the rank 'first' is no whole number"),
+        ("1\ta\t0.25\n", "line 1: the rank '0.25' is no whole number"),
+        ("qid\tpid\trank\tscore\n1\ta\t1\t2\n", "line 1: the rank 'rank' is no whole number"),
         ("q1 0 a 1\nq1 0 b 2\n", "It looks like judgements"),
         ("1 0 7 1\n1 0 9 2\n", "looks like judgements"),
         ('{"q": ["d"]}', 'expected {"query": {"document": score}}'),
         ('{"q": {"d": "x"}}', 'expected {"query": {"document": score}}'),
-        ('{"q": {"d": NaN}}', 'expected {"query": {"document": score}}'),
+        ('{"q": {"d": NaN}}', "the score nan is no number"),
+        ('{"q": {"d": true}}', 'expected {"query": {"document": score}}'),
+        ('{"q": {"d": 1' + "0" * 400 + "}}", "the score 1000.* is no number"),
+        ('{"q": [["d", 1.0]]}', 'expected {"query": {"document": score}}'),
         ('{"q": {"d": 1}', 'expected {"query": {"document": score}}'),
     ],
 )

@@ -57,6 +57,17 @@ def written(tmp_path, text, name="queries"):
         ("cran.xml", CLOSED, {"1": "what similarity laws must be obeyed", "2": "heat"}),
         ("covid.xml", '<?xml version="1.0"?>\n' + XML, {"1": "coronavirus origin", "2": "masks"}),
         ("bom.tsv", "\ufeff1\tx\n", {"1": "x"}),
+        ("topics.csv", 'qid,query\n1,"Emma, ""the"" novel"\n', {"1": 'Emma, "the" novel'}),
+        ("lines.csv", 'qid,query\n1,"two\nlines"\n2,b\n', {"1": "two\nlines", "2": "b"}),
+        ("three.tsv", "topic\tquery_id\tquery\nnovels\t7\tEmma\n", {"7": "Emma"}),
+        ("trials.xml", '<topics><topic number="1">\nA man, age &lt; 45\n</topic></topics>', {"1": "A man, age < 45"}),
+        ("clef.xml", "<topic><identifier>10/401-AH</identifier><title>euro</title></topic>", {"10/401-AH": "euro"}),
+        ("by_id.xml", '<topics><topic id="q7" lang="id"><title>euro</title></topic></topics>', {"q7": "euro"}),
+        ("nested.xml", '<topic number="9"><query>of <i>Emma</i> the novel</query></topic>', {"9": "of Emma the novel"}),
+        ("cdata.xml", '<topic number="9"><query><![CDATA[a & <b>c</b>]]></query></topic>', {"9": "a & <b>c</b>"}),
+        ("comment.xml", '<topic number="9"><!-- <query>old</query> --><query>new</query></topic>', {"9": "new"}),
+        ("less.txt", "<top>\n<num> 1\n<title> a < b and c<d \n<desc> x\n</top>", {"1": "a < b and c<d"}),
+        ("again.xml", '<topic number="1"><query>a</query><part><query>b</query></part></topic>', {"1": "a"}),
     ],
 )  # fmt: skip
 def test_formats(tmp_path, name, text, queries):
@@ -80,6 +91,10 @@ def test_other_fields_of_topics(tmp_path):
         read_topics(first, "DESC").queries["301"].startswith("Identify organizations that participate in international")
     )
     assert read_topics(first, "narr").queries["301"] == "A relevant document must name one & its activity."
+    assert read_topics(first, "narrative").queries == read_topics(first, "narr").queries
+    assert read_topics(first, "query").queries == read_topics(first).queries
+    described = written(tmp_path, '<topic number="1"><query>a</query><description>what a is</description></topic>')
+    assert read_topics(described, "desc").queries == {"1": "what a is"}
     assert read_topics(written(tmp_path, XML), "query").queries["1"] == "coronavirus origin"
     with pytest.raises(CollectionError, match="no <question>"):
         read_topics(written(tmp_path, XML), "question")
@@ -98,6 +113,13 @@ def test_other_fields_of_topics(tmp_path):
         ('{"a": 1}', 'expected {"id": "text"'),
         ("[1, 2]", "entry 1: expected a JSON object"),
         ("<top><title>no number</title></top>", "topic 1: no number"),
+        ("<top>\n<num> Number: \n<title> x\n</top>", "topic 1: no number"),
+        ("<top><num>1</num></top>", "topic 1: no <title>; it has 'num'"),
+        ('<topic number="1"></topic>', "topic 1: no <title>; it has nothing"),
+        (".I 001\n.W\nwhat laws\n", "line 1: no tab .* SMART's layout"),
+        ("qid,query\n1,a,b\n", "line 2: 3 columns"),
+        ('qid,query\n1,"a\n', "line 2: no CSV"),
+        ('{"id": 1.5, "text": "a"}\n{"id": 2, "text": "a"}\n', "line 1: no id that is a text or a whole number"),
         ("<html><body>no topics</body></html>", "no query with a text"),
         ("\tno id\n2\tx\n", "line 1: the query's id is empty"),
     ],

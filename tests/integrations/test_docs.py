@@ -23,6 +23,11 @@ EXPECTED = {
     "LlamaIndex": ["winter ", "hurdy-gurdy"],
     "Haystack": ["id=whale", "id=whale"],
     "DSPy": ["hunts the white whale", "a hound is heard at night"],
+    "PyTerrier": ["bread", "moor", "XTR, then MaxSim"],
+    "MTEB": ["1.0"],
+    "sentence-transformers": ["dev_nDCG@10"],
+    "ir_datasets": ["nDCG@10: 1", "doc_id='bread'"],
+    "BEIR": ["bread"],
 }
 """What some of the lines that a section prints have in them, in order."""
 

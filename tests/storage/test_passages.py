@@ -1,5 +1,6 @@
 """The passages of a segment: what was written comes back, and what was not is never shown."""
 
+import signal
 import sqlite3
 
 import numpy as np
@@ -184,3 +185,22 @@ def test_a_statement_that_does_not_end_is_stopped(three):
     endless = "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n)"
     with pytest.raises(IndexDamagedError, match="interrupted"):
         file.matching(endless, ())
+
+
+def test_ctrl_c_is_no_damage(three, monkeypatch):
+    """A signal that comes while SQLite works is what it is, not a statement that was stopped for its steps."""
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xtrkit.storage.passage_file.STEPS_PER_PASSAGE", 10**9)
+    file = PassageFile(three, 3)
+    long = "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500000) SELECT max(i) FROM n)"
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(KeyboardInterrupt):
+            file.matching(long, ())
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

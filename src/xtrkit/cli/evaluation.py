@@ -40,8 +40,8 @@ Measures = Annotated[
     ),
 ]
 DATASET = (
-    "A test collection as published: a BEIR folder (or a folder of such), MS MARCO's files, LoTTE, MIRACL, or "
-    "questions with answers (NAME.qa.csv)."
+    "A test collection as published: a BEIR folder (or a folder of such), MS MARCO's files, LoTTE, MIRACL, questions "
+    "with answers (NAME.qa.csv), or irds:NAME of ir_datasets."
 )
 
 

@@ -36,6 +36,8 @@ BASELINE = "BM25"
 """The baseline's row."""
 WORDS = "BM25 (index)"
 """The row of the index's own words."""
+TITLE = "title"
+"""The metadata field that has a passage's title, where it was named with ``--metadata-fields``."""
 
 Search = Callable[[Sequence[int], int], Sequence[Iterable[tuple[str, float]]]]
 """(numbers of queries, how many passages) -> (id, score) of the passages of each, best first."""
@@ -82,22 +84,25 @@ class IndexedDocuments:
             of ids with white space around them.
         ids: of the documents.
         notes: what must be known of them.
+        titled: whether passages have their titles as metadata, which are then no part of their texts.
     """
 
     document_of: Mapping[str, str]
     ids: frozenset[str]
     notes: tuple[Note, ...]
+    titled: bool = False
 
     @classmethod
     def of(cls, index: Index) -> IndexedDocuments:
         """Go through an index's passages."""
-        trim, document_of = Trimming(), dict[str, str]()
+        trim, document_of, titled = Trimming(), dict[str, str](), False
         for passage in index.passages():
             document = trim(passage.document)
             if document != passage.id:
                 document_of[passage.id] = document
+            titled = titled or TITLE in (passage.metadata or ())
         notes = trim.notes("index", "of documents in the index")
-        return cls(document_of, frozenset(trim.plain.union(trim.changed.values())), tuple(notes))
+        return cls(document_of, frozenset(trim.plain.union(trim.changed.values())), tuple(notes), titled)
 
 
 def measure(
@@ -283,6 +288,7 @@ def notes_of(
             *documents.notes,
             *note_truncated(retriever, test.queries),
             *fewer_than_depth(len(documents.ids), measures),
+            *_titles(test, documents),
         ]
     notes += _identical(rows)
     notes += [note for row in rows for note in row.notes]
@@ -364,14 +370,15 @@ def _row(
 
 
 def _texts_in(index: Index) -> TextsOf:
-    """The texts of documents of an index; of one that was cut, its passages one after the other."""
+    """The texts of documents of an index, without titles that are known; of one that was cut, all its passages."""
 
     def texts_of(documents: Collection[str]) -> dict[str, str]:
-        found: dict[str, str] = {}
+        found: dict[str, list[str]] = {}
         for passage in index.get(documents=documents):
-            before = found.get(passage.document)
-            found[passage.document] = passage.text or "" if before is None else f"{before}\n{passage.text or ''}"
-        return found
+            title = (passage.metadata or {}).get(TITLE)
+            text = (passage.text or "").removeprefix(f"{title} " if title else "")
+            found.setdefault(passage.document, []).append(text)
+        return {document: "\n".join(texts) for document, texts in found.items()}
 
     return texts_of
 
@@ -383,6 +390,16 @@ def _judged(qrels: Qrels) -> set[str]:
 def _identical(rows: Sequence[Row]) -> list[Note]:
     dropped = dict.fromkeys(query for row in rows for query in row.dropped)
     return dropped_identical(dropped, dict.fromkeys(query for row in rows for query in row.kept))
+
+
+def _titles(test: TestCollection, documents: IndexedDocuments) -> list[Note]:
+    if not test.answers or documents.titled:
+        return []
+    sentence = (
+        "An answer in a passage's title counts, where titles stand before the texts, which DPR does not count: index "
+        "the passages with --metadata-fields title, and titles are left out."
+    )
+    return [Note("answers_in_titles", {}, sentence)]
 
 
 def note_truncated(retriever: Retriever, queries: Mapping[str, str]) -> list[Note]:

@@ -1,16 +1,19 @@
 """Judgements: which documents are relevant to which queries, and how much.
 
 A file has BEIR's three columns apart by tabs, ``query<TAB>document<TAB>relevance``, or TREC's four, whose second is
-unused. A first line that names the columns is no judgement; it may name them as it likes (``query-id``, ``qid``,
-``topic``; ``corpus-id``, ``docid``; ``score``, ``relevance``, ``label``) and in any order. Grades are whole numbers,
-which may be written as 1.0. Where a pair is judged twice, the highest grade counts.
+unused; or it is pytrec_eval's and ranx's JSON, ``{"query": {"document": 1}}``. A first line that names the columns is
+no judgement; it may name them as it likes (``query-id``, ``qid``, ``topic``; ``corpus-id``, ``docid``; ``score``,
+``relevance``, ``label``) and in any order. Grades are whole numbers, which may be written as 1.0. Where a pair is
+judged twice, the highest grade counts.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,11 +71,11 @@ def read_judgements(path: Path) -> Judgements:
     """
     queries, documents = Trimming(), Trimming()
     grades: dict[tuple[str, str], list[int]] = {}
-    for number, fields in _lines(path):
-        query, document = queries(fields[0]), documents(fields[1])
+    for number, *written, grade in _judgements(path):
+        query, document = queries(written[0]), documents(written[1])
         if not query or not document:
             raise CollectionError(f"{path}, line {number}: the id of a query or of a document is empty.")
-        grades.setdefault((query, document), []).append(_grade(fields[2], path, number))
+        grades.setdefault((query, document), []).append(_grade(grade, path, number))
     if not grades:
         raise CollectionError(
             f"{path} has no judgements: expected lines of query, document and relevance, apart by tabs."
@@ -120,12 +123,30 @@ def note_without_relevant(qrels: Mapping[str, Mapping[str, int]]) -> list[Note]:
     return [Note("queries_without_relevant", facts, sentence)]
 
 
-def _lines(path: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
+def _judgements(path: Path) -> Iterator[tuple[int, str, str, object]]:
     """The number of each judgement's line, and its query, document and grade."""
+    lines = read_lines(path)
+    first = next(lines, None)
+    if first is None:
+        return iter(())
+    lines = chain([first], lines)
+    return _of_json(path, lines) if first[1].lstrip().startswith("{") else _of_lines(path, lines)
+
+
+def _of_json(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str, str, object]]:
+    try:
+        record = json.loads("\n".join(line for _, line in lines))
+        judged = [(query, *pair) for query, of_query in record.items() for pair in of_query.items()]
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise CollectionError(f'{path}: expected judgements, {{"query": {{"document": 1}}}} in JSON.') from error
+    yield from ((1, *one) for one in judged)
+
+
+def _of_lines(path: Path, lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str, str, object]]:
     columns = None
     header = False
-    for number, line in read_lines(path):
-        fields = line.rstrip().split("\t") if "\t" in line.strip() else line.split()
+    for number, line in lines:
+        fields = _fields(line, named=header)
         if columns is None:
             columns = _named_columns(fields)
             header = columns is not None
@@ -136,7 +157,14 @@ def _lines(path: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
             continue  # files that were put together, each with its header
         if columns is None or len(fields) != columns.n:
             raise _no_judgement(path, number, line)
-        yield number, (fields[columns.query], fields[columns.document], fields[columns.grade])
+        yield number, fields[columns.query], fields[columns.document], fields[columns.grade]
+
+
+def _fields(line: str, *, named: bool) -> list[str]:
+    """The columns of a line: apart by tabs where there are some; TREC's, which have no names, by any white space."""
+    bare, by_tabs = line.split(), line.rstrip().split("\t")
+    mixed = not named and len(bare) == 4 != len(by_tabs) and bare[1] in ("0", "Q0")
+    return bare if mixed or "\t" not in line.strip() else by_tabs
 
 
 def _named_columns(fields: list[str]) -> Columns | None:
@@ -157,14 +185,14 @@ def _named_columns(fields: list[str]) -> Columns | None:
     return Columns(places["query"], places["document"], places["grade"], len(fields))
 
 
-def _grade(written: str, path: Path, number: int) -> int:
+def _grade(written: object, path: Path, number: int) -> int:
     grade = grade_of(written)
     if grade is None:
         raise _no_judgement(path, number, written, "its relevance")
     return grade
 
 
-def _no_judgement(path: Path, number: int, got: str, what: str = "the line") -> CollectionError:
+def _no_judgement(path: Path, number: int, got: object, what: str = "the line") -> CollectionError:
     hint = " A first line that names columns must name them so, as 'query-id', 'corpus-id', 'score'." * (number == 1)
     return CollectionError(
         f"{path}, line {number}: expected query, document and whole-number relevance (at most {HIGHEST:,}), apart by "

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -49,15 +49,20 @@ class FileRun(dict[str, list[tuple[str, float]]]):
         self.tag = tag
 
 
-class _Line(NamedTuple):
-    number: int
-    document: str
-    rank: int | None
-    score: float | None
+_Line = tuple[int, str, int | None, float | None]
+"""The number of a line (0 in JSON, which has none), and its document, rank and score, where it has these."""
+_HIGHEST = 1e38
+"""Scores beyond it, which 32 bits hardly hold, count as this one."""
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object, in which a key may come twice."""
 
 
 def read_run(path: str | Path) -> FileRun:
     """Read a run, of whichever of the :data:`LAYOUTS`; a file whose name ends in ``.gz`` is unpacked.
+
+    Scores that 32 bits don't hold, infinite ones among them, count as the highest or the lowest.
 
     Raises:
         CollectionError: a line is of no layout, or of another than the first, or a score is no number (the sentence
@@ -68,23 +73,11 @@ def read_run(path: str | Path) -> FileRun:
     first = next(lines, None)
     if first is None:
         raise CollectionError(f"{path} has no lines: expected a run, {_EXPECTED}.")
+    lines = chain([first], lines)
     if first[1].lstrip().startswith("{"):
-        return _of_json(path, "\n".join([first[1], *(line for _, line in lines)]))
-    found: dict[str, list[_Line]] = {}
-    tag, seconds = "", set[str]()
-    columns = _columns_of(path, *first)
-    for number, text in _with_first(first, lines):
-        fields = text.split("\t") if columns != 6 and "\t" in text else text.split()
-        if len(fields) != columns:
-            raise _no_run(path, number, text)
-        seconds.add(fields[1])
-        query, line = _parsed(path, number, text, [field.strip() for field in fields])
-        found.setdefault(query, []).append(line)
-        tag = tag or (fields[5] if columns == 6 else "")
-    if columns == 4 and seconds in ({"0"}, {"Q0"}) and sum(map(len, found.values())) > 1:
-        raise CollectionError(
-            f"{path} looks like judgements (query 0 document relevance): expected a run, {_EXPECTED}."
-        )
+        found, tag = _of_json(path, "\n".join(line for _, line in lines)), ""
+    else:
+        found, tag = _of_lines(path, len(_fields(first[1])), lines)
     return FileRun({query: _ranked(given) for query, given in found.items()}, _notes(found, path), tag)
 
 
@@ -94,84 +87,103 @@ _EXPECTED = (
 )
 
 
-def _with_first(first: tuple[int, str], others: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    yield first
-    yield from others
+def _of_lines(path: Path, columns: int, lines: Iterable[tuple[int, str]]) -> tuple[dict[str, list[_Line]], str]:
+    """{query: its lines}, and the tag."""
+    found: dict[str, list[_Line]] = {}
+    tag, seconds = "", set[str]()
+    for number, text in lines:
+        fields = _fields(text)
+        if len(fields) != columns or columns not in (3, 4, 6):
+            raise _no_run(path, number, text)
+        rank: int | None
+        try:
+            if columns == 6:
+                query, _, document, written, score, tag = fields
+                rank = int(written) if written.removeprefix("-").isdecimal() else None
+            else:
+                query, document, written = fields[:3]
+                rank, score = _rank(written), fields[-1]
+                seconds.add(document)
+            line = number, document, rank, None if columns == 3 else _score(score)
+        except ValueError as error:
+            raise _no_run(path, number, text, f"{error}; ") from error
+        if not query or not document:
+            raise CollectionError(f"{path}, line {number}: the id of a query or of a document is empty.")
+        found.setdefault(query, []).append(line)
+    if columns == 4 and seconds in ({"0"}, {"Q0"}) and sum(map(len, found.values())) > 1:
+        raise CollectionError(
+            f"{path} looks like judgements (query 0 document relevance): expected a run, {_EXPECTED}."
+        )
+    return found, tag
 
 
-def _columns_of(path: Path, number: int, text: str) -> int:
-    columns = len(text.split())
-    if columns not in (3, 4, 6):
-        raise _no_run(path, number, text)
-    return columns
-
-
-def _parsed(path: Path, number: int, text: str, fields: list[str]) -> tuple[str, _Line]:
+def _of_json(path: Path, text: str) -> dict[str, list[_Line]]:
+    """{query: its lines}."""
     try:
-        if len(fields) == 6:
-            query, _, document, rank, score, _ = fields
-            line = _Line(number, document, int(rank) if rank.lstrip("-").isdecimal() else None, float(score))
-        else:
-            query, document, rank, *scores = fields
-            line = _Line(number, document, int(rank), float(scores[0]) if scores else None)
-        if line.score is not None and not math.isfinite(line.score):
-            raise ValueError(line.score)
+        record = json.loads(text, object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, _Pairs) or not all(_are_scores(ranking) for _, ranking in record):
+        raise CollectionError(f'{path}: expected {{"query": {{"document": score}}}}, got {text[:80]!r}.')
+    found: dict[str, list[_Line]] = {}
+    try:
+        for query, ranking in record:
+            found.setdefault(query, []).extend((0, name, None, _score(score)) for name, score in ranking)
     except ValueError as error:
-        raise _no_run(path, number, text) from error
-    if not query or not document:
-        raise CollectionError(f"{path}, line {number}: the id of a query or of a document is empty.")
-    return query, line
+        raise CollectionError(f"{path}: {error}.") from error
+    return found
 
 
-def _no_run(path: Path, number: int, text: str) -> CollectionError:
+def _are_scores(ranking: object) -> bool:
+    return isinstance(ranking, _Pairs) and all(
+        isinstance(score, int | float) and not isinstance(score, bool) for _, score in ranking
+    )
+
+
+def _fields(text: str) -> list[str]:
+    """The columns of a line: apart by white space, or by tabs alone, between which ids and tags may have blanks."""
+    bare = text.split()
+    if len(bare) != 6 and text.count("\t") in (2, 3, 5):
+        return [field.strip() for field in text.split("\t")]
+    return bare
+
+
+def _rank(written: str) -> int:
+    try:
+        return int(written)
+    except ValueError as error:
+        raise ValueError(f"the rank {written!r:.40} is no whole number") from error
+
+
+def _score(written: str | float) -> float:
+    """A score as far as 32 bits hold it."""
+    try:
+        score = float(written)
+    except (ValueError, OverflowError):  # the latter of whole numbers with hundreds of digits
+        score = math.nan
+    if math.isnan(score):
+        raise ValueError(f"the score {written!r:.40} is no number")
+    return max(-_HIGHEST, min(score, _HIGHEST))
+
+
+def _no_run(path: Path, number: int, text: str, why: str = "") -> CollectionError:
     fields = text.split()
     hint = " It looks like judgements." if len(fields) == 4 and fields[1] in ("0", "Q0") else ""
-    return CollectionError(f"{path}, line {number}: expected {_EXPECTED}, got {text[:120]!r}.{hint}")
+    return CollectionError(f"{path}, line {number}: {why}expected {_EXPECTED}, got {text[:120]!r}.{hint}")
 
 
-def _ranked(lines: list[_Line]) -> list[tuple[str, float]]:
+def _ranked(lines: Sequence[_Line]) -> list[tuple[str, float]]:
     """A ranking as trec_eval orders it; where there are no scores, by the ranks, with scores that follow them."""
+    scores = np.array([-float(rank or 0) if score is None else score for *_, rank, score in lines])
+    documents = [document for _, document, *_ in lines]
+    order = np.arange(len(lines))
+    if lines and lines[0][3] is not None:  # of equal scores, the document with the higher id comes first
+        order = np.array(sorted(order.tolist(), key=documents.__getitem__, reverse=True))
+    order = order[np.argsort(-scores[order].astype(np.float32), kind="stable")]
     best: dict[str, float] = {}
-    for line in sorted(lines, key=_order):
-        best.setdefault(line.document, -float(line.rank or 0) if line.score is None else line.score)
+    for place, score in zip(order.tolist(), scores[order].tolist(), strict=True):
+        best.setdefault(documents[place], score)
     return list(best.items())
-
-
-def _order(line: _Line) -> tuple[float, tuple[int, ...]]:
-    if line.score is None:
-        return float(line.rank or 0), ()
-    return -float(np.float32(line.score)), (*(-byte for byte in line.document.encode()), 1)
-
-
-def _of_json(path: Path, text: str) -> FileRun:
-    try:
-        record = json.loads(text)
-        lines = {
-            query: [_Line(1, document, None, _finite(score)) for document, score in ranking.items()]
-            for query, ranking in record.items()
-        }
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise CollectionError(f'{path}: expected {{"query": {{"document": score}}}}, got {text[:80]!r}.') from error
-    return FileRun({query: _ranked(given) for query, given in lines.items()})
-
-
-def _finite(score: object) -> float:
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-        raise ValueError(score)
-    return float(score)
-
-
-class _Seen:
-    """Lines at which something was found: the first, how many, of which queries."""
-
-    def __init__(self) -> None:
-        self.first, self.lines = 0, 0
-        self.queries: dict[str, None] = {}
-
-    def add(self, query: str, line: _Line) -> None:
-        self.first = min(self.first, line.number) if self.lines else line.number
-        self.lines += 1
-        self.queries[query] = None
 
 
 _TOLD = {
@@ -184,42 +196,51 @@ _TOLD = {
 
 
 def _notes(found: Mapping[str, Sequence[_Line]], path: Path) -> list[Note]:
-    seen = {kind: _Seen() for kind in _TOLD}
+    """What is odd in the lines of a run, with its first line and how many there are."""
+    seen: dict[str, dict[str, list[int]]] = {kind: {} for kind in _TOLD}
     for query, lines in found.items():
-        _look(query, lines, seen)
+        for kind, numbers in _odd(lines).items():
+            if numbers:
+                seen[kind][query] = numbers
     notes = []
     for kind, what in _TOLD.items():
-        of = seen[kind]
-        if of.lines:
-            sentence = (
-                f"{path.name} has {what} ({counted(of.lines, 'line')}, the first line {of.first:,}; "
-                f"{counted(len(of.queries), 'query')} {quoted(of.queries)})."
-            )
-            facts = {"lines": of.lines, "first_line": of.first, "queries": len(of.queries)}
-            notes.append(Note(kind, {**facts, "examples": examples_of(of.queries)}, sentence))
+        if of_queries := seen[kind]:
+            n, first = sum(map(len, of_queries.values())), min(map(min, of_queries.values()))
+            where = f"{counted(n, 'line')}, the first line {first:,}" if first else counted(n, "time")
+            queries = f"{counted(len(of_queries), 'query')} {quoted(of_queries)}"
+            facts = {"lines": n, "first_line": first or None, "queries": len(of_queries)}
+            sentence = f"{path.name} has {what} ({where}; {queries})."
+            notes.append(Note(kind, {**facts, "examples": examples_of(of_queries)}, sentence))
     return notes
 
 
-def _look(query: str, lines: Sequence[_Line], seen: Mapping[str, _Seen]) -> None:
-    """Find what is odd in the lines of one query."""
-    documents, scores = set[str](), dict[float, str]()
-    for line in lines:
-        if line.document in documents:
-            seen["run_documents_twice"].add(query, line)
-        elif line.score is not None:
-            if (key := float(np.float32(line.score))) in scores:
-                seen["run_ties"].add(query, line)
-            scores[key] = line.document
-        documents.add(line.document)
-    ranked = sorted((line for line in lines if line.rank is not None), key=lambda line: (line.rank, line.number))
-    for before, line in pairwise(ranked):
-        step = (line.rank or 0) - (before.rank or 0)
-        if step == 0:
-            seen["run_duplicate_ranks"].add(query, line)
-        elif before.score is not None and line.score is not None and line.score > before.score:
-            seen["run_rank_order"].add(query, line)
-        if step > 1:
-            seen["run_rank_gaps"].add(query, line)
+def _odd(lines: Sequence[_Line]) -> dict[str, list[int]]:
+    """{kind: numbers of the lines} of one query in which something is odd."""
+    twice = _again([document for _, document, *_ in lines])
+    odd = {"run_documents_twice": [lines[place][0] for place in twice]}
+    once = [line for place, line in enumerate(lines) if place not in set(twice)] if twice else lines
+    scores = np.array([score for *_, score in once if score is not None], np.float32)
+    odd["run_ties"] = [once[place][0] for place in _again(scores.tolist())]
+    return odd | _odd_ranks([line for line in lines if line[2] is not None])
+
+
+def _odd_ranks(lines: Sequence[_Line]) -> dict[str, list[int]]:
+    """The same of ranks, which all lines have."""
+    ranks = np.array([rank for *_, rank, _ in lines])
+    order = np.argsort(ranks, kind="stable")
+    steps, later = np.diff(ranks[order]), np.array([number for number, *_ in lines])[order][1:]
+    scores = np.array([-np.inf if score is None else score for *_, score in lines])[order]
+    rising = (scores[1:] > scores[:-1]) & (steps != 0)
+    odd = {"run_rank_order": rising, "run_rank_gaps": steps > 1, "run_duplicate_ranks": steps == 0}
+    return {kind: later[found].tolist() for kind, found in odd.items()}
+
+
+def _again(values: Sequence[object]) -> list[int]:
+    """The places of values that came before."""
+    first: dict[object, int] = {}
+    for place, value in enumerate(values):
+        first.setdefault(value, place)
+    return [] if len(first) == len(values) else [n for n, value in enumerate(values) if first[value] != n]
 
 
 def check_run_ids(ids: Iterable[str]) -> None:
@@ -257,7 +278,7 @@ def check_layout(layout: str) -> None:
 
 
 def write_run(run: Run, path: str | Path, tag: str = "xtrkit", layout: str = "trec") -> None:
-    """Write a run whose scores fall strictly (:func:`xtrkit.evaluation.runs.falling`).
+    """Write a run whose scores fall strictly, so that whoever sorts by them gets the ranking.
 
     Args:
         run: the rankings.

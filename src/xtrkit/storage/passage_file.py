@@ -14,7 +14,7 @@ import sqlite3
 import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -149,24 +149,6 @@ def _row(number: int, passage: Passage) -> tuple[Any, ...]:
     return (*row, _crc(*row))
 
 
-class _Steps:
-    """Counts the steps of a statement, and stops it when they are too many.
-
-    It knows no file: SQLite's connection holds it, and would keep open a file that nobody holds any more.
-    """
-
-    def __init__(self) -> None:
-        self.taken = self._allowed = 0
-
-    def allow(self, steps: int) -> None:
-        """Begin with a statement that may take some steps."""
-        self.taken, self._allowed = 0, steps
-
-    def __call__(self) -> bool:
-        self.taken += STEPS_BETWEEN_CHECKS
-        return self.taken > self._allowed
-
-
 class PassageFile:
     """Reads the passages of a segment; safe to share between threads."""
 
@@ -205,9 +187,7 @@ class PassageFile:
             raise StorageError(f"{self.path}: opening it failed ({error}).") from error
         self._connection: sqlite3.Connection | None = connection
         self._finalizer = weakref.finalize(self, connection.close)
-        self._steps = _Steps()
         connection.text_factory = bytes
-        connection.set_progress_handler(self._steps, STEPS_BETWEEN_CHECKS)
         for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "query_only = ON", "mmap_size = 0"):
             self._all(f"PRAGMA {pragma}")
         return connection
@@ -438,7 +418,11 @@ class PassageFile:
         try:
             with self._lock:
                 connection = self._connection or self._open()
-                self._steps.allow(steps * (10 * STEPS_BETWEEN_CHECKS + STEPS_PER_PASSAGE * self.count))
+                checks = steps * (10 + STEPS_PER_PASSAGE * self.count // STEPS_BETWEEN_CHECKS)
+                # No code of Python's: Ctrl-C would break into it, and SQLite would report an interrupted statement. And
+                # nothing that knows this object: the connection would keep open a file that nobody holds any more.
+                stop = chain(repeat(False, checks), repeat(True)).__next__
+                connection.set_progress_handler(stop, STEPS_BETWEEN_CHECKS)
                 return connection.execute(statement, values).fetchall()
         except (sqlite3.Error, OverflowError, MemoryError, UnicodeDecodeError) as error:
             if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")):

@@ -24,7 +24,8 @@ class Fields:
         id: which field is the id; None finds "_id", "id" and their like.
         text: which is the text; None finds "text" and its like.
         title: which is put before the text; None finds "title". "" for none.
-        metadata: which become metadata; "all" are those that are neither id, text nor title.
+        metadata: which become metadata; "all" are those that are neither id, text nor title. A title that is named here
+            is kept there, too.
         encoding: of text files; a byte order mark decides where there is one.
     """
 

@@ -197,7 +197,8 @@ class Records:
         if self._fields.title == "":
             return ""
         field = found(rest, TITLE_NAMES) if self._fields.title is None else self._fields.title
-        title = plain(rest.pop(field, None)) if field is not None else None
+        kept = self._fields.metadata != "all" and field in self._fields.metadata  # it was named among them
+        title = plain(rest.get(field) if kept else rest.pop(field, None)) if field is not None else None
         if title is not None and not isinstance(title, str):
             raise RecordError(f'the "{field}" of {identifier!r} must be a text, got {type(title).__name__}.')
         return title or ""
