@@ -70,6 +70,8 @@ def _on_the_site(app: Sphinx, page: str, source: list[str]) -> None:
     app.env.note_dependency(file)
     text = _text_of_notebook(file) if file.suffix == ".ipynb" else file.read_text(encoding="utf-8")
     source[0] = _relinked(text, file.parent, (DOCS / page).parent)
+    if file.suffix == ".ipynb":
+        source[0] += f"\n\n---\n\n[This page as a notebook](path:{os.path.relpath(file, (DOCS / page).parent)})\n"
 
 
 def _relinked(text: str, of: Path, to: Path) -> str:

@@ -115,6 +115,7 @@ def test_notebooks_show_what_came_of_them(site):
     notes = page(site, "tutorials/search_your_notes")
     assert 'class="xtrkit output"' in notes  # a hit that shows itself
     assert "eighty degrees" in notes
+    assert any(target.endswith("search_your_notes.ipynb") for target in Links(notes).targets)
     assert "of 48 before" in page(site, "tutorials/fine_tune_on_clicks")
     assert "../fine_tune_on_clicks.html" not in page(site, "tutorials/explain_a_failure")
     assert "fine_tune_on_clicks.html" in Links(page(site, "tutorials/explain_a_failure")).targets
