@@ -382,13 +382,36 @@ def test_a_suite_has_a_table_for_each_measure_and_means(tmp_path, beir, index):
         next(row for row in one["systems"] if row["system"] == template)["measures"]["R@100"] for one in told["sets"]
     ]
     assert of_run == [0.25, 0.375]
-    assert told["means"][template]["R@100"] == 0.3125
-    assert set(told["means"]) == {row["system"] for row in told["sets"][0]["systems"]}
+    (means,) = told["means"]
+    assert (means["group"], means["sets"]) == ("", ["android", "gis"])
+    assert means["systems"][template]["R@100"] == 0.3125
+    assert set(means["systems"]) == {row["system"] for row in told["sets"][0]["systems"]}
     shown = answer("evaluate", index, tmp_path / "suite", "--k-prime", 50, "-o", tmp_path / "out.trec")
     assert "mean of 2" in shown
     assert "android: BM25 dropped English stop words" in shown
     assert (tmp_path / "out.android.xtr-50.trec").is_file()
     assert (tmp_path / "out.gis.bm25.trec").is_file()
+
+
+def test_lottes_search_and_forum_queries_have_means_of_their_own(tmp_path):
+    for topic, found in (("writing", "1"), ("pooled", "2")):
+        folder = tmp_path / "lotte" / topic / "test"
+        folder.mkdir(parents=True)
+        for kind, answers in (("search", [1]), ("forum", [1, 2])):
+            line = json.dumps({"qid": 0, "query": "how?", "answer_pids": answers})
+            (folder / f"qas.{kind}.jsonl").write_text(f"{line}\n")
+            (tmp_path / f"{topic}.{kind}.trec").write_text(f"0 Q0 {found} 1 1 t\n0 Q0 1 2 0 t\n")
+    told = json.loads(
+        answer("evaluate", tmp_path / "lotte", "--run", tmp_path / "{set}.trec", "--measures", "P@1", "--json")
+    )
+    assert [(one["group"], one["sets"]) for one in told["means"]] == [
+        ("search", ["writing search", "pooled search"]), ("forum", ["writing forum", "pooled forum"]),
+    ]  # fmt: skip
+    figures = [list(one["systems"].values()) for one in told["means"]]
+    assert figures == [[{"P@1": 0.5}], [{"P@1": 1.0}]]
+    shown = answer("evaluate", tmp_path / "lotte", "--run", tmp_path / "{set}.trec")
+    assert "mean of 2 search" in shown
+    assert "mean of 2 forum" in shown
 
 
 def test_a_folder_of_indexes_called_as_the_sets(tmp_path):

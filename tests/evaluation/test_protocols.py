@@ -180,7 +180,7 @@ def miracl(root, languages=("yo", "sw", "ar")):
             (root / f"miracl-v1.0-{language}" / kind).mkdir(parents=True)
         folder = root / f"miracl-v1.0-{language}"
         (folder / "topics" / f"topics.miracl-v1.0-{language}-dev.tsv").write_text("0\tNani?\n1\tWapi?\n")
-        (folder / "topics" / f"topics.miracl-v1.0-{language}-testB.tsv").write_text("9\tLini?\n")
+        (folder / "topics" / f"topics.miracl-v1.0-{language}-test-b.tsv").write_text("9\tLini?\n")
         (folder / "qrels" / f"qrels.miracl-v1.0-{language}-dev.tsv").write_text(judged)
     return root
 
@@ -195,8 +195,8 @@ def test_miracl_as_published(tmp_path):
     assert measured(tests[0], {"0": [("5#2", 1.0)]}).measures == {"nDCG@10": 0.5, "R@100": 0.5}
     assert [test.name for test in open_tests(tmp_path / "miracl" / "miracl-v1.0-sw")] == ["sw"]
     assert [test.name for test in open_tests(tmp_path / "miracl" / "miracl-v1.0-sw" / "topics")] == ["sw"]
-    with pytest.raises(CollectionError, match=r"There is no .*qrels.miracl-v1.0-ar-testB.tsv"):
-        open_tests(tmp_path / "miracl", "testB")
+    with pytest.raises(CollectionError, match=r"There is no .*qrels.miracl-v1.0-ar-test-b.tsv"):
+        open_tests(tmp_path / "miracl", "test-b")
     with pytest.raises(CollectionError, match=r"has no topics\.miracl-v1\.0-LANG-train\.tsv"):
         open_tests(tmp_path / "miracl", "train")
 
@@ -228,6 +228,13 @@ def test_judgements_alone_and_with_topics(tmp_path):
         open_tests(tmp_path / "qrels.robust.txt", "dev")
     with pytest.raises(CollectionError, match="Topics belong to a file of judgements"):
         open_tests(beir(tmp_path / "set"), topics=topics)
+
+
+def test_miracl_packed(tmp_path):
+    (file,) = miracl(tmp_path / "miracl", ("sw",)).glob("*/qrels/*")
+    (file.parent / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+    file.unlink()
+    assert open_tests(tmp_path / "miracl")[0].qrels["1"] == {"7#1": 1}
 
 
 # What is none

@@ -78,7 +78,7 @@ def as_json(sets: Sequence[Measured], told: Sequence[Compared]) -> dict[str, Any
         return found[0]
     from xtrkit.evaluating.bench import means_over
 
-    return {"sets": found, "means": means_over(sets)}
+    return {"sets": found, "means": [one._asdict() for one in means_over(sets)]}
 
 
 def places(path: Path, tests: Sequence[TestCollection], names: Sequence[str]) -> dict[tuple[str, str], Path]:
@@ -178,8 +178,9 @@ def _print_sets(console: Console, sets: Sequence[Measured]) -> None:
             cells = [_figure(of_system.get(system)) for system in systems]
             table.add_row(Text(one.test.name), f"{len(one.test.queries):,}", *cells)
         table.add_section()
-        cells = [_figure(means.get(system, {}).get(measure)) for system in systems]
-        table.add_row(f"mean of {len(sets)}", "", *cells)
+        for mean in means:
+            cells = [_figure(mean.systems.get(system, {}).get(measure)) for system in systems]
+            table.add_row(" ".join(filter(None, (f"mean of {len(mean.sets)}", mean.group))), "", *cells)
         console.print(table)
 
 

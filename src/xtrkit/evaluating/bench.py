@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from xtrkit.errors import InputError
 from xtrkit.evaluating.measuring import (
@@ -122,6 +123,20 @@ class Measured:
     def depth(self) -> int:
         """How deep was searched."""
         return max(row.depth for row in self.rows)
+
+
+class Means(NamedTuple):
+    """Means over sets.
+
+    Attributes:
+        group: what the sets have in common, such as "search"; empty for all.
+        sets: which sets they are of.
+        systems: {system: {measure: mean}}, of the systems and measures that all of them have.
+    """
+
+    group: str
+    sets: list[str]
+    systems: dict[str, dict[str, float]]
 
 
 @dataclass
@@ -250,12 +265,20 @@ def is_index(path: Path) -> bool:
     return any(path.glob("manifest-*.json"))
 
 
-def means_over(sets: Sequence[Measured]) -> dict[str, dict[str, float]]:
-    """{system: {measure: mean over the sets}}, each set counting alike, of the systems and measures that all have."""
+def means_over(sets: Sequence[Measured]) -> list[Means]:
+    """Means over sets, each counting alike; LoTTE's search and forum queries apart, as papers have them."""
+    groups: dict[str, list[Measured]] = {}
+    for one in sets:
+        groups.setdefault(one.test.group, []).append(one)
+    return [_means(group, members) for group, members in groups.items()]
+
+
+def _means(group: str, sets: Sequence[Measured]) -> Means:
     of_sets: list[Mapping[str, Mapping[str, float]]] = [{row.system: row.measures for row in one.rows} for one in sets]
     measures = [name for name in sets[0].measures if all(name in one.measures for one in sets)]
     systems = [name for name in of_sets[0] if all(name in rows for rows in of_sets)]
-    return {
+    found = {
         system: {name: sum(rows[system][name] for rows in of_sets) / len(sets) for name in measures}
         for system in systems
     }
+    return Means(group, [one.test.name for one in sets], found)
