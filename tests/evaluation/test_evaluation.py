@@ -138,6 +138,8 @@ def test_a_bad_run_is_told_with_its_line(tmp_path):
 
 def test_measures_by_name():
     assert parse_measures("nDCG@10, R@100 RR@10") == ["nDCG@10", "R@100", "RR@10"]
+    assert parse_measures("P(rel=2, judged_only=True)@5,R(rel=2)@10") == ["P(rel=2, judged_only=True)@5", "R(rel=2)@10"]
+    assert parse_measures("map ndcg_cut_10 recip_rank P.5 AP") == ["AP", "nDCG@10", "RR", "P@5"]
     with pytest.raises(InputError, match="Unknown measure 'nDCG-10'"):
         parse_measures("nDCG-10")
     with pytest.raises(InputError, match="No measures were given"):
