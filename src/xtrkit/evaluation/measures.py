@@ -7,7 +7,7 @@ is what the published R@100 of TREC-COVID is, of whose queries each has hundreds
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -94,9 +94,25 @@ def of_each_query(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEAS
         for rank, (document, _) in enumerate(answers.get(trimmed(query), ())):
             ranked[query].setdefault(trimmed(document), float(-rank))
     found = {measure: dict.fromkeys(qrels, 0.0) for measure in parsed.values()}  # of which some have two names
-    for metric in _ir_measures().iter_calc(list(found), judged, ranked) if found else ():
-        found[metric.measure][metric.query_id] = metric.value
+    for measures_alike, queries in _computable(list(found), judged, ranked):
+        of_these = {query: judged[query] for query in queries}
+        answers_of = {query: ranked[query] for query in queries}
+        for metric in _ir_measures().iter_calc(measures_alike, of_these, answers_of):
+            found[metric.measure][metric.query_id] = metric.value
     return {name: found[parsed[name]] if name in parsed else _capped_recall(name, judged, ranked) for name in measures}
+
+
+def _computable(
+    measures: Sequence[Any], judged: Mapping[str, Mapping[str, int]], ranked: Mapping[str, Mapping[str, float]]
+) -> Iterator[tuple[list[Any], Sequence[str]]]:
+    """Measures with the queries that they can be computed for: two divide by what may be nothing."""
+    answered = [query for query, ranking in ranked.items() if ranking]
+    relevant = [query for query in answered if any(grade > 0 for grade in judged[query].values())]
+    special: dict[str, Sequence[str]] = {"Judged": answered, "Compat": relevant}
+    for name, queries in {**special, "": list(judged)}.items():
+        alike = [measure for measure in measures if (measure.NAME if measure.NAME in special else "") == name]
+        if alike and queries:
+            yield alike, queries
 
 
 def _capped_recall(
