@@ -25,29 +25,6 @@ if TYPE_CHECKING:
 
 out = Console(soft_wrap=True, markup=False)
 
-<<<<<<< HEAD
-Split = Annotated[
-    str | None,
-    typer.Option(
-        help="Which queries. [dim]\\[default: what published figures are of: test; dev of MS MARCO and MIRACL][/]",
-        show_default=False,
-    ),
-]
-Measures = Annotated[
-    str | None,
-    typer.Option(
-        help="As ir-measures names them, and R_cap@100. The largest cut-off is how deep is searched, at least 100; "
-        "1,000 for measures without one, such as AP. [dim]\\[default: the collection's own; nDCG@10 R@100 of BEIR][/]",
-        show_default=False,
-    ),
-]
-DATASET = (
-    "A test collection as published: a BEIR folder (or a folder of such), MS MARCO's files, LoTTE, MIRACL, questions "
-    "with answers (NAME.qa.csv), or irds:NAME of ir_datasets."
-)
-
-=======
->>>>>>> wt-trial
 
 @dataclass(frozen=True)
 class Systems:
