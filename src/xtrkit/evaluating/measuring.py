@@ -182,16 +182,21 @@ def measure_words(
             ids = index.ids_of([one.document for one in ranked])
             yield list(zip(ids, (one.score for one in ranked), strict=True))
 
-    ways: dict[str, Search] = {WORDS: words}
+    ways: list[Search] = [words]
     for fusion in FUSIONS:
-        ways[f"{name} + BM25, {fusion}"] = lambda numbers, k, fusion=fusion: list(both(numbers, k, fusion))  # type: ignore[misc]
-    for way, search in ways.items():
+        ways.append(lambda numbers, k, fusion=fusion: list(both(numbers, k, fusion)))  # type: ignore[misc]
+    for way, search in zip(names_with_words(name), ways, strict=True):
         search([0], 1)  # loads kernels
         begin = time.perf_counter()
         rankings = rankings_of(search, len(queries), depth + 1, index, documents)
         seconds = time.perf_counter() - begin
         advance(len(queries))
         yield row_of_index(way, dict(zip(test.queries, rankings, strict=True)), test, measures, seconds, index)
+
+
+def names_with_words(name: str) -> list[str]:
+    """The rows of :func:`measure_words`: an index's words alone, and fused with a system in each way."""
+    return [WORDS, *(f"{name} + BM25, {fusion}" for fusion in FUSIONS)]
 
 
 def build_bm25(test: TestCollection) -> BM25:
@@ -249,12 +254,15 @@ def measure_bm25(bm25: BM25, test: TestCollection, measures: Sequence[str]) -> R
     return _row(BASELINE, found, test, measures, seconds, bm25.texts_of)
 
 
-def check_same_documents(retriever: Retriever, test: TestCollection, documents: IndexedDocuments) -> None:
-    """Refuse an index in which not one judged document can be found: it is of another collection.
+def check_searchable(retriever: Retriever, test: TestCollection, documents: IndexedDocuments) -> None:
+    """Refuse an index in which not one judged document can be found, and queries without texts.
 
     Raises:
-        InputError: the index has no document that the judgements name.
+        InputError: the index has no document that the judgements name: it is of another collection; or there are
+            judgements alone.
     """
+    if not any(test.queries.values()):
+        raise InputError(f"{test.path} has judgements alone: name the file of the queries with --topics.")
     if test.qrels and _judged(test.qrels).isdisjoint(documents.ids):
         raise InputError(
             f"The index at {retriever.index.path} has no document that the judgements of {test.path} name: "

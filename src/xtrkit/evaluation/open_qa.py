@@ -29,10 +29,18 @@ ACCURACY = Protocol("open-domain QA", ("Success@20", "Success@100"))
 _SUFFIXES = (".qa.csv", ".qa.tsv", ".qa.csv.gz", ".qa.tsv.gz")
 
 
+def is_open_qa(file: Path) -> bool:
+    """Whether a file has questions with answers: its name says so, or it is a list of objects in JSON."""
+    if file.name.endswith(_SUFFIXES):
+        return True
+    with file.open("rb") as opened:
+        return file.suffix == ".json" and opened.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+
+
 def files_of(path: Path, split: str | None) -> list[Path]:
-    """The files of questions that a path is, or that lie in a folder."""
+    """The file of questions that a path is, or those of a split that lie in a folder."""
     if path.is_file():
-        return [path] if path.name.endswith((*_SUFFIXES, ".json")) else []
+        return [path]
     files = sorted(file for file in path.iterdir() if file.name.endswith((*_SUFFIXES, ".json")))
     of_split = [file for file in files if f".{split or 'test'}." in file.name or f"-{split or 'test'}." in file.name]
     return [file for file in of_split if file.name.endswith(_SUFFIXES) or _has_answers(file)]
