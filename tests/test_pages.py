@@ -186,7 +186,7 @@ def world(tmp_path, models, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::xtrkit.errors.XtrkitWarning")
-@pytest.mark.parametrize(("page", "long"), [*((page, False) for page in RUN_HERE), *LONG_PARTS])
+@pytest.mark.parametrize(("page", "long"), [*(pytest.param(page, False, id=page) for page in RUN_HERE), *LONG_PARTS])
 def test_a_page_runs(page, long, world, models):
     if page == "docs/encoding.md":  # of so small a T5 no export in int8 is close enough
         (world / "google" / "xtr-base-en").unlink()
