@@ -137,7 +137,7 @@ def measure(
         index.search(embeddings[0], recipe=recipe)  # loads kernels, which is no part of a query's time
 
         def search(numbers: Sequence[int], k: int, recipe: Recipe = recipe) -> list[Ranking]:
-            told = advance if len(numbers) == len(embeddings) else lambda amount: None  # of those that are asked again
+            told = advance if k == depth + 1 else lambda amount: None  # those that are asked again are counted already
             return index.search_batch([embeddings[n] for n in numbers], k, recipe=recipe, threads=threads, advance=told)
 
         begin = time.perf_counter()
