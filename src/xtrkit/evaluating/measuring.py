@@ -382,7 +382,11 @@ def _texts_in(index: Index) -> TextsOf:
 
     def texts_of(documents: Collection[str]) -> dict[str, str]:
         found: dict[str, list[str]] = {}
-        for passage in index.get(documents=documents):
+        try:
+            passages = index.get(documents=documents)
+        except InputError as error:
+            raise InputError(f"{error} Answers are looked for in texts: give the index that the run is of.") from error
+        for passage in passages:
             title = (passage.metadata or {}).get(TITLE)
             text = (passage.text or "").removeprefix(f"{title} " if title else "")
             found.setdefault(passage.document, []).append(text)
