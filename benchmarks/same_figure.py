@@ -76,7 +76,7 @@ def versions():
 
 def main(index, dataset, results=None):
     wanted = of_evaluate(index, dataset)
-    told = {"dataset": dataset, "depth": DEPTH, "versions": dict(versions()), "nDCG@10": {}}
+    told = {"dataset": Path(dataset).name, "depth": DEPTH, "versions": dict(versions()), "nDCG@10": {}}
     print(", ".join(f"{name} {number}" for name, number in told["versions"].items()))
     for system, choices in WAYS.items():
         figures = {"xtrkit evaluate": wanted[system]}

@@ -2,15 +2,15 @@
 
 import importlib
 import re
-import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import ROOT
+from tests.pages import blocks, run_python
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINT_IMPORTS = "from importlinter.cli import lint_imports_command as run; run(['--no-cache'])"
@@ -37,13 +37,16 @@ def test_ci_runs_exactly_the_readmes_test_command():
     assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
 
 
-def test_the_readmes_python_example_runs(tmp_path, monkeypatch):
-    """Its code as it stands, on a real index."""
-    (example,) = re.findall(r"```python\n(.*?)```", readme(), flags=re.DOTALL)
+def test_the_readmes_python_examples_run(tmp_path, monkeypatch):
+    """Its code as it stands, on real indexes."""
     monkeypatch.chdir(tmp_path)
-    shown = []
-    exec(compile(example, "README.md", "exec"), {"print": lambda *values: shown.append(values)})
-    assert shown[0][0] == "a"
+    vectors = np.eye(8, dtype=np.float32)
+    names = {"batches": [[vectors[:3], vectors[3:]]], "ids": ["an id", "b"], "query": vectors[:2]}
+    names["embeddings"] = [vectors[2:5]]
+    first, *others = [block for block in blocks("README.md") if block.language == "python"]
+    assert run_python(first, names)[0].startswith("a ")
+    for block in others:
+        run_python(block, names)
 
 
 def test_every_command_is_in_the_readme():
@@ -70,25 +73,6 @@ def test_the_paper_map_names_what_there_is():
     assert len(tests) > 10
     for file, function in tests:
         assert f"def {function}(" in (ROOT / file).read_text(encoding="utf-8"), (file, function)
-
-
-def test_the_wheel_holds_the_whole_package(tmp_path):
-    """What users install, not the checkout: every module is in it."""
-    source = tmp_path / "source"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "__pycache__", "xtrkit-demo"))
-    options = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(tmp_path)]
-    command = [sys.executable, "-m", "pip", "wheel", *options, str(source)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert ran.returncode == 0, ran.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("xtrkit/")}
-    there = {
-        path.relative_to(ROOT / "src").as_posix()
-        for path in (ROOT / "src").rglob("*.*")
-        if path.suffix in (".py", ".json")
-    }
-    assert there <= packed
-    assert "xtrkit/py.typed" in packed
 
 
 def test_the_example_prints_a_ranking():

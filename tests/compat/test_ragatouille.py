@@ -9,7 +9,7 @@ from langchain_core.documents import Document
 
 from tests.indexing.test_stanford import write_stanford
 from xtrkit import COLBERT, XTR, Retriever
-from xtrkit.compat import ragatouille
+from xtrkit.compat import saying
 from xtrkit.compat.ragatouille import RAGPretrainedModel
 from xtrkit.errors import CollectionError, IndexExistsError, IndexFormatError, InputError, ModelError, XtrkitWarning
 
@@ -78,7 +78,7 @@ def run(names, *snippets):
 
 @pytest.fixture(autouse=True)
 def anew(monkeypatch, tmp_path):
-    ragatouille._say_once.cache_clear()
+    saying.say_once.cache_clear()
     monkeypatch.chdir(tmp_path)
 
 

@@ -72,7 +72,8 @@ def wordpiece_tokenizer() -> Tokenizer:
 def _write_t5(directory: Path, config_class=T5Config, model_class=T5EncoderModel, **settings) -> Path:
     torch.manual_seed(3)
     sizes = {"d_model": WIDTH, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2, "vocab_size": 300}
-    model = model_class(config_class(**sizes, feed_forward_proj="gated-gelu", decoder_start_token_id=0, **settings))
+    chosen = {**sizes, "feed_forward_proj": "gated-gelu", "decoder_start_token_id": 0, **settings}
+    model = model_class(config_class(**chosen))
     for parameter in model.parameters():  # T5's own initialisation makes all tokens nearly alike
         torch.nn.init.normal_(parameter, std=0.3)
     model.save_pretrained(directory)
@@ -101,10 +102,10 @@ def write_colxtr(directory: Path) -> Path:
     return directory
 
 
-def write_monot5(directory: Path, multilingual: bool = False) -> Path:
+def write_monot5(directory: Path, multilingual: bool = False, **settings) -> Path:
     """castorini/monot5-*: a whole T5, encoder and decoder; the vocabulary has ▁true and ▁false."""
     classes = (MT5Config, MT5ForConditionalGeneration) if multilingual else (T5Config, T5ForConditionalGeneration)
-    return _write_t5(directory, *classes, num_decoder_layers=2)
+    return _write_t5(directory, *classes, num_decoder_layers=2, **settings)
 
 
 def write_cross_encoder(directory: Path, labels: int = 1) -> Path:

@@ -31,11 +31,11 @@ def server(index_path, tmp_path_factory):
         yield running
 
 
-@pytest.fixture(params=["path", "text", "retriever", "address", "client"])
+@pytest.fixture(params=["path", "retriever", "address", "client"])
 def source(request, index_path):
     """An index in each way in which adapters take one."""
-    if request.param in ("path", "text"):
-        yield index_path if request.param == "path" else str(index_path)
+    if request.param == "path":
+        yield index_path
     elif request.param == "retriever":
         yield request.getfixturevalue("retriever")
     elif request.param == "address":

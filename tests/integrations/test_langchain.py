@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from tests.integrations.conftest import LONG, QUERY
 from xtrkit import COLBERT, Index, Retriever, load_encoder
+from xtrkit.client import Client
 from xtrkit.errors import IndexFormatError, InputError, XtrkitWarning
 from xtrkit.integrations.langchain import XtrkitCompressor, XtrkitRetriever
 from xtrkit.reranking import load_reranker
@@ -28,14 +29,14 @@ class OfLangChain(RetrieversIntegrationTests):
 
 class TestOfAPath(OfLangChain):
     @pytest.fixture(autouse=True)
-    def given(self, index_path):
-        type(self).retriever_constructor_params = {"index": str(index_path)}
+    def given(self, index_path, monkeypatch):
+        monkeypatch.setattr(type(self), "retriever_constructor_params", {"index": str(index_path)})
 
 
 class TestOfAServer(OfLangChain):
     @pytest.fixture(autouse=True)
-    def given(self, server):
-        type(self).retriever_constructor_params = {"index": server.url}
+    def given(self, server, monkeypatch):
+        monkeypatch.setattr(type(self), "retriever_constructor_params", {"index": server.url})
 
 
 def test_documents_are_what_the_retriever_finds(source, retriever):
@@ -150,6 +151,11 @@ def test_a_pickled_retriever(index_path):
     again = pickle.loads(pickle.dumps(asking))
     assert again.invoke(QUERY) == asking.invoke(QUERY)
     assert (again.k, again.where, again.index.index.path) == (2, {"lang": "de"}, index_path)
+
+
+def test_one_with_a_client_can_not_be_pickled(server):
+    with Client(server.url) as client, pytest.raises(TypeError, match="cannot pickle"):
+        pickle.dumps(XtrkitRetriever(client))
 
 
 def test_in_a_chain(retriever):

@@ -30,7 +30,8 @@ Measures = Annotated[
 ]
 DATASET = (
     "A test collection as published: a BEIR folder (or a folder of such), MS MARCO's files, LoTTE, MIRACL, "
-    "questions with answers (NAME.qa.csv), or a file of judgements (TREC's qrels), with --topics."
+    "questions with answers (NAME.qa.csv), a file of judgements (TREC's qrels) with "
+    "--topics, or irds:NAME of ir_datasets."
 )
 TopicField = Annotated[
     str, typer.Option(help="Of TREC topics, which field is asked: [bold]title[/], [bold]desc[/], [bold]narr[/].")

@@ -11,19 +11,18 @@ are taken, and a warning says so once.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from xtrkit.asking import check_query
 from xtrkit.compat.chunks import Preprocessing, Splitter, Texts, check_texts, of_each
+from xtrkit.compat.saying import say_once, without_meaning
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.load import load_encoder
-from xtrkit.errors import IndexExistsError, InputError, XtrkitWarning
+from xtrkit.errors import IndexExistsError, InputError
 from xtrkit.hits import Hit
 from xtrkit.passage import Metadata
 from xtrkit.recipes import COLBERT, XTR, check_k
@@ -95,7 +94,7 @@ class RAGPretrainedModel:
             verbose: 0 shows no progress.
             index_root: indexes are in ``colbert/indexes`` below it; ``.ragatouille/`` unless said otherwise.
         """
-        _without_meaning("n_gpu", n_gpu, -1, "models use the device that torch finds, exported ones the CPU")
+        without_meaning("n_gpu", n_gpu, -1, "models use the device that torch finds, exported ones the CPU")
         folder = Path(INDEX_ROOT if index_root is None else index_root) / "colbert" / "indexes"
         return cls(pretrained_model_name_or_path, folder, verbose=verbose)
 
@@ -112,7 +111,7 @@ class RAGPretrainedModel:
             InputError: RAGatouille made it.
             IndexFormatError: there is no index, or it is damaged.
         """
-        _without_meaning("n_gpu", n_gpu, -1, "models use the device that torch finds, exported ones the CPU")
+        without_meaning("n_gpu", n_gpu, -1, "models use the device that torch finds, exported ones the CPU")
         path = Path(index_path)
         if (path / "pid_docid_map.json").is_file():
             raise InputError(
@@ -168,7 +167,7 @@ class RAGPretrainedModel:
             InputError: something is no text, or the lists are not of one length; nothing is left behind.
             IndexExistsError: there is an index of that name, and it shall stay.
         """
-        _without_meaning("use_faiss", use_faiss, False, "clusters are found by xtrkit itself")
+        without_meaning("use_faiss", use_faiss, False, "clusters are found by xtrkit itself")
         if overwrite_index not in (*REPLACING, *KEEPING, "reuse"):
             raise InputError(f"overwrite_index is True, False, 'reuse' or 'resume', got {overwrite_index!r}.")
         name = NEW_INDEX if index_name is None else index_name
@@ -222,10 +221,10 @@ class RAGPretrainedModel:
         Raises:
             InputError: as in :meth:`index`; nothing was added.
         """
-        _without_meaning("use_faiss", use_faiss, False, "clusters are found by xtrkit itself")
+        without_meaning("use_faiss", use_faiss, False, "clusters are found by xtrkit itself")
         retriever = self._of(index_name)
         if split_documents != (retriever.index.splitting is not None) and document_splitter_fn is None:
-            _say_once(
+            say_once(
                 f"split_documents={split_documents} is not how this index was made: texts that are added are cut as "
                 "those of the index were."
             )
@@ -387,7 +386,7 @@ class RAGPretrainedModel:
         for name, value in as_in_rerank.items():
             if name not in ("bsize", "zero_index_ranks"):
                 raise InputError(f"Unknown argument {name!r}: a compressor takes k.")
-            _without_meaning(name, value, None, "LangChain's documents have neither ranks nor batches")
+            without_meaning(name, value, None, "LangChain's documents have neither ranks nor batches")
         return XtrkitCompressor(self.encoder, k=k)
 
     def _of(self, name: str | None) -> Retriever:
@@ -416,7 +415,7 @@ class RAGPretrainedModel:
             longest = self._encoder.identity.document_length
             if length <= longest:
                 raise
-            _say_once(f"max_document_length={length} is more than the model can take: passages have up to {longest}.")
+            say_once(f"max_document_length={length} is more than the model can take: passages have up to {longest}.")
         return self.encoder
 
     def _encoded(
@@ -476,13 +475,3 @@ def _best(query: FloatArray, given: list[Encoded], k: int, first: int) -> list[R
         metadata = {} if one.metadata is None else {"document_metadata": one.metadata}
         results.append({"content": one.text, "score": score, "rank": rank, "result_index": place, **metadata})
     return results
-
-
-def _without_meaning(name: str, value: Any, usual: Any, why: str) -> None:
-    if value != usual:
-        _say_once(f"{name} has no meaning in xtrkit, and changes nothing: {why}.")
-
-
-@cache
-def _say_once(sentence: str) -> None:
-    warnings.warn(sentence, XtrkitWarning, stacklevel=4)

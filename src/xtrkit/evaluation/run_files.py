@@ -303,7 +303,7 @@ def check_layout(layout: str) -> None:
 
 
 def write_run(run: Run, path: str | Path, tag: str = "xtrkit", layout: str = "trec") -> None:
-    """Write a run whose scores fall strictly (:func:`xtrkit.evaluation.runs.falling`).
+    """Write a run whose scores fall strictly, so that whoever sorts by them gets the ranking.
 
     Args:
         run: the rankings.

@@ -17,6 +17,7 @@ from xtrkit.encoding.load import load_encoder
 from xtrkit.errors import InputError
 from xtrkit.evaluating.measuring import IndexedDocuments
 from xtrkit.evaluation.notes import counted, quoted
+from xtrkit.index import Index
 from xtrkit.integrations.answering import opened
 from xtrkit.retriever import Retriever
 
@@ -59,6 +60,8 @@ class CorpusIndex:
         made = cls(retriever.encoder)
         made._given = retriever
         made.making = {"storage": retriever.index.storage, "split": retriever.index.splitting is not None}
+        if retriever.reranker is not None:
+            made.making["reranker"] = retriever.reranker.name
         return made
 
     def take(self, records: Records, name: str, *, batch_size: int = 32, progress: bool = False) -> Retriever:
@@ -81,7 +84,7 @@ class CorpusIndex:
         self.close()
         path = self._path(records, name)
         if path.is_dir():
-            self.retriever = Retriever(Retriever.open(path).index, self.encoder)
+            self.retriever = Retriever(Index.open(path), self.encoder)
         else:
             self.retriever = Retriever.create(
                 path, _plain(records), model=self.encoder, batch_size=batch_size, progress=progress, **self.making

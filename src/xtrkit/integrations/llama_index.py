@@ -21,8 +21,14 @@ try:
     from llama_index.core.bridge.pydantic import ConfigDict, PrivateAttr
     from llama_index.core.postprocessor.types import BaseNodePostprocessor
     from llama_index.core.retrievers import BaseRetriever
-    from llama_index.core.schema import MetadataMode, NodeRelationship, NodeWithScore, QueryBundle, RelatedNodeInfo
-    from llama_index.core.schema import TextNode as Node
+    from llama_index.core.schema import (
+        MetadataMode,
+        NodeRelationship,
+        NodeWithScore,
+        QueryBundle,
+        RelatedNodeInfo,
+        TextNode,
+    )
     from llama_index.core.vector_stores import (
         FilterCondition,
         FilterOperator,
@@ -196,9 +202,9 @@ def _compared(one: MetadataFilter) -> Where:
     return {one.key: {COMPARED[one.operator]: one.value}}
 
 
-def _node(hit: Hit) -> Node:
+def _node(hit: Hit) -> TextNode:
     part = {} if hit.part is None else {"start_char_idx": hit.part.first, "end_char_idx": hit.part.last}
-    return Node(
+    return TextNode(
         id_=hit.id,
         text=text_of(hit),
         metadata={**hit.metadata, RANK: hit.rank},

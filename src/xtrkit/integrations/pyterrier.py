@@ -27,6 +27,7 @@ from xtrkit.recipes import check_k
 from xtrkit.retriever import Retriever
 from xtrkit.scoring.maxsim import maxsim_ranking
 from xtrkit.texts.document import Fields
+from xtrkit.values import FloatArray
 
 try:
     import pandas as pd
@@ -170,21 +171,25 @@ class XtrkitReranker(pt.Transformer):
         return ranked.assign(rank=ranked.groupby("qid", sort=False).cumcount())
 
     def _ranked(self, frame: pd.DataFrame) -> list[tuple[int, float]]:
-        """The places of the rows with their scores, query after query and best first."""
-        documents = self._vectors(frame[self.text], self.model.encode_documents)
+        """The places of the rows with their scores, query after query and best first.
+
+        The texts of one query are encoded together, and then forgotten: a thousand have some 100 MB of token vectors.
+        """
         queries = self._vectors(frame["query"], self.model.encode_queries)
         ranked: list[tuple[int, float]] = []
         for _, group in frame.groupby("qid", sort=False):
             query, best = queries.get(group["query"].iloc[0]), []
             if query is not None:
-                there = [place for place in group.index if group.at[place, self.text] in documents]
-                order, scores = maxsim_ranking(query, [documents[group.at[place, self.text]] for place in there])
+                texts = dict(zip(group.index, group[self.text], strict=True))
+                documents = self._vectors(texts.values(), self.model.encode_documents)
+                there = [place for place, text in texts.items() if text in documents]
+                order, scores = maxsim_ranking(query, [documents[texts[place]] for place in there])
                 best = [(there[one], score) for one, score in zip(order.tolist(), scores.tolist(), strict=True)]
             left = sorted(set(group.index) - {place for place, _ in best})
             ranked += falling([*best, *((place, 0.0) for place in left)])
         return ranked
 
-    def _vectors(self, texts: Iterable[str], encode: Any) -> dict[str, Any]:
+    def _vectors(self, texts: Iterable[str], encode: Any) -> dict[str, FloatArray]:
         """{text: token vectors} of the texts that have something in them; each is encoded once."""
         different = [text for text in dict.fromkeys(texts) if has_content(text)]
         return dict(zip(different, encode(different, batch_size=self.batch_size), strict=True))

@@ -71,7 +71,7 @@ class Outcome:
 
     def markdown(self, title: str, source: str, command: str, picture: str | None = None) -> str:
         """The outcome as a page, or a part of one."""
-        lines = [f"## {title}", "", f"{source}.", "", "```sh", command, "```", ""]
+        lines = [f"## {title}", "", f"{source}.", "", "```sh long", command, "```", ""]
         for table in self.tables:
             lines += [*([f"{table.title}:", ""] if table.title else []), *markdown_table(table), ""]
         if picture:
