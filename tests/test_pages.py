@@ -139,6 +139,7 @@ def write_collections(folder):
     for name in ("theirs.trec", "bm25.trec"):
         ranks = ((query, rank) for query in range(13, 16) for rank in range(3))
         write_lines(folder / name, [f"q{n} Q0 d{(n + rank) % 16} {rank + 1} {9 - rank} theirs" for n, rank in ranks])
+    write_lines(folder / "qrels.txt", [f"q{n} 0 d{n} 1" for n in range(13, 16)])
     write_lines(folder / "notes" / "boats.md", ["# Boats", "", "The ferry runs twice a day."])
     question = {"question": "where is the shard?", "answers": ["London"]}
     write_lines(folder / "EntityQuestions" / "test" / "P17.test.json", [json.dumps([question])])

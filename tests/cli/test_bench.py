@@ -386,6 +386,11 @@ def test_a_suite_has_a_table_for_each_measure_and_means(tmp_path, beir, index):
     assert (means["group"], means["sets"]) == ("", ["android", "gis"])
     assert means["systems"][template]["R@100"] == 0.3125
     assert set(means["systems"]) == {row["system"] for row in told["sets"][0]["systems"]}
+    compared = ("--compare", "BM25", template, "--worst", 1, "--significance")
+    shown = answer("evaluate", tmp_path / "suite", "--run", template, *compared)
+    assert "gis: q1: what do mice eat?" in shown or "gis: q3: who wrote Emma?" in shown
+    assert f"android: against {template}" in shown
+    assert "p (rand.)" in shown
     shown = answer("evaluate", index, tmp_path / "suite", "--k-prime", 50, "-o", tmp_path / "out.trec")
     assert "mean of 2" in shown
     assert "android: BM25 dropped English stop words" in shown

@@ -109,6 +109,16 @@ def test_ms_marco_as_published(tmp_path, packed):
     assert row.measures == {"RR@10": 0.0, "R@1000": 0.5}
 
 
+def test_ms_marco_as_anserini_names_it(tmp_path):
+    folder = msmarco(tmp_path / "ms")
+    (folder / "queries.dev.small.tsv").rename(folder / "topics.msmarco-passage.dev-subset.txt")
+    (folder / "qrels.dev.small.tsv").rename(folder / "qrels.msmarco-passage.dev-subset.txt")
+    (folder / "2019qrels-pass.txt").rename(folder / "qrels.dl19-passage.txt")
+    (folder / "msmarco-test2019-queries.tsv").rename(folder / "topics.dl19-passage.txt")
+    assert list(open_tests(folder)[0].queries) == ["1048585", "7067032"]
+    assert list(open_tests(folder, "dl19")[0].queries) == ["19335"]
+
+
 def test_trec_dl_has_grades(tmp_path):
     (test,) = open_tests(msmarco(tmp_path / "ms"), "dl19")
     assert test.protocol.name == "TREC-DL"

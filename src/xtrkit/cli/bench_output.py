@@ -60,7 +60,7 @@ def show(console: Console, sets: Sequence[Measured], told: Sequence[Compared]) -
         print_notes(console, measured.notes, before)
         _print_tested(console, compared, before)
         for difference, explained in compared.differences:
-            _print_difference(console, measured, compared, difference, explained)
+            _print_difference(console, measured.measures[0], compared, difference, explained, before)
         if compared.pair and not compared.differences:
             console.print(f"{before}{compared.pair[1]} is below {compared.pair[0]} in no query.", highlight=False)
 
@@ -194,7 +194,7 @@ def _print_tested(console: Console, compared: Compared, before: str) -> None:
     table = Table(title=f"{before}against {compared.baseline}")
     for name in ("measure", "system"):
         table.add_column(name)
-    for name in ("difference", "better in", "worse in", "p, t-test", "p, randomisation"):
+    for name in ("difference", "better in", "worse in", "p (t)", "p (rand.)"):
         table.add_column(name, justify="right")
     for measure, differences in compared.tested.items():
         for one in differences:
@@ -202,7 +202,12 @@ def _print_tested(console: Console, compared: Compared, before: str) -> None:
             cells = [f"{one.mean:+.4f}", f"{one.better:,}", f"{one.worse:,}", *p_values]
             table.add_row(measure, Text(one.system), *cells)
     console.print(table)
-    console.print("Two-sided, paired by query, with Holm's correction within a measure.", style="dim", highlight=False)
+    console.print(
+        "p of a t-test and of a randomisation test, two-sided, paired by query, with Holm's correction within a "
+        "measure.",
+        style="dim",
+        highlight=False,
+    )
 
 
 def _p(value: float) -> str:
@@ -211,14 +216,14 @@ def _p(value: float) -> str:
 
 def _print_difference(
     console: Console,
-    measured: Measured,
+    measure: str,
     compared: Compared,
     difference: QueryDifference,
     explained: Mapping[str, Hit],
+    before: str,
 ) -> None:
     first, second = compared.pair or ("", "")
-    measure = measured.measures[0]
-    console.print(Text(f"\n{difference.query}: {on_one_line(difference.text)}", style="bold cyan"))
+    console.print(Text(f"\n{before}{difference.query}: {on_one_line(difference.text)}", style="bold cyan"))
     console.print(
         f"     {measure}: {difference.first:.4f} by {first}, {difference.second:.4f} by {second}", highlight=False
     )

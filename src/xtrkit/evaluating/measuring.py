@@ -137,7 +137,7 @@ def measure(
         index.search(embeddings[0], recipe=recipe)  # loads kernels, which is no part of a query's time
 
         def search(numbers: Sequence[int], k: int, recipe: Recipe = recipe) -> list[Ranking]:
-            told = advance if len(numbers) == len(embeddings) else lambda amount: None  # of those that are asked again
+            told = advance if k == depth + 1 else lambda amount: None  # those that are asked again are counted already
             return index.search_batch([embeddings[n] for n in numbers], k, recipe=recipe, threads=threads, advance=told)
 
         begin = time.perf_counter()
@@ -382,7 +382,11 @@ def _texts_in(index: Index) -> TextsOf:
 
     def texts_of(documents: Collection[str]) -> dict[str, str]:
         found: dict[str, list[str]] = {}
-        for passage in index.get(documents=documents):
+        try:
+            passages = index.get(documents=documents)
+        except InputError as error:
+            raise InputError(f"{error} Answers are looked for in texts: give the index that the run is of.") from error
+        for passage in passages:
             title = (passage.metadata or {}).get(TITLE)
             text = (passage.text or "").removeprefix(f"{title} " if title else "")
             found.setdefault(passage.document, []).append(text)
