@@ -414,6 +414,11 @@ def test_lottes_search_and_forum_queries_have_means_of_their_own(tmp_path):
     ]  # fmt: skip
     figures = [list(one["systems"].values()) for one in told["means"]]
     assert figures == [[{"P@1": 0.5}], [{"P@1": 1.0}]]
+    again = tmp_path / "again.trec"
+    arguments = ("evaluate", tmp_path / "lotte", "--measures", "P@1", "--json", "--run")
+    answer(*arguments, tmp_path / "{set}.trec", "-o", again)
+    written = json.loads(answer(*arguments, tmp_path / "again.{set}.trec"))  # what is written can be named again
+    assert [list(one["systems"].values()) for one in written["means"]] == figures
     shown = answer("evaluate", tmp_path / "lotte", "--run", tmp_path / "{set}.trec")
     assert "mean of 2 search" in shown
     assert "mean of 2 forum" in shown

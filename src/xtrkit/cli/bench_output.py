@@ -90,7 +90,7 @@ def places(path: Path, tests: Sequence[TestCollection], names: Sequence[str]) ->
         names: of the systems.
     """
     systems = _slugs(names) if len(names) > 1 else dict.fromkeys(names, "")
-    sets = _slugs([test.name for test in tests]) if len(tests) > 1 else {tests[0].name: ""}
+    sets = {test.name: test.in_files if len(tests) > 1 else "" for test in tests}
     return {(of_set, system): _beside(path, sets[of_set], systems[system]) for of_set in sets for system in systems}
 
 

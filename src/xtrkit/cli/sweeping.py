@@ -96,7 +96,7 @@ class Found:
 
 def sweep(
     index: IndexPath,
-    dataset: Annotated[Path, typer.Argument(help=DATASET, show_default=False)],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help=DATASET, show_default=False)],
     loading: Loading,
     settings: Grid,
     asked: Asked,

@@ -92,7 +92,7 @@ class Systems:
 
     def files(self, test: TestCollection) -> dict[str, Path]:
         """{what a run is called: its file for a set}."""
-        return {name: Path(run.replace(SET, test.name.replace(" ", "."))) for name, run in self.named_runs().items()}
+        return {name: Path(run.replace(SET, test.in_files)) for name, run in self.named_runs().items()}
 
     def _of_index(self) -> list[str]:
         fused = [] if self.fused is None else names_with_words(self.fused[0])

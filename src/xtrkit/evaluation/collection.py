@@ -71,6 +71,11 @@ class TestCollection:
     group: str = ""
     answers: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    @property
+    def in_files(self) -> str:
+        """Its name in names of files."""
+        return self.name.replace(" ", ".").replace("/", "-")
+
     def keeping_identical(self) -> TestCollection:
         """The same, with the documents that bear a query's id kept in its ranking."""
         return replace(self, protocol=replace(self.protocol, drop_identical=False))
