@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import InputError
-from xtrkit.indexing.checking import Report, verify
+from xtrkit.indexing.checking import verify
 from xtrkit.indexing.creating import Making, write_store
 from xtrkit.indexing.documents import Batches, joined
 from xtrkit.indexing.exporting import write_vectors
 from xtrkit.indexing.importing import write_stanford
+from xtrkit.indexing.index_checking import Report
 from xtrkit.indexing.stanford import StanfordIndex
 from xtrkit.indexing.store import DEFAULT_BITS
 from xtrkit.indexing.writer import IndexWriter, WriteSummary, checked_ids, collect_compacted, compact
@@ -25,6 +26,7 @@ from xtrkit.recipes import XTR, Recipe, check_k, check_threads, chosen
 from xtrkit.scoring.ranking import best_first
 from xtrkit.search.engine import Contribution, Evidence, Found, Ranked, Ranking, contributions
 from xtrkit.storage.generations import back_up
+from xtrkit.storage.shards import back_up_cluster, is_cluster
 from xtrkit.subsets import Subset, mask_of
 from xtrkit.values import EncoderIdentity, FloatArray, Mask, Ragged, as_floats
 
@@ -195,7 +197,8 @@ class Index(OpenedIndex):
         Raises:
             StorageError: the copy could not be written.
         """
-        return back_up(self.path, Path(target), self.generation)
+        copy = back_up_cluster if is_cluster(self.path) else back_up
+        return copy(self.path, Path(target), self.generation)
 
     def export_vectors(self, target: str | Path) -> tuple[int, int]:
         """Write the token vectors of living documents for other programs, their lengths and their ids.

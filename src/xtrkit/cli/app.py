@@ -12,9 +12,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from xtrkit.cli import encoders, evaluation, maintain, models, render, runs, serving, serving_mcp, sweeping
+from xtrkit.cli import cluster, encoders, evaluation, maintain, models, render, runs, serving, serving_mcp, sweeping
 from xtrkit.cli.grouping import grouped
+from xtrkit.cli.opening import open_retriever
 from xtrkit.cli.options import (
+    Address,
     Collection,
     Compression,
     Fusing,
@@ -187,6 +189,7 @@ def search(
     offset: Annotated[
         int, typer.Option(help="Leave out so many of the best: [bold]-k 10 --offset 10[/] shows ranks 11 to 20.")
     ] = 0,
+    address: Address = None,
 ) -> None:
     """Find the best passages for a query.
 
@@ -199,7 +202,6 @@ def search(
     from xtrkit.explained_html import write_explained
     from xtrkit.fusion import check_fusion
     from xtrkit.recipes import check_k, check_threads
-    from xtrkit.retriever import Retriever
     from xtrkit.whole_file import check_target
 
     check_k(k)
@@ -210,21 +212,21 @@ def search(
     check_query(query)
     html = None if shown.html is None else check_target(shown.html, "--html")
     condition, depth = maintain.parsed_filter(which.where), reranking.rerank_depth
-    retriever = Retriever.open(index, model=opening.model, reranker=reranking.rerank, device=opening.device)
-    ask = partial(
-        retriever.search,
-        query,
-        k + offset,
-        where=condition,
-        recipe=recipe,
-        threads=opening.threads,
-        rerank_depth=depth,
-        group_by_document=which.group_by_document,
-        facets=shown.facets or (),
-        **vars(fusing),
-    )
-    hits = ask(explain=True)  # snippets show what matched
-    seconds = dict(ask(explain=shown.explain).seconds) if shown.timings else {}  # with kernels that are loaded now
+    with open_retriever(index, opening, address, reranking.rerank) as retriever:
+        ask = partial(
+            retriever.search,
+            query,
+            k + offset,
+            where=condition,
+            recipe=recipe,
+            threads=opening.threads,
+            rerank_depth=depth,
+            group_by_document=which.group_by_document,
+            facets=shown.facets or (),
+            **vars(fusing),
+        )
+        hits = ask(explain=True)  # snippets show what matched
+        seconds = dict(ask(explain=shown.explain).seconds) if shown.timings else {}  # with kernels that are loaded now
     if html is not None:
         write_explained(html, hits, hits[offset:])
     if shown.as_json:
@@ -313,6 +315,7 @@ app.command()(grouped(serving_mcp.mcp))
 app.command()(models.rerank)
 app.command()(models.convert)
 app.add_typer(models.ur2n, name="ur2n")
+app.add_typer(cluster.cluster, name="cluster")
 app.command()(encoders.export)
 app.command()(encoders.models)
 maintain.register(app)

@@ -19,6 +19,15 @@ Model = Annotated[
         help="Where the index's encoder lies, if it has moved: a directory or a hub name.", show_default=False
     ),
 ]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="A cluster: search its shards as actors of the Ray at this address; [bold]auto[/] is one that runs on "
+        'this machine, [bold]local[/] starts one for as long as it is needed. Needs the extra "ray". '
+        "[dim]\\[default: all shards in this process, without Ray][/]",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Collection = Annotated[
     str,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the commands import what they run when they run it, so that
     from xtrkit.encoding.base import Token
     from xtrkit.explain import Match
     from xtrkit.hits import FacetCount, Hit, Hits, Snippet
-    from xtrkit.indexing.checking import Report
+    from xtrkit.indexing.index_checking import Report
     from xtrkit.texts.document import ReadingReport
 
 SNIPPET = 220

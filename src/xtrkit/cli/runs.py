@@ -11,7 +11,8 @@ from rich.console import Console
 from xtrkit.cli.asking import TopicField
 from xtrkit.cli.bench_output import print_notes
 from xtrkit.cli.maintain import parsed_filter
-from xtrkit.cli.options import Fusing, IndexPath, Json, Opening, Reranking, SearchRecipe, Which
+from xtrkit.cli.opening import open_retriever
+from xtrkit.cli.options import Address, Fusing, IndexPath, Json, Opening, Reranking, SearchRecipe, Which
 from xtrkit.cli.output import print_json
 from xtrkit.errors import InputError
 
@@ -49,6 +50,7 @@ def run(
     ] = "trec",
     tag: Annotated[str, typer.Option(help="The system's name, TREC's last column.")] = "xtrkit",
     topic_field: TopicField = "title",
+    address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Answer queries that need no judgements, and write the rankings as a run.
@@ -67,7 +69,6 @@ def run(
     from xtrkit.fusion import check_fusion
     from xtrkit.progress import progress_bar
     from xtrkit.recipes import check_k, check_threads
-    from xtrkit.retriever import Retriever
     from xtrkit.whole_file import check_targets, is_standard_output
 
     check_k(k)
@@ -82,8 +83,10 @@ def run(
     topics = read_topics(queries, topic_field)
     check_ids([tag, *topics.queries])
     condition = parsed_filter(which.where)
-    retriever = Retriever.open(index, model=opening.model, reranker=reranking.rerank, device=opening.device)
-    with progress_bar("Searching", len(topics.queries), shown=not as_json, unit="queries") as advance:
+    with (
+        open_retriever(index, opening, address, reranking.rerank) as retriever,
+        progress_bar("Searching", len(topics.queries), shown=not as_json, unit="queries") as advance,
+    ):
         answered = answer_topics(
             retriever,
             topics.queries,

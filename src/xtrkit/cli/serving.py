@@ -11,6 +11,9 @@ import typer
 from xtrkit.cli.options import Model
 from xtrkit.errors import missing_extra
 
+THREADS_ON_RAY = 32
+"""Searches at a time in a process whose threads wait for shards: two batches."""
+
 
 @dataclass(frozen=True)
 class Listening:
@@ -85,6 +88,24 @@ def serve(
 
     Example: [bold]xtrkit serve xtrkit-demo[/]
     """
+    run_server(indexes, listening, access, answering)
+
+
+def run_server(
+    indexes: list[Path], listening: Listening, access: Access, answering: Answering, address: str | None = None
+) -> None:
+    """Serve until somebody stops it.
+
+    Args:
+        indexes: directories.
+        listening: where.
+        access: to whom.
+        answering: how.
+        address: of the Ray on which shards run; None without one.
+
+    Raises:
+        MissingExtraError: the extra "server" isn't installed.
+    """
     try:
         from xtrkit.serving.running import serve as run
     except ModuleNotFoundError as error:
@@ -106,7 +127,8 @@ def serve(
         allow_origins=tuple(access.allow_origin or ()),
         model=answering.model,
         reranker=answering.rerank,
-        threads=answering.threads or usable_cores(),
+        threads=answering.threads or (usable_cores() if address is None else THREADS_ON_RAY),
+        address=address,
         log_queries=answering.log_queries,
         limits=replace(Limits(), queue=answering.queue, deadline_seconds=answering.deadline),
     )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from xtrkit.cluster.index import ClusterIndex
 from xtrkit.cluster.ray_shards import RayShards
 from xtrkit.encoding.load import load_encoder, load_encoder_of
-from xtrkit.errors import IndexFormatError, ModelError
+from xtrkit.errors import InputError, ModelError
 from xtrkit.index import Index
 from xtrkit.reranking.base import Reranker
 from xtrkit.reranking.load import load_reranker
 from xtrkit.retriever import Retriever
-from xtrkit.storage.shards import is_cluster, read_cluster
+from xtrkit.storage.shards import ClusterPin, read_cluster
 
 
 class Cluster(Retriever):
@@ -47,10 +48,9 @@ class Cluster(Retriever):
             MissingExtraError: Ray isn't installed, or too old.
         """
         path = Path(path).absolute()
-        if not is_cluster(path):
-            raise IndexFormatError(f"There is no cluster at {path}: make one of an index with xtrkit cluster split.")
+        read_cluster(path)  # before a model is loaded
         loaded: Any = load_reranker(reranker) if isinstance(reranker, str | Path) else reranker
-        shards = None if address is None else RayShards(path, read_cluster(path), address)
+        shards = None if address is None else started_shards(path, address)
         try:
             index = Index.open(path) if shards is None else ClusterIndex(path, shards, _facts(path, shards))
             if index.encoder is None and model is None:
@@ -73,6 +73,24 @@ class Cluster(Retriever):
         super().close()
         if self._shards is not None:
             self._shards.close()
+
+
+def started_shards(path: Path, address: str) -> RayShards:
+    """The shards of a cluster on Ray; what is wrong with them on disk is told before any process is started.
+
+    Args:
+        path: the cluster's directory.
+        address: as in :meth:`Cluster.open`.
+
+    Raises:
+        IndexFormatError: there is no cluster, or a shard is missing, of another generation or of another codec.
+        InputError: no Ray answers at the address, or the shards keep exact vectors.
+        MissingExtraError: Ray isn't installed, or too old.
+    """
+    with closing(ClusterPin(path)) as pinned:
+        if pinned.manifest.codec is None:
+            raise InputError(f"{path} keeps exact vectors, which are searched in one process: leave out the address.")
+    return RayShards(path, read_cluster(path), address)
 
 
 def _facts(path: Path, shards: RayShards) -> list[Any]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,12 @@ PATIENCE_S = 60.0
 """How long a shard that is down is waited for."""
 ANSWER_S = 120.0
 """How long one answer may take."""
+READY_S = 10.0
+"""How long a shard may take to say that it is there."""
+CONNECT_S = 5.0
+"""How long a Ray may take to answer at its address; Ray itself waits for minutes."""
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5)
+"""How a client of gRPC begins, with empty settings; a server answers with its own."""
 
 
 class ShardDownError(XtrkitError):
@@ -37,7 +44,8 @@ class RayShards:
     """The shards of a cluster on Ray.
 
     Attributes:
-        restarts: how often a shard was found dead, and asked again.
+        address: of the Ray on which they run, for other processes.
+        restarts: how many calls met a shard that had died, and were made again.
     """
 
     def __init__(self, path: Path, cluster: ClusterManifest, address: str) -> None:
@@ -54,7 +62,8 @@ class RayShards:
             MissingExtraError: Ray isn't installed, or is too old.
         """
         self._ray, self.restarts = loaded_ray(), 0
-        self._own = join(self._ray, address)
+        self._own, self._actors = join(self._ray, address), list[Any]()
+        self.address = str(self._ray.get_runtime_context().gcs_address)
         try:
             self._actors = [self._actor(path, cluster, number) for number in range(len(cluster.shards))]
             self.ask("ready", [()] * len(self._actors))
@@ -84,12 +93,13 @@ class RayShards:
 
     def close(self) -> None:
         """Let the actors go; those that this started end, and Ray, too, if this started it."""
+        self._actors = []  # an actor ends with the last handle of who started it
         if self._own and self._ray.is_initialized():
             self._ray.shutdown()
 
     def _answer(self, shard: int, call: Any, method: str, arguments: tuple[Any, ...]) -> Any:
         """What a shard answers; one that died meanwhile is asked again when it is back."""
-        ray, until = self._ray, time.monotonic() + PATIENCE_S
+        ray, until, met = self._ray, time.monotonic() + PATIENCE_S, 0
         while True:
             try:
                 outcome, value = ray.get(call, timeout=ANSWER_S)
@@ -99,7 +109,7 @@ class RayShards:
                         f"Shard {shard} does not answer ({type(error).__name__}): look at the machine that it is on "
                         "(ray status)."
                     ) from error
-                self.restarts += 1
+                self.restarts, met = self.restarts + (not met), 1
                 time.sleep(0.1)
                 call = self._actors[shard].call.remote(method, arguments)
                 continue
@@ -109,10 +119,9 @@ class RayShards:
 
     def _actor(self, path: Path, cluster: ClusterManifest, number: int) -> Any:
         shard = cluster.shards[number]
-        named = hashlib.sha256(f"{path.absolute()}\n{shard}".encode()).hexdigest()[:16]
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         actor = self._ray.remote(_Actor).options(
-            name=f"{path.name}-{number}-{named}",
+            name=actor_name(path, cluster, number),
             namespace=NAMESPACE,
             get_if_exists=True,
             max_restarts=-1,
@@ -123,20 +132,94 @@ class RayShards:
         return actor.remote(str(path.absolute() / shard.name), shard.generation)
 
 
+class ActorState(NamedTuple):
+    """How a shard's actor is.
+
+    Attributes:
+        answers: whether it answers; False also where there is none.
+        restarts: how often it was started again since it was made; None where Ray doesn't tell.
+    """
+
+    answers: bool
+    restarts: int | None
+
+
+def states_of_actors(path: Path, cluster: ClusterManifest, address: str) -> list[ActorState]:
+    """Ask the actors of a cluster's shards how they are; those that nobody started stay unstarted.
+
+    Args:
+        path: the cluster's directory.
+        cluster: its shards.
+        address: that of the Ray on which they run, or "auto".
+
+    Raises:
+        InputError: nothing answers at the address, or it is "local", where nothing of anybody else's runs.
+        MissingExtraError: Ray isn't installed, or is too old.
+    """
+    if address == "local":
+        raise InputError(
+            "A Ray that is started here for a moment has no shards: name the address of the one that serves them, or "
+            "auto."
+        )
+    ray = loaded_ray()
+    own = join(ray, address)
+    try:
+        return [_state(ray, actor_name(path, cluster, number)) for number in range(len(cluster.shards))]
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _state(ray: ModuleType, name: str) -> ActorState:
+    try:
+        actor = ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError:  # nobody started it, or who did has ended
+        return ActorState(False, None)
+    try:
+        answers = ray.get(actor.call.remote("ready", ()), timeout=READY_S)[0] == "returned"
+    except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+        answers = False
+    return ActorState(answers, _restarts(ray, actor))
+
+
+def _restarts(ray: ModuleType, actor: Any) -> int | None:
+    """How often an actor was started again: Ray's public way of telling asks its dashboard, which may not run."""
+    try:
+        return int(ray._private.state.actors(actor._actor_id.hex())["NumRestarts"])
+    except (AttributeError, KeyError, TypeError):
+        return None
+
+
+def actor_name(path: Path, cluster: ClusterManifest, number: int) -> str:
+    """The name under which the actor of a shard is found: of one directory, generation and manifest."""
+    named = hashlib.sha256(f"{path.absolute()}\n{cluster.shards[number]}".encode()).hexdigest()[:16]
+    return f"{path.name}-{number}-{named}"
+
+
 class _Actor:
     """A shard's process."""
 
     def __init__(self, path: str, generation: int) -> None:
-        from xtrkit.cluster.host import ShardHost
-
-        self._host = ShardHost(Path(path), generation)
+        self._path, self._generation = Path(path), generation
+        self._host: Any = None
 
     def call(self, method: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
-        """What a method of the host returns, or our own error that it raises: Ray's would bring its traceback along."""
+        """What a method of the host returns, or our own error that it raises: Ray's would bring its traceback along.
+
+        The host is opened by the first call: an error of a constructor is a dead actor to Ray, which starts it again.
+        """
         try:
+            if self._host is None:
+                self._host = _opened(self._path, self._generation)
             return "returned", getattr(self._host, method)(*(_own(one) for one in arguments))
         except XtrkitError as error:
             return "raised", error
+
+
+def _opened(path: Path, generation: int) -> Any:
+    from xtrkit.cluster.host import ShardHost
+
+    return ShardHost(path, generation)
 
 
 def _own(value: Any) -> Any:
@@ -172,7 +255,11 @@ def loaded_ray() -> ModuleType:
 
 
 def join(ray: ModuleType, address: str) -> bool:
-    """Join a Ray, or start one; whether it was started."""
+    """Join a Ray, or start one; whether it was started, or joined, by this.
+
+    Raises:
+        InputError: none answers.
+    """
     if ray.is_initialized():
         return False
     quiet: dict[str, Any] = {"namespace": NAMESPACE, "logging_level": "ERROR", "log_to_driver": False}
@@ -180,9 +267,27 @@ def join(ray: ModuleType, address: str) -> bool:
         ray.init(address="local", include_dashboard=False, **quiet)
         return True
     try:
+        _check_answers(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
         ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise InputError(
-            f"No Ray answers at {address!r} ({error}): start one (ray start --head), or use --address local."
+            f"No Ray answers at {address!r} ({reason}): start one (ray start --head), or use --address local."
         ) from error
     return True
+
+
+def _check_answers(address: str) -> None:
+    """Look whether a server of gRPC is at an address: Ray, asked to join what is not there, waits for minutes.
+
+    Raises:
+        OSError: there is none.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # "auto", or what Ray refuses at once
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S) as connection:
+        connection.sendall(HTTP2_PREFACE)
+        kind = connection.recv(4)[3:]
+        if kind != b"\4":
+            raise ConnectionError("something else than a Ray is there")

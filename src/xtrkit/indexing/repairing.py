@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from xtrkit.errors import IndexDamagedError, InputError
-from xtrkit.indexing.checking import living_ids
 from xtrkit.indexing.creating import creator
+from xtrkit.indexing.index_checking import living_ids
 from xtrkit.indexing.sources import Sources, read_sources, stale, write_sources
 from xtrkit.indexing.store import Properties
 from xtrkit.lexical.postings import WordsWriter

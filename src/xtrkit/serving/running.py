@@ -7,12 +7,13 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from xtrkit.cluster.cluster import started_shards
 from xtrkit.errors import InputError
 from xtrkit.index import Index
 from xtrkit.serving.app import create_app
@@ -45,13 +46,33 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     keys = Keys.of(settings)
     for path in settings.names.values():
         Index.open(path).close()
-    with _listening(settings.host, settings.port) as sock, tempfile.TemporaryDirectory(prefix="xtrkit-jobs-") as jobs:
-        settings = replace(settings, jobs=settings.jobs or jobs)
+    with (
+        _listening(settings.host, settings.port) as sock,
+        tempfile.TemporaryDirectory(prefix="xtrkit-jobs-") as jobs,
+        _shards_kept(settings) as address,
+    ):
+        settings = replace(settings, jobs=settings.jobs or jobs, address=address)
         tell(_line(settings, keys, sock))
         if settings.workers == 1:
             _run_here(settings, sock)
         else:
             _run_workers(settings, sock)
+
+
+@contextmanager
+def _shards_kept(settings: Settings) -> Iterator[str | None]:
+    """Start the shards of clusters, and keep them until the server ends, whichever of its processes do before.
+
+    Yields:
+        the address at which this process and others find them; None where no Ray is asked for.
+    """
+    address = settings.address
+    with ExitStack() as kept:
+        for path in settings.names.values() if settings.address else ():
+            shards = started_shards(path, str(settings.address))
+            kept.callback(shards.close)
+            address = shards.address
+        yield address
 
 
 def _run_here(settings: Settings, sock: socket.socket) -> None:

@@ -16,15 +16,18 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from fastapi import Depends, Request
 
+from xtrkit.cluster.cluster import Cluster
 from xtrkit.errors import IndexFormatError, StorageError, XtrkitWarning
 from xtrkit.hits import Hits
 from xtrkit.index import Index
 from xtrkit.passage import Passage
 from xtrkit.retriever import Retriever
+from xtrkit.serving.gathering import Gathering
 from xtrkit.serving.logs import current, hearing, write_line
 from xtrkit.serving.problems import Problem, not_found, overloaded, problem_of, timed_out
 from xtrkit.serving.settings import Settings
@@ -48,10 +51,12 @@ class Served(NamedTuple):
     Attributes:
         name: the last part of its path.
         retriever: it, opened, with its encoder.
+        search_batch: what searches it, as :meth:`xtrkit.Retriever.search_batch`.
     """
 
     name: str
     retriever: Retriever
+    search_batch: Callable[..., list[Hits]]
 
 
 class Service:
@@ -103,14 +108,13 @@ class Service:
 
     def _open(self) -> None:
         for name, path in self.settings.names.items():
-            retriever = Retriever.open(
-                path, model=self.settings.model, reranker=self.settings.reranker, encoder_threads=1
-            )
+            retriever = _opened(path, self.settings)
             if len(retriever):
                 retriever.search(WARMING, 3, threads=1, explain=_has_texts(retriever.index))
             else:
                 retriever.encode_queries([WARMING])
-            self.served[name] = Served(name, retriever)
+            gathered = Gathering(retriever.search_batch) if isinstance(retriever, Cluster) else retriever
+            self.served[name] = Served(name, retriever, gathered.search_batch)
 
     def _refresh(self) -> None:
         for served in self.served.values():
@@ -193,7 +197,7 @@ class Service:
 
     def found(self, served: Served, queries: Sequence[str], k: int, **as_in_search: Any) -> list[Hits]:
         """As :meth:`search`, for who is in a thread of :meth:`run` already."""
-        answers = served.retriever.search_batch(queries, k, threads=1, **as_in_search)
+        answers = served.search_batch(queries, k, threads=1, **as_in_search)
         current().found(served.name, answers)
         return answers
 
@@ -226,6 +230,14 @@ async def _within(future: Future[T], seconds: float) -> T:
     """What a thread gives; a job that has not begun by then is dropped, and of one that has the result is."""
     async with asyncio.timeout(seconds):
         return await asyncio.wrap_future(future)
+
+
+def _opened(path: Path, settings: Settings) -> Retriever:
+    """An index, or a cluster whose shards run elsewhere."""
+    loaded: dict[str, Any] = {"model": settings.model, "reranker": settings.reranker, "encoder_threads": 1}
+    if settings.address is None:
+        return Retriever.open(path, **loaded)
+    return Cluster.open(path, address=settings.address, **loaded)
 
 
 def _has_texts(index: Index) -> bool:

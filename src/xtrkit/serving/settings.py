@@ -81,6 +81,8 @@ class Settings:
         allow_origins: pages of which other sites may ask from a browser (CORS).
         workers: processes.
         threads: searches at a time in each process; as many as there are cores by default.
+        address: of the Ray on which the shards of the indexes run, which are clusters then; None searches all of an
+            index in each process.
         model: where the indexes' encoder lies, if it has moved.
         reranker: a model that scores the best passages again where a request asks for it.
         log_queries: whether the log has the queries' texts.
@@ -98,6 +100,7 @@ class Settings:
     allow_origins: tuple[str, ...] = ()
     workers: int = 1
     threads: int = field(default_factory=usable_cores)
+    address: str | None = None
     model: str | None = None
     reranker: str | None = None
     log_queries: bool = False

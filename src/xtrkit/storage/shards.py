@@ -12,12 +12,13 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xtrkit.errors import IndexDamagedError, IndexFormatError, InputError
+from xtrkit.errors import IndexDamagedError, IndexExistsError, IndexFormatError, InputError
 from xtrkit.storage.files import damaged, flush, storage_errors
-from xtrkit.storage.generations import Pin
+from xtrkit.storage.generations import Pin, back_up
 from xtrkit.storage.manifest import FILE_NAME, SHA256, Manifest, canonical, checksum_line, manifest_name
 from xtrkit.whole_file import write_whole
 
@@ -58,7 +59,7 @@ class ClusterManifest(NamedTuple):
 
 def is_cluster(directory: Path) -> bool:
     """Whether a directory holds a cluster."""
-    return bool(_generations(directory)) if directory.is_dir() else False
+    return bool(cluster_generations(directory)) if directory.is_dir() else False
 
 
 def write_cluster(directory: Path, manifest: ClusterManifest) -> None:
@@ -70,7 +71,7 @@ def write_cluster(directory: Path, manifest: ClusterManifest) -> None:
         "shards": [shard._asdict() for shard in manifest.shards],
     }
     line = canonical(record)
-    path = directory / _name(manifest.generation)
+    path = directory / cluster_name(manifest.generation)
     with storage_errors(path, "writing"):
         write_whole(path, (line + checksum_line(line)).decode())
         flush(path)
@@ -83,14 +84,16 @@ def read_cluster(directory: Path, generation: int | None = None) -> ClusterManif
     Raises:
         InputError: there is no such generation.
         IndexDamagedError: it is not what was written.
-        IndexFormatError: a newer xtrkit wrote it.
+        IndexFormatError: there is no cluster, or a newer xtrkit wrote it.
         StorageError: it can't be read.
     """
-    found = _generations(directory)
+    found = cluster_generations(directory) if directory.is_dir() else []
+    if not found:
+        raise IndexFormatError(f"There is no cluster at {directory}: make one of an index with xtrkit cluster split.")
     wanted = found[-1] if generation is None else generation
     if wanted not in found:
         raise InputError(f"{directory} has no generation {wanted}: there are {', '.join(map(str, found))}.")
-    path = directory / _name(wanted)
+    path = directory / cluster_name(wanted)
     with storage_errors(path, "reading"):
         content = path.read_bytes()[:LARGEST]
     line = content.partition(b"\n")[0] + b"\n"
@@ -134,7 +137,7 @@ class ClusterPin:
         self.pins: list[Pin] = []
         try:
             for shard in cluster.shards:
-                self.pins.append(_pinned(directory, shard, cluster.codec))
+                self.pins.append(pin_shard(directory, shard, cluster.codec))
         except BaseException:
             self.close()
             raise
@@ -145,7 +148,10 @@ class ClusterPin:
     @property
     def size(self) -> int:
         """Bytes that it takes on disk."""
-        return sum(pin.size for pin in self.pins) + (self.directory / _name(self.manifest.generation)).stat().st_size
+        return (
+            sum(pin.size for pin in self.pins)
+            + (self.directory / cluster_name(self.manifest.generation)).stat().st_size
+        )
 
     def directories(self) -> list[Path]:
         """The directory of each segment, in order."""
@@ -157,13 +163,42 @@ class ClusterPin:
             pin.close()
 
 
+def back_up_cluster(directory: Path, target: Path, generation: int | None = None) -> int:
+    """Copy one generation of a cluster into a new directory; return its number.
+
+    The copy is a cluster when all of it is there: the cluster manifest is written last.
+
+    Raises:
+        IndexExistsError: something is at ``target`` already.
+        IndexDamagedError: a shard is not what the cluster was made of.
+        StorageError: the copy could not be written.
+    """
+    with closing(ClusterPin(directory, generation)) as pinned:
+        if os.path.lexists(target):
+            raise IndexExistsError(f"{target} exists already: choose another place for the copy.")
+        cluster = read_cluster(directory, pinned.manifest.generation)
+        with storage_errors(target, "copying"):
+            target.mkdir()
+        for shard in cluster.shards:
+            back_up(directory / shard.name, target / shard.name, shard.generation)
+        write_cluster(target, cluster)
+        flush(target.absolute().parent)
+    return cluster.generation
+
+
 def facts_of(directory: Path, name: str, generation: int) -> ShardFacts:
     """What a cluster manifest says of a shard that is written."""
     content = (directory / name / manifest_name(generation)).read_bytes()
     return ShardFacts(name, generation, hashlib.sha256(content).hexdigest())
 
 
-def _pinned(directory: Path, shard: ShardFacts, codec: str | None) -> Pin:
+def pin_shard(directory: Path, shard: ShardFacts, codec: str | None) -> Pin:
+    """Pin a shard's generation, and look whether it is the one that a cluster manifest names.
+
+    Raises:
+        IndexDamagedError: it is missing, of another generation or of another codec, or a file is not what was written.
+        StorageError: it can't be read.
+    """
     path = directory / shard.name
     try:
         pin = Pin(path, shard.generation)
@@ -187,13 +222,19 @@ def _pinned(directory: Path, shard: ShardFacts, codec: str | None) -> Pin:
     return pin
 
 
-def _generations(directory: Path) -> list[int]:
+def cluster_generations(directory: Path) -> list[int]:
+    """The numbers of the generations that have a cluster manifest, ascending.
+
+    Raises:
+        StorageError: the directory can't be read.
+    """
     with storage_errors(directory, "listing it"):
         found = [NAME.fullmatch(name) for name in os.listdir(directory)]
     return sorted(int(match[1]) for match in found if match)
 
 
-def _name(generation: int) -> str:
+def cluster_name(generation: int) -> str:
+    """The file name of a generation's cluster manifest."""
     return f"cluster-{generation:012d}.json"
 
 

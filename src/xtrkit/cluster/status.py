@@ -1,0 +1,106 @@
+"""What a cluster is made of, shard by shard, and how its actors are: ``xtrkit cluster status``."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from xtrkit.cluster.ray_shards import ActorState, states_of_actors
+from xtrkit.errors import XtrkitError
+from xtrkit.indexing.store import Properties
+from xtrkit.storage.shards import ClusterManifest, ShardFacts, pin_shard, read_cluster
+
+
+@dataclass(frozen=True)
+class ShardStatus:
+    """One shard.
+
+    Attributes:
+        name: its directory in that of the cluster.
+        generation: which of its generations belongs to the cluster's.
+        documents, living: its documents, and those of them that are not deleted; None where it can't be read.
+        tokens, bytes: its token vectors, and what it takes on disk; None where it can't be read.
+        problem: why it can't be read; None where it can.
+        answers: whether its actor answers; None where no address was named.
+        restarts: how often its actor was started again; None where that is not known.
+    """
+
+    name: str
+    generation: int
+    documents: int | None = None
+    living: int | None = None
+    tokens: int | None = None
+    bytes: int | None = None
+    problem: str | None = None
+    answers: bool | None = None
+    restarts: int | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it can be read, and its actor answers if that was asked for."""
+        return self.problem is None and self.answers is not False
+
+
+@dataclass(frozen=True)
+class ClusterStatus:
+    """A cluster.
+
+    Attributes:
+        cluster: its directory.
+        generation: its newest generation.
+        storage: how vectors are kept, such as "4 bits, grid"; None where no shard can be read.
+        codec: sha256 of the codec that the shards share; None where vectors are kept as they are.
+        shards: its shards, in the order in which documents are numbered.
+    """
+
+    cluster: str
+    generation: int
+    storage: str | None
+    codec: str | None
+    shards: list[ShardStatus]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is well with every shard."""
+        return all(shard.ok for shard in self.shards)
+
+
+def status_of(path: str | Path, address: str | None = None) -> ClusterStatus:
+    """Tell what a cluster is made of, and how the actors of its shards are.
+
+    Args:
+        path: its directory.
+        address: of the Ray on which its shards run, or "auto"; without it no actor is asked.
+
+    Raises:
+        IndexFormatError: there is no cluster.
+        IndexDamagedError: its cluster manifest is not what was written.
+        InputError: no Ray answers at the address.
+        MissingExtraError: Ray isn't installed, or is too old.
+    """
+    path = Path(path).absolute()
+    cluster = read_cluster(path)
+    actors: list[ActorState | None] = [None] * len(cluster.shards)
+    if address is not None:
+        actors = list(states_of_actors(path, cluster, address))
+    shards, kept = zip(*(_seen(path, shard, cluster) for shard in cluster.shards), strict=True)
+    told = [
+        one if actor is None else replace(one, answers=actor.answers, restarts=actor.restarts)
+        for one, actor in zip(shards, actors, strict=True)
+    ]
+    return ClusterStatus(str(path), cluster.generation, next(filter(None, kept), None), cluster.codec, told)
+
+
+def _seen(path: Path, shard: ShardFacts, cluster: ClusterManifest) -> tuple[ShardStatus, str | None]:
+    """What a shard holds, or why that can't be told; and how it keeps vectors."""
+    try:
+        with closing(pin_shard(path, shard, cluster.codec)) as pinned:
+            segments, size = pinned.manifest.segments, pinned.size
+            properties = Properties.of(pinned.manifest, path / shard.name)
+    except XtrkitError as error:
+        return ShardStatus(shard.name, shard.generation, problem=str(error)), None
+    documents, dead = sum(one.documents for one in segments), sum(one.dead for one in segments)
+    tokens = sum(one.tokens for one in segments)
+    kept = "float16" if properties.codec is None else f"{properties.bits} bits, {properties.codec}"
+    return ShardStatus(shard.name, shard.generation, documents, documents - dead, tokens, size), kept

@@ -1,0 +1,209 @@
+"""One session of Ray: three shards as actors answer as the index does, killed or not, and leave nothing behind."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.commands import in_text
+from tests.serving.server import WORDS, passages
+from xtrkit import COLBERT, COLXTR, XTR, Retriever
+from xtrkit.cluster.cluster import Cluster
+from xtrkit.cluster.splitting import split_index
+from xtrkit.errors import InputError
+from xtrkit.serving.app import create_app
+from xtrkit.serving.settings import Settings
+
+QUERIES = [f"which passage tells of {word}?" for word in WORDS] + [
+    "who wrote it?", "a king of the north", "nobody wrote it down", "number 7", "bread and wine", "stars over rivers",
+    "passage number 12", "what is written of code and ink",
+]  # fmt: skip
+WAYS = [
+    {"explain": True},
+    {"recipe": COLBERT},
+    {"recipe": COLXTR},
+    {"recipe": XTR.but(k_prime=20, nprobe=2), "explain": True},
+    {"recipe": XTR.but(imputation="none")},
+    {"recipe": XTR.but(nprobe="all", imputation="found")},
+    {"where": {"lang": "de"}, "explain": True},
+    {"subset": ["d/1", "d/2", "d/30"], "where": {"number": {"$lt": 9}}},
+    {"fusion": "rrf"},
+    {"facets": ["lang"]},
+]
+
+
+def told(hits):
+    return [(hit.id, hit.score.hex(), hit.text, hit.metadata, hit.matches) for hit in hits], hits.facets
+
+
+def pids(cluster):
+    """The processes of the shards."""
+    shards = cluster._shards
+    return [shards._ray.get(actor.__ray_call__.remote(lambda host: os.getpid())) for actor in shards._actors]
+
+
+def kill(pid):
+    """Kill a process and wait until it is gone."""
+    os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + 20
+    while lives(pid) and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+def lives(pid):
+    """Whether a process is there, and no zombie that nobody has waited for."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def descendants():
+    """Processes that come of this one, dead ones left out: {number: command}."""
+    parents, commands = {}, {}
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and ") Z " not in (stat := (entry / "stat").read_text()):
+                parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+                commands[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
+        except OSError:
+            continue
+    found, last = {os.getpid()}, set()
+    while found != last:
+        last = set(found)
+        found |= {pid for pid, parent in parents.items() if parent in found}
+    return {pid: commands[pid] for pid in found - {os.getpid()}}
+
+
+@pytest.fixture
+def handlers():
+    """Ray takes signals over."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.filterwarnings("default")  # of Ray's
+def test_a_session(tmp_path, handlers, monkeypatch):
+    """One test, so that there is one session whatever processes the tests are spread over."""
+    pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with Retriever.create(tmp_path / "idx", passages(60)) as made:
+        made.delete(["d/5"])
+    path = tmp_path / "shards"
+    split_index(tmp_path / "idx", path, 3)
+    with Retriever.open(tmp_path / "idx") as index:
+        expected = [[told(hits) for hits in index.search_batch(QUERIES, 10, **way)] for way in WAYS]
+        before = descendants()
+        with Cluster.open(path, address="local") as cluster:
+            ours = pids(cluster)
+            assert len(set(ours)) == 3
+            assert not set(ours) & set(before)
+            the_same_answers(index, cluster, expected)
+            errors_of_ours(index, cluster)
+            shards_that_die(cluster, expected, monkeypatch)
+            the_commands(path, tmp_path / "idx", cluster)
+            over_http(path, cluster, expected[0])
+            ours += pids(cluster)
+        nothing_is_left(ours, before)
+
+
+def the_same_answers(index, cluster, expected):
+    for way, answers in zip(WAYS, expected, strict=True):
+        assert [told(hits) for hits in cluster.search_batch(QUERIES, 10, **way)] == answers, way
+    assert [told(cluster.search(query, 10, **WAYS[0])) for query in QUERIES[:5]] == expected[0][:5]
+    assert list(cluster.index.ids()) == list(index.index.ids())
+    assert cluster.get(["d/7"]) == index.get(["d/7"])
+    assert cluster.index.search_words("king of the north") == index.index.search_words("king of the north")
+    assert cluster._shards.restarts == 0
+
+
+def errors_of_ours(index, cluster):
+    """Errors that a shard raises come as what they are, without a traceback of Ray's."""
+    with pytest.raises(InputError) as raised:
+        cluster._shards.ask_those("passages", {1: ([10**6],)})
+    assert str(raised.value).startswith("No document has the number 1000000: there are 0 to ")
+    for choices in ({"where": {"lenght": 4}}, {"where": {"number": "four"}}, {"subset": ["nobody"]}):
+        with pytest.raises(InputError) as of_index:
+            index.search("q", **choices)
+        with pytest.raises(InputError) as of_cluster:
+            cluster.search("q", **choices)
+        assert str(of_cluster.value) == str(of_index.value)
+    with pytest.raises(InputError, match="A query must be a text with something in it"):
+        cluster.search(" ")
+
+
+def shards_that_die(cluster, expected, monkeypatch):
+    shards = cluster._shards
+    kill(pids(cluster)[1])  # between searches
+    assert told(cluster.search(QUERIES[0], 10, **WAYS[0])) == expected[0][0]
+    assert shards.restarts == 1
+    victims, ask = [pids(cluster)[2], pids(cluster)[0]], shards.ask
+
+    def ask_and_kill(method, messages):
+        if victims and method == ("score" if len(victims) == 2 else "look"):
+            kill(victims.pop(0))  # the one that has looked already, and the one that is about to
+        return ask(method, messages)
+
+    monkeypatch.setattr(shards, "ask", ask_and_kill)
+    assert [told(hits) for hits in cluster.search_batch(QUERIES, 10, **WAYS[0])] == expected[0]
+    assert not victims
+    monkeypatch.undo()
+    assert shards.restarts == 3
+    filtered = WAYS.index({"where": {"lang": "de"}, "explain": True})
+    kill(pids(cluster)[0])
+    assert [told(hits) for hits in cluster.search_batch(QUERIES, 10, **WAYS[filtered])] == expected[filtered]
+
+
+def the_commands(path, index, cluster):
+    """They meet the session that runs."""
+    ran = in_text("cluster", "status", path, "--address", cluster._shards.address, "--json")
+    assert ran.returncode == 0, ran.stderr
+    found = [(shard["answers"], shard["restarts"]) for shard in json.loads(ran.stdout)["shards"]]
+    assert found == [(True, 2), (True, 1), (True, 1)]
+    shown = in_text("cluster", "status", path, "--address", cluster._shards.address).stdout
+    assert "actor    restarts" in shown
+    answers = [in_text("search", one, QUERIES[0], "--explain", *more).stdout for one, more in (
+        (index, ()), (path, ("--address", cluster._shards.address)),
+    )]  # fmt: skip
+    assert answers[0] == answers[1] != ""
+
+
+def over_http(path, cluster, expected):
+    """The same app in front of the same shards, many requests at a time, while a shard is killed."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from starlette.testclient import TestClient
+
+    def ask(query):
+        answer = client.post("/v1/search", json={"query": query, "k": 10})
+        assert answer.status_code == 200, answer.text
+        return [(hit["id"], hit["score"]) for hit in answer.json()["hits"]]
+
+    settings = Settings((str(path),), address=cluster._shards.address, threads=32)
+    wanted = {}
+    for query, (hits, _) in zip(QUERIES, expected, strict=True):
+        wanted[query] = [(identifier, float.fromhex(score)) for identifier, score, *_ in hits]
+    with TestClient(create_app(settings), base_url="http://127.0.0.1") as client:
+        while client.get("/readyz").status_code != 200:
+            time.sleep(0.05)
+        with ThreadPoolExecutor(16) as pool:
+            asked = [*QUERIES, *QUERIES]
+            futures = [pool.submit(ask, query) for query in asked]
+            kill(pids(cluster)[1])
+            for query, future in zip(asked, futures, strict=True):
+                assert future.result(60) == wanted[query]
+        told_of = client.get("/v1/indexes").json()["indexes"]
+        assert (told_of[0]["documents"], told_of[0]["name"]) == (59, "shards")
+
+
+def nothing_is_left(ours, before):
+    """Neither children nor shards, which are nobody's children when the process that started them is gone."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end and ((descendants().keys() - before.keys()) or any(map(lives, ours))):
+        time.sleep(0.1)
+    assert {pid: command for pid, command in descendants().items() if pid not in before} == {}
+    assert [pid for pid in ours if lives(pid)] == []
