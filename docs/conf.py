@@ -9,15 +9,22 @@ import os
 import re
 import sys
 import tomllib
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from sphinx.application import Sphinx
+from sphinx.ext.autodoc import mock
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT / "src"))  # what is told is this checkout's, whatever is installed
+FRAMEWORKS = [
+    *("torch", "transformers", "sentence_transformers", "datasets"),
+    *("langchain_core", "llama_index", "haystack", "dspy", "pyterrier", "mteb", "ir_datasets"),
+]
+"""Nothing is told of them, and importing all takes half a minute: the extra "docs" is enough to build the site."""
 STANDS_FOR = {
     "readme": ROOT / "README.md",
     "changelog": ROOT / "CHANGELOG.md",
@@ -31,24 +38,27 @@ author = "the authors of xtrkit"
 project_copyright = author
 version = release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 html_theme = "furo"
 html_title = f"xtrkit {release}"
 exclude_patterns = ["_build"]
 myst_heading_anchors = 4
 autodoc_member_order = "bysource"
-autodoc_mock_imports = ["torch", "transformers", "sentence_transformers"]  # so that the extra "docs" is enough
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {name: name for name in ("FloatArray", "Given", "Metadata", "Subset", "Where")}
 autodoc_default_options = {"members": True}
 napoleon_use_ivar = True  # attributes stand in their class's text, as the docstrings have them
 nitpicky = True  # functions and modules that docstrings refer to are in the reference; types need not be
 nitpick_ignore_regex = [("py:class", ".*"), ("py:.*", r"(?!xtrkit\.).*")]
+suppress_warnings = ["ref.python"]  # classes of one name in several adapters, in the types of their own methods
 copybutton_prompt_text = "$ "
 
 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    mocked = ExitStack()  # during the whole build: Sphinx looks at the modules of base classes, too
+    mocked.enter_context(mock(FRAMEWORKS))
+    app.connect("build-finished", lambda app, error: mocked.close())
     app.connect("source-read", _on_the_site)
     app.connect("autodoc-skip-member", _is_told_above)
     app.connect("autodoc-process-signature", _by_alias)
@@ -60,6 +70,8 @@ def _on_the_site(app: Sphinx, page: str, source: list[str]) -> None:
     app.env.note_dependency(file)
     text = _text_of_notebook(file) if file.suffix == ".ipynb" else file.read_text(encoding="utf-8")
     source[0] = _relinked(text, file.parent, (DOCS / page).parent)
+    if file.suffix == ".ipynb":
+        source[0] += f"\n\n---\n\n[This page as a notebook](path:{os.path.relpath(file, (DOCS / page).parent)})\n"
 
 
 def _relinked(text: str, of: Path, to: Path) -> str:
