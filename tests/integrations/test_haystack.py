@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from haystack import Document, Pipeline, telemetry
@@ -98,6 +99,12 @@ def test_filters_that_are_refused(retriever, filters, message):
         XtrkitRetriever(retriever).run(QUERY, filters=filters)
 
 
+@cache
+def reopened(directory):
+    """An index that is opened once for all tests of filters."""
+    return Retriever.open(directory)
+
+
 class Store:
     """As much of a document store as Haystack's tests of filters ask for: everything is found, in its order."""
 
@@ -113,7 +120,7 @@ class Store:
     def filter_documents(self, filters=None):
         if not self._documents:
             return []
-        retriever = XtrkitRetriever(self._directory, top_k=len(self._documents), filters=filters)
+        retriever = XtrkitRetriever(reopened(self._directory), top_k=len(self._documents), filters=filters)
         found = {one.id for one in retriever.run("test")["documents"]}
         return [one for one in self._documents if one.id in found]
 

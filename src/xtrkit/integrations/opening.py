@@ -75,9 +75,9 @@ def choices_of(given: Mapping[str, Any] | None, *, own: Sequence[str] = (), **na
     if given is not None and not isinstance(given, Mapping):
         raise InputError(f"Choices of a search come as a dict such as {{'fusion': 'rrf'}}, got {given!r:.60}.")
     choices = dict(given or {})
-    for name, own in named.items():
+    for name, instead in named.items():
         if name in choices:
-            raise InputError(f"{name!r} is not among the other choices of a search: give it as {own}.")
+            raise InputError(f"{name!r} is not among the other choices of a search: give it as {instead}.")
     request_of({name: value for name, value in choices.items() if name not in own})
     return choices
 
