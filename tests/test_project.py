@@ -2,10 +2,8 @@
 
 import importlib
 import re
-import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -75,25 +73,6 @@ def test_the_paper_map_names_what_there_is():
     assert len(tests) > 10
     for file, function in tests:
         assert f"def {function}(" in (ROOT / file).read_text(encoding="utf-8"), (file, function)
-
-
-def test_the_wheel_holds_the_whole_package(tmp_path):
-    """What users install, not the checkout: every module is in it."""
-    source = tmp_path / "source"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "__pycache__", "xtrkit-demo"))
-    options = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(tmp_path)]
-    command = [sys.executable, "-m", "pip", "wheel", *options, str(source)]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert ran.returncode == 0, ran.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("xtrkit/")}
-    there = {
-        path.relative_to(ROOT / "src").as_posix()
-        for path in (ROOT / "src").rglob("*.*")
-        if path.suffix in (".py", ".json")
-    }
-    assert there <= packed
-    assert "xtrkit/py.typed" in packed
 
 
 def test_the_example_prints_a_ranking():

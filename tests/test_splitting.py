@@ -7,7 +7,7 @@ import pytest
 
 from tests.commands import in_text
 from xtrkit.encoding import load_encoder
-from xtrkit.evaluating.measuring import IndexedDocuments, check_same_documents, measure
+from xtrkit.evaluating.measuring import IndexedDocuments, check_searchable, measure
 from xtrkit.evaluation.beir import read_test_collection
 from xtrkit.evaluation.measures import LEAST_DEPTH
 from xtrkit.index import Index
@@ -136,7 +136,7 @@ def test_documents_are_evaluated_by_their_best_passage(tmp_path):
     Retriever.create(tmp_path / "idx", [Passage(*item) for item in texts.items()], model=encoder, nbits=16)
     retriever, test = Retriever.open(tmp_path / "idx"), read_test_collection(tmp_path, "test")
     assert sum(identifier.startswith("trains¶") for identifier in retriever.index.ids()) > 2 * LEAST_DEPTH
-    check_same_documents(retriever, test, IndexedDocuments.of(retriever.index))
+    check_searchable(retriever, test, IndexedDocuments.of(retriever.index))
     embeddings = retriever.encode_queries(list(test.queries.values()))
     for row in measure(
         retriever, test, [("XTR", XTR), ("MaxSim", COLBERT)], ["RR@10"], embeddings=embeddings, advance=lambda _: None

@@ -57,6 +57,15 @@ def test_a_run_is_reranked(run, beir, rerankers):  # noqa: F811
     assert [document for document, _ in again["q2"]] == ["bread"]
 
 
+def test_a_run_stays_as_it_is(run, beir):  # noqa: F811
+    before = run.read_bytes()
+    for output, sentence in ((run, "which is read"), ("/dev/stdout", "is where the summary is printed")):
+        ran = in_text("rerank", run, beir, "--model", "none", "--output", output)
+        assert ran.returncode == 1
+        assert sentence in ran.stderr
+    assert run.read_bytes() == before
+
+
 def test_an_mt5_is_told_its_words(run, beir, rerankers):  # noqa: F811
     output = run.with_name("second.trec")
     options = ("--model", rerankers["mt5"], "--tokens", "▁no", "▁yes", "--output", output, "--json")

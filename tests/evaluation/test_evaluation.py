@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from xtrkit.errors import CollectionError, InputError
 from xtrkit.evaluation.beir import read_qrels, read_test_collection
 from xtrkit.evaluation.bm25 import BM25
-from xtrkit.evaluation.measures import evaluate, parse_measures
+from xtrkit.evaluation.measures import evaluate, of_each_query, parse_measures
 from xtrkit.evaluation.run_files import read_run, write_qrels, write_run
 from xtrkit.evaluation.runs import without_identical_ids
 from xtrkit.passage import Passage
@@ -88,6 +88,17 @@ def test_queries_without_answers_count_as_zero():
     assert evaluate({}, qrels, ["RR@10"]) == {"RR@10": 0.0}
 
 
+def test_measures_that_divide_by_what_was_found_or_is_relevant():
+    qrels = {"q1": {"a": 1, "b": 0}, "q2": {"b": 1}, "q3": {"c": 0}}
+    run = {"q1": [("a", 2.0), ("x", 1.0)], "q3": [("c", 1.0)]}
+    found = of_each_query(run, qrels, ["Judged@2", "Compat", "NumRel"])
+    assert found["Judged@2"] == {"q1": 0.5, "q2": 0.0, "q3": 1.0}
+    assert found["NumRel"] == {"q1": 1, "q2": 1, "q3": 0}
+    assert found["Compat"]["q1"] > 0
+    assert (found["Compat"]["q2"], found["Compat"]["q3"]) == (0.0, 0.0)
+    assert evaluate({}, qrels, ["Judged@10", "Compat"]) == {"Judged@10": 0.0, "Compat": 0.0}
+
+
 def test_ranks_decide_where_scores_are_equal():
     run = {"q": [("a", 0.5), ("b", 0.5), ("c", 0.5)]}  # trec_eval would put c first
     assert evaluate(run, {"q": {"a": 1}}, ["RR@10"]) == {"RR@10": 1.0}
@@ -138,6 +149,8 @@ def test_a_bad_run_is_told_with_its_line(tmp_path):
 
 def test_measures_by_name():
     assert parse_measures("nDCG@10, R@100 RR@10") == ["nDCG@10", "R@100", "RR@10"]
+    assert parse_measures("P(rel=2, judged_only=True)@5,R(rel=2)@10") == ["P(rel=2, judged_only=True)@5", "R(rel=2)@10"]
+    assert parse_measures("map ndcg_cut_10 recip_rank P.5 AP") == ["AP", "nDCG@10", "RR", "P@5"]
     with pytest.raises(InputError, match="Unknown measure 'nDCG-10'"):
         parse_measures("nDCG-10")
     with pytest.raises(InputError, match="No measures were given"):

@@ -85,6 +85,10 @@ def test_entity_questions_are_a_set_for_each_relation(tmp_path):
         (tmp_path / f"{relation}.dev.json").write_text(json.dumps(questions))
     assert [test.name for test in open_tests(tmp_path)] == ["P17", "P19"]
     assert [test.name for test in open_tests(tmp_path, "dev")] == ["P17", "P19"]
+    (tmp_path / "test").mkdir()
+    for file in tmp_path.glob("*.test.json"):
+        file.rename(tmp_path / "test" / file.name)
+    assert [test.name for test in open_tests(tmp_path)] == ["P17", "P19"]  # the folder of the splits
 
 
 @pytest.mark.parametrize(
@@ -95,9 +99,9 @@ def test_entity_questions_are_a_set_for_each_relation(tmp_path):
         ("x.qa.csv", "q\t__import__('os')\n", "line 1: expected"),
         ("x.qa.csv", "q\t[1, 2]\n", "line 1: expected"),
         ("x.qa.csv", "q\t'Paris'\n", "line 1: expected"),
-        ("x.json", "{}", "expected a list of questions, got dict"),
         ("x.json", '[{"question": "q"}]', "entry 1: expected"),
-        ("x.json", "no", "not JSON"),
+        ("x.json", "[no", "not JSON"),
+        ("curatedtrec-test.qa.csv", "q\t['Paris|Lyon']\n", "are regular expressions"),
     ],
 )
 def test_what_is_no_questions(tmp_path, name, text, sentence):
@@ -125,6 +129,8 @@ def test_an_index_is_measured_by_the_answers_in_its_passages(tmp_path):
         assert row.measures == {"Success@1": 0.0, "Success@2": pytest.approx(1 / 3)}
         with pytest.raises(InputError, match="judged by answers in texts: give the index"):
             measure_run("run", run, test, ["Success@1"], None)
+        with pytest.raises(InputError, match=r"belongs to a document 'x'.* give the index that the run is of"):
+            measure_run("run", FileRun({"0": [("x", 2.0)]}), test, ["Success@1"], retriever.index)
 
 
 def test_titles_are_no_part_of_the_texts_if_they_are_known(tmp_path):

@@ -109,6 +109,16 @@ def test_ms_marco_as_published(tmp_path, packed):
     assert row.measures == {"RR@10": 0.0, "R@1000": 0.5}
 
 
+def test_ms_marco_as_anserini_names_it(tmp_path):
+    folder = msmarco(tmp_path / "ms")
+    (folder / "queries.dev.small.tsv").rename(folder / "topics.msmarco-passage.dev-subset.txt")
+    (folder / "qrels.dev.small.tsv").rename(folder / "qrels.msmarco-passage.dev-subset.txt")
+    (folder / "2019qrels-pass.txt").rename(folder / "qrels.dl19-passage.txt")
+    (folder / "msmarco-test2019-queries.tsv").rename(folder / "topics.dl19-passage.txt")
+    assert list(open_tests(folder)[0].queries) == ["1048585", "7067032"]
+    assert list(open_tests(folder, "dl19")[0].queries) == ["19335"]
+
+
 def test_trec_dl_has_grades(tmp_path):
     (test,) = open_tests(msmarco(tmp_path / "ms"), "dl19")
     assert test.protocol.name == "TREC-DL"
@@ -180,7 +190,7 @@ def miracl(root, languages=("yo", "sw", "ar")):
             (root / f"miracl-v1.0-{language}" / kind).mkdir(parents=True)
         folder = root / f"miracl-v1.0-{language}"
         (folder / "topics" / f"topics.miracl-v1.0-{language}-dev.tsv").write_text("0\tNani?\n1\tWapi?\n")
-        (folder / "topics" / f"topics.miracl-v1.0-{language}-testB.tsv").write_text("9\tLini?\n")
+        (folder / "topics" / f"topics.miracl-v1.0-{language}-test-b.tsv").write_text("9\tLini?\n")
         (folder / "qrels" / f"qrels.miracl-v1.0-{language}-dev.tsv").write_text(judged)
     return root
 
@@ -195,10 +205,46 @@ def test_miracl_as_published(tmp_path):
     assert measured(tests[0], {"0": [("5#2", 1.0)]}).measures == {"nDCG@10": 0.5, "R@100": 0.5}
     assert [test.name for test in open_tests(tmp_path / "miracl" / "miracl-v1.0-sw")] == ["sw"]
     assert [test.name for test in open_tests(tmp_path / "miracl" / "miracl-v1.0-sw" / "topics")] == ["sw"]
-    with pytest.raises(CollectionError, match=r"There is no .*qrels.miracl-v1.0-ar-testB.tsv"):
-        open_tests(tmp_path / "miracl", "testB")
+    with pytest.raises(CollectionError, match=r"There is no .*qrels.miracl-v1.0-ar-test-b.tsv"):
+        open_tests(tmp_path / "miracl", "test-b")
     with pytest.raises(CollectionError, match=r"has no topics\.miracl-v1\.0-LANG-train\.tsv"):
         open_tests(tmp_path / "miracl", "train")
+
+
+# TREC's own
+
+
+def test_judgements_alone_and_with_topics(tmp_path):
+    """A file for trec_eval, and topics wherever they lie."""
+    (tmp_path / "qrels.robust.txt").write_text("301 0 FBIS3-1 1\n301 0 FBIS3-2 0\n302 0 FBIS3-1 2\n")
+    (test,) = open_tests(tmp_path / "qrels.robust.txt")
+    assert (test.name, test.protocol.measures) == ("qrels.robust", ("AP", "nDCG@10", "P@10"))
+    assert test.queries == {"301": "", "302": ""}
+    # numbers of topics and of documents have nothing to do with each other
+    assert measured(test, {"301": [("301", 2.0), ("FBIS3-1", 1.0)]}).measures["AP"] == 0.25
+    topics = tmp_path / "topics.txt"
+    topics.write_text(
+        "<top>\n<num> Number: 301\n<title> crime\n<desc> what of it?\n</top>\n" * 2 + "<top><num> 302<title>x"
+    )
+    (test,) = open_tests(tmp_path / "qrels.robust.txt", topics=topics)
+    assert test.queries == {"301": "crime", "302": "x"}
+    assert "queries_twice" in notes_of(test)
+    with pytest.raises(CollectionError, match="topic 302: no <desc>"):
+        open_tests(tmp_path / "qrels.robust.txt", topics=topics, field="desc")
+    topics.write_text("301\tcrime\n")
+    with pytest.raises(CollectionError, match=r"judges the query '302', which topics\.txt does not have"):
+        open_tests(tmp_path / "qrels.robust.txt", topics=topics)
+    with pytest.raises(CollectionError, match="is one file, which has no split 'dev'"):
+        open_tests(tmp_path / "qrels.robust.txt", "dev")
+    with pytest.raises(CollectionError, match="Topics belong to a file of judgements"):
+        open_tests(beir(tmp_path / "set"), topics=topics)
+
+
+def test_miracl_packed(tmp_path):
+    (file,) = miracl(tmp_path / "miracl", ("sw",)).glob("*/qrels/*")
+    (file.parent / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+    file.unlink()
+    assert open_tests(tmp_path / "miracl")[0].qrels["1"] == {"7#1": 1}
 
 
 # What is none
@@ -210,7 +256,7 @@ def test_what_is_no_test_collection(tmp_path):
     with pytest.raises(CollectionError, match=r"There is no .*queries.jsonl: expected a BEIR folder"):
         open_tests(tmp_path)
     (tmp_path / "text.txt").write_text("no questions")
-    with pytest.raises(CollectionError, match="has no questions with answers"):
+    with pytest.raises(CollectionError, match="line 1: expected query, document and whole-number relevance"):
         open_tests(tmp_path / "text.txt")
 
 

@@ -134,8 +134,7 @@ def test_no_corpus_or_that_of_another_collection(index, tmp_path):
         run("evaluate", index, beir)
     (beir / "corpus.jsonl").unlink()
     (beir / "readme.md").write_text("This is not the corpus.")
-    with pytest.raises(CollectionError, match=r"There is no .*corpus\.jsonl"):
-        run("evaluate", index, beir)
+    assert "no_baseline" in evaluated(index, beir)["notes"]
 
 
 # Ids with white space around them
@@ -421,7 +420,7 @@ def test_gzipped_queries_and_judgements(tmp_path):
 
 def test_scores_of_a_run_are_numbers(tmp_path):
     (tmp_path / "run.trec").write_text("q Q0 a 1 0.5 tag\nq Q0 b 2 nan tag\n")
-    with pytest.raises(CollectionError, match="line 2: expected 'query Q0 document rank score tag'"):
+    with pytest.raises(CollectionError, match="line 2: the score 'nan' is no number"):
         read_run(tmp_path / "run.trec")
 
 

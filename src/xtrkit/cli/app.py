@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from xtrkit.cli import cluster, encoders, evaluation, maintain, models, render, serving, serving_mcp
+from xtrkit.cli import cluster, encoders, evaluation, maintain, models, render, runs, serving, serving_mcp, sweeping
 from xtrkit.cli.grouping import grouped
 from xtrkit.cli.opening import open_retriever
 from xtrkit.cli.options import (
@@ -308,8 +308,8 @@ def demo(
 
 
 app.command()(grouped(evaluation.evaluate))
-app.command()(grouped(evaluation.run))
-app.command()(grouped(evaluation.sweep))
+app.command()(grouped(runs.run))
+app.command()(grouped(sweeping.sweep))
 app.command()(grouped(serving.serve))
 app.command()(grouped(serving_mcp.mcp))
 app.command()(models.rerank)

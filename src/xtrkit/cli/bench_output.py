@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from xtrkit.evaluating.bench import Measured
     from xtrkit.evaluating.differing import Placed, QueryDifference
     from xtrkit.evaluating.measuring import Row
-    from xtrkit.evaluating.sweeping import Point
     from xtrkit.evaluation.collection import TestCollection
     from xtrkit.evaluation.notes import Note
     from xtrkit.evaluation.significance import Difference
@@ -49,14 +49,6 @@ class Compared(NamedTuple):
     differences: Sequence[tuple[QueryDifference, Mapping[str, Hit]]]
 
 
-def check_ids(written: Written, tests: Sequence[TestCollection]) -> None:
-    """Refuse ids of queries that a run can't hold, before anything is searched for."""
-    from xtrkit.evaluation.run_files import check_run_ids
-
-    if written.output is not None and written.layout != "json":
-        check_run_ids(query for test in tests for query in test.queries)
-
-
 def show(console: Console, sets: Sequence[Measured], told: Sequence[Compared]) -> None:
     """Print what was measured."""
     if len(sets) == 1:
@@ -68,7 +60,7 @@ def show(console: Console, sets: Sequence[Measured], told: Sequence[Compared]) -
         print_notes(console, measured.notes, before)
         _print_tested(console, compared, before)
         for difference, explained in compared.differences:
-            _print_difference(console, measured, compared, difference, explained)
+            _print_difference(console, measured.measures[0], compared, difference, explained, before)
         if compared.pair and not compared.differences:
             console.print(f"{before}{compared.pair[1]} is below {compared.pair[0]} in no query.", highlight=False)
 
@@ -86,26 +78,46 @@ def as_json(sets: Sequence[Measured], told: Sequence[Compared]) -> dict[str, Any
         return found[0]
     from xtrkit.evaluating.bench import means_over
 
-    return {"sets": found, "means": means_over(sets)}
+    return {"sets": found, "means": [one._asdict() for one in means_over(sets)]}
 
 
-def write(sets: Sequence[Measured], written: Written) -> Iterator[Path]:
-    """Write runs, figures of each query, and BEIR's results, as far as was asked; gives each file's path."""
+def places(path: Path, tests: Sequence[TestCollection], names: Sequence[str]) -> dict[tuple[str, str], Path]:
+    """{(set, system): file}: where a file for each of several systems, and sets, comes to lie.
+
+    Args:
+        path: the file's name; those of sets and systems stand before its suffix, where there are several.
+        tests: the sets.
+        names: of the systems.
+    """
+    systems = _slugs(names) if len(names) > 1 else dict.fromkeys(names, "")
+    sets = {test.name: test.in_files if len(tests) > 1 else "" for test in tests}
+    return {(of_set, system): _beside(path, sets[of_set], systems[system]) for of_set in sets for system in systems}
+
+
+def write(sets: Sequence[Measured], written: Written, names: Sequence[str]) -> Iterator[Path]:
+    """Write runs, figures of each query, and BEIR's results, as far as was asked; gives each file's path.
+
+    Args:
+        sets: what was measured.
+        written: what was asked for.
+        names: of all systems, as for :func:`places`.
+    """
     from xtrkit.evaluation.run_files import write_run
     from xtrkit.whole_file import write_whole
 
+    tests, tags = [one.test for one in sets], _slugs(names)
+    runs, results = (
+        {} if path is None else places(path, tests, names) for path in (written.output, written.beir_results)
+    )
     for measured in sets:
-        of_set = [measured.test.name] if len(sets) > 1 else []
         for row in measured.rows:
-            system = [row.system] if len(measured.rows) > 1 else []
-            if written.output is not None:
-                target = _beside(written.output, *of_set, *system)
-                write_run(row.run, target, _slug(row.system), written.layout)
-                yield target
-            if written.beir_results is not None:
-                target = _beside(written.beir_results, *of_set, *system)
-                write_whole(target, json.dumps(_beir_results(row), indent=4) + "\n")
-                yield target
+            key = measured.test.name, row.system
+            if key in runs:
+                write_run(row.run, runs[key], tags[row.system], written.layout)
+                yield runs[key]
+            if key in results:
+                write_whole(results[key], json.dumps(_beir_results(row), indent=4) + "\n")
+                yield results[key]
     if written.per_query is not None:
         write_whole(written.per_query, _per_query(sets, as_lines=written.per_query.suffix == ".jsonl"))
         yield written.per_query
@@ -117,73 +129,12 @@ def draw(sets: Sequence[Measured], pair: tuple[str, str] | None, path: Path | No
 
     if pair is None or path is None:
         return
+    targets = places(path, [one.test for one in sets], [""])
     for measured in sets:
-        target = _beside(path, measured.test.name) if len(sets) > 1 else path
+        target = targets[measured.test.name, ""]
         first, second = (differing.row_named(measured.rows, name) for name in pair)
         differing.draw(first, second, measured.measures[0], target)
         yield target
-
-
-def print_sweep(console: Console, points: Sequence[Point], best: Point, measures: Sequence[str], within: float) -> None:
-    """Print settings, the cheapest first."""
-    table = Table()
-    for name in ("", "setting"):
-        table.add_column(name)
-    for name in [*measures, "CPU ms, median", "95 %"]:
-        table.add_column(name, justify="right")
-    for point in points:
-        mark = "→" if point is best else "·" if point.on_front else ""
-        figures = [f"{point.row.measures[name]:.4f}" for name in measures]
-        table.add_row(mark, Text(point.name), *figures, f"{point.cpu_ms:.2f}", f"{point.cpu_ms_95:.2f}")
-    console.print(table)
-    console.print(
-        f"→ the cheapest within {within:g} of the best {measures[0]}; · no other is better and no dearer. Times are of "
-        "searching alone, one query at a time, on one thread.",
-        style="dim",
-        highlight=False,
-    )
-
-
-def sweep_as_json(
-    points: Sequence[Point], best: Point, test: TestCollection, within: float, notes: Sequence[Note]
-) -> dict[str, Any]:
-    """Settings as JSON holds them."""
-    from xtrkit.evaluation.notes import notes_as_json
-
-    return {
-        "dataset": test.name,
-        "queries": len(test.queries),
-        "within": within,
-        "chosen": dict(best.setting),
-        "points": [
-            {
-                "setting": dict(point.setting),
-                "recipe": vars(point.recipe),
-                "measures": point.row.measures,
-                "cpu_ms": point.cpu_ms,
-                "cpu_ms_95": point.cpu_ms_95,
-                "on_front": point.on_front,
-            }
-            for point in points
-        ],
-        "notes": notes_as_json(notes),
-    }
-
-
-def write_sweep(points: Sequence[Point], best: Point, path: Path) -> None:
-    """Write settings as a table of comma-separated values."""
-    from xtrkit.whole_file import write_whole
-
-    fields = list(dict.fromkeys(field for point in points for field in point.setting))
-    measures = list(points[0].row.measures)
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow([*fields, *measures, "cpu_ms", "cpu_ms_95", "on_front", "chosen"])
-    for point in points:
-        setting = [point.setting.get(field, "") for field in fields]
-        figures = [point.row.measures[name] for name in measures]
-        table.writerow([*setting, *figures, point.cpu_ms, point.cpu_ms_95, point.on_front, point is best])
-    write_whole(path, text.getvalue())
 
 
 def _print_rows(console: Console, measured: Measured) -> None:
@@ -227,8 +178,9 @@ def _print_sets(console: Console, sets: Sequence[Measured]) -> None:
             cells = [_figure(of_system.get(system)) for system in systems]
             table.add_row(Text(one.test.name), f"{len(one.test.queries):,}", *cells)
         table.add_section()
-        cells = [_figure(means.get(system, {}).get(measure)) for system in systems]
-        table.add_row(f"mean of {len(sets)}", "", *cells)
+        for mean in means:
+            cells = [_figure(mean.systems.get(system, {}).get(measure)) for system in systems]
+            table.add_row(" ".join(filter(None, (f"mean of {len(mean.sets)}", mean.group))), "", *cells)
         console.print(table)
 
 
@@ -242,7 +194,7 @@ def _print_tested(console: Console, compared: Compared, before: str) -> None:
     table = Table(title=f"{before}against {compared.baseline}")
     for name in ("measure", "system"):
         table.add_column(name)
-    for name in ("difference", "better in", "worse in", "p, t-test", "p, randomisation"):
+    for name in ("difference", "better in", "worse in", "p (t)", "p (rand.)"):
         table.add_column(name, justify="right")
     for measure, differences in compared.tested.items():
         for one in differences:
@@ -250,7 +202,12 @@ def _print_tested(console: Console, compared: Compared, before: str) -> None:
             cells = [f"{one.mean:+.4f}", f"{one.better:,}", f"{one.worse:,}", *p_values]
             table.add_row(measure, Text(one.system), *cells)
     console.print(table)
-    console.print("Two-sided, paired by query, with Holm's correction within a measure.", style="dim", highlight=False)
+    console.print(
+        "p of a t-test and of a randomisation test, two-sided, paired by query, with Holm's correction within a "
+        "measure.",
+        style="dim",
+        highlight=False,
+    )
 
 
 def _p(value: float) -> str:
@@ -259,14 +216,14 @@ def _p(value: float) -> str:
 
 def _print_difference(
     console: Console,
-    measured: Measured,
+    measure: str,
     compared: Compared,
     difference: QueryDifference,
     explained: Mapping[str, Hit],
+    before: str,
 ) -> None:
     first, second = compared.pair or ("", "")
-    measure = measured.measures[0]
-    console.print(Text(f"\n{difference.query}: {on_one_line(difference.text)}", style="bold cyan"))
+    console.print(Text(f"\n{before}{difference.query}: {on_one_line(difference.text)}", style="bold cyan"))
     console.print(
         f"     {measure}: {difference.first:.4f} by {first}, {difference.second:.4f} by {second}", highlight=False
     )
@@ -363,9 +320,16 @@ def _beir_results(row: Row) -> dict[str, dict[str, float]]:
 
 
 def _beside(path: Path, *names: str) -> Path:
-    """A path with names before its suffix."""
-    return path.with_name(".".join([path.stem, *map(_slug, names)]) + path.suffix) if names else path
+    """A path with names before its suffix, and before that of packing."""
+    bare, packed = (Path(path.stem), path.suffix) if path.suffix == ".gz" else (Path(path.name), "")
+    return path.with_name(".".join([bare.stem, *filter(None, names)]) + bare.suffix + packed)
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower().replace(" k'=", "-")).strip("-") or "run"
+def _slugs(names: Sequence[str]) -> dict[str, str]:
+    """{name: what stands for it in names of files}, each another."""
+    found: dict[str, str] = {}
+    for name in names:
+        slug = re.sub(r"[^\w]+", "-", name.lower().replace(" k'=", "-")).strip("-_") or "run"
+        taken, number = set(found.values()), count(2)
+        found[name] = slug if slug not in taken else next(new for n in number if (new := f"{slug}-{n}") not in taken)
+    return found

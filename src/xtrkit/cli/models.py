@@ -53,9 +53,11 @@ def rerank(
     from xtrkit.reranking import load_reranker, rerank
     from xtrkit.texts.reading import open_source
     from xtrkit.texts.whole import whole_passages
-    from xtrkit.whole_file import check_target
+    from xtrkit.whole_file import check_targets, is_standard_output
 
-    check_target(output, "--output")
+    check_targets({"--output": output}, [run])
+    if is_standard_output(output):
+        raise InputError(f"--output {output} is where the summary is printed: give the name of a file.")
     given = read_run(run)
     first = {query: ranking[:depth] for query, ranking in given.items()}
     queries = read_queries(dataset)

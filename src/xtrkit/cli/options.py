@@ -157,7 +157,22 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Opening:
+class Loading:
+    """How an index is opened."""
+
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Compressed indexes: search on this device of torch's, such as cuda. "
+            "[dim]\\[default: the CPU, without torch][/]",
+            show_default=False,
+        ),
+    ] = None
+    model: Model = None
+
+
+@dataclass(frozen=True)
+class Opening(Loading):
     """How an index is opened and searched."""
 
     threads: Annotated[
@@ -168,15 +183,6 @@ class Opening:
             show_default=False,
         ),
     ] = None
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="Compressed indexes: search on this device of torch's, such as cuda. "
-            "[dim]\\[default: the CPU, without torch][/]",
-            show_default=False,
-        ),
-    ] = None
-    model: Model = None
 
 
 @dataclass(frozen=True)

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from xtrkit.errors import InputError
 from xtrkit.evaluating.measuring import (
+    BASELINE,
     IndexedDocuments,
     Row,
     build_bm25,
-    check_same_documents,
+    check_searchable,
     measure,
     measure_bm25,
     measure_run,
     measure_words,
+    names_with_words,
     notes_of,
 )
-from xtrkit.evaluation.bm25 import BM25
+from xtrkit.evaluation.bm25 import BM25, libraries
 from xtrkit.evaluation.collection import TestCollection
 from xtrkit.evaluation.measures import parse_measures
-from xtrkit.evaluation.notes import Note
-from xtrkit.evaluation.run_files import read_run
+from xtrkit.evaluation.notes import Note, counted, listed
+from xtrkit.evaluation.run_files import any_ids, check_run, read_run
 from xtrkit.fusion import ALPHA, FUSIONS
 from xtrkit.recipes import Recipe
 from xtrkit.retriever import Retriever
@@ -55,6 +58,46 @@ class Systems:
     baseline: bool = True
     threads: int | None = None
 
+    def names(self, tests: Sequence[TestCollection], *, indexed: bool) -> list[str]:
+        """What its rows can be called; those of words are left out where an index has none, BM25 where a set has none.
+
+        Args:
+            tests: what is asked.
+            indexed: whether an index is searched.
+
+        Raises:
+            InputError: a run is given twice.
+        """
+        of_index = self._of_index() if indexed else []
+        return [*of_index, *self.named_runs(), *[BASELINE] * self.with_baseline(tests)]
+
+    def with_baseline(self, tests: Sequence[TestCollection]) -> bool:
+        """Whether BM25 is measured on a set."""
+        return self.baseline and any(test.corpus is not None for test in tests)
+
+    def named_runs(self) -> dict[str, str]:
+        """{what a run is called: its file}: the file's name without suffixes, or its path, where another is called so.
+
+        Raises:
+            InputError: a run is given twice.
+        """
+        short = [Path(run).name.removesuffix(".gz").rsplit(".", 1)[0] for run in self.runs]
+        taken = [*short, *self._of_index(), BASELINE, SET]
+        found: dict[str, str] = {}
+        for name, run in zip(short, self.runs, strict=True):
+            if run in found.values():
+                raise InputError(f"The run {run} is given twice: leave one out.")
+            found[name if taken.count(name) == 1 else run] = run
+        return found
+
+    def files(self, test: TestCollection) -> dict[str, Path]:
+        """{what a run is called: its file for a set}."""
+        return {name: Path(run.replace(SET, test.in_files)) for name, run in self.named_runs().items()}
+
+    def _of_index(self) -> list[str]:
+        fused = [] if self.fused is None else names_with_words(self.fused[0])
+        return [*(name for name, _ in self.recipes), *fused]
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -82,6 +125,20 @@ class Measured:
         return max(row.depth for row in self.rows)
 
 
+class Means(NamedTuple):
+    """Means over sets.
+
+    Attributes:
+        group: what the sets have in common, such as "search"; empty for all.
+        sets: which sets they are of.
+        systems: {system: {measure: mean}}, of the systems and measures that all of them have.
+    """
+
+    group: str
+    sets: list[str]
+    systems: dict[str, dict[str, float]]
+
+
 @dataclass
 class Bench:
     """Measures collections; indexes, and BM25 over a corpus, are opened once for all that share them.
@@ -93,6 +150,7 @@ class Bench:
         model: as in :meth:`xtrkit.Retriever.open`.
         device: as there.
         bar: shows how far things are.
+        check_ids: refuses ids that can't be written, before anything is searched for.
     """
 
     systems: Systems
@@ -101,38 +159,50 @@ class Bench:
     model: str | None
     device: str | None
     bar: Bar
+    check_ids: Callable[[Iterable[str]], None] = any_ids
     _opened: dict[Path, tuple[Retriever, IndexedDocuments]] = field(default_factory=dict)
     _bm25: dict[Path, BM25] = field(default_factory=dict)
+
+    def prepare(self, tests: Sequence[TestCollection]) -> None:
+        """Find what can't be measured before hours are spent on the first set.
+
+        Raises:
+            InputError: some sets have no index, or the id of a query can't be written.
+            CollectionError: a file is no run, or not there.
+            MissingExtraError: BM25 isn't installed.
+        """
+        if self.systems.with_baseline(tests):
+            libraries()
+        self.check_ids(query for test in tests for query in test.queries)
+        if self.index is not None and len(tests) > 1:
+            places = {test.index_name: self._place(test, self.index) for test in tests}
+            without = [name for name, place in places.items() if not is_index(place)]
+            if without:
+                raise InputError(
+                    f"{self.index} is no index, and has none for {counted(len(without), 'set')} ({listed(without)}): "
+                    f"expected {self.index / without[0]}."
+                )
+        for test in tests:
+            for file in self.systems.files(test).values():
+                check_run(file)
 
     def measured(self, test: TestCollection) -> Measured:
         """Measure one collection.
 
         Raises:
-            InputError: there is nothing to measure; or an index or a run is of another collection.
+            InputError: there is nothing to measure; an index or a run is of another collection; or the id of a document
+                can't be written.
         """
         measures = parse_measures(" ".join(test.protocol.measures)) if self.measures is None else list(self.measures)
-        bm25, notes = self._baseline(test)
-        rows: list[Row] = []
         retriever = documents = encoding = None
         if self.index is not None:
             retriever, documents = self._open(test, self.index)
-            check_same_documents(retriever, test, documents)
-            begin = time.perf_counter()
-            embeddings = retriever.encode_queries(list(test.queries.values()))
-            encoding = (time.perf_counter() - begin) / len(test.queries)
-            fusing = self.systems.fused if retriever.index.has_words else None
-            total = (len(self.systems.recipes) + (1 + len(FUSIONS)) * (fusing is not None)) * len(test.queries)
-            with self.bar(f"Searching {test.name}", total) as advance:
-                rows += measure(
-                    retriever, test, self.systems.recipes, measures, embeddings=embeddings,
-                    threads=self.systems.threads, advance=advance, documents=documents,
-                )  # fmt: skip
-                if fusing is not None:
-                    rows += measure_words(
-                        retriever, test, fusing, measures, embeddings=embeddings, advance=advance,
-                        documents=documents, alpha=self.systems.alpha,
-                    )  # fmt: skip
-        rows += self._runs(test, measures, retriever)
+            check_searchable(retriever, test, documents)
+        rows = self._runs(test, measures, retriever)  # first: an index is not searched for runs of something else
+        bm25, notes = self._baseline(test)
+        if retriever is not None and documents is not None:
+            encoding, of_index = self._of_index(test, measures, retriever, documents)
+            rows = [*of_index, *rows]
         if bm25 is not None:
             rows.append(measure_bm25(bm25, test, measures))
         if not rows:
@@ -140,11 +210,39 @@ class Bench:
         told = notes_of(test, measures, rows, retriever=retriever, documents=documents, bm25=bm25)
         return Measured(test, measures, rows, [*told, *notes], encoding, retriever)
 
+    def _of_index(
+        self, test: TestCollection, measures: Sequence[str], retriever: Retriever, documents: IndexedDocuments
+    ) -> tuple[float, list[Row]]:
+        """Seconds that a query took to encode, and the rows of an index."""
+        begin = time.perf_counter()
+        embeddings = retriever.encode_queries(list(test.queries.values()))
+        encoding = (time.perf_counter() - begin) / len(test.queries)
+        fusing = self.systems.fused if retriever.index.has_words else None
+        total = (len(self.systems.recipes) + (1 + len(FUSIONS)) * (fusing is not None)) * len(test.queries)
+        with self.bar(f"Searching {test.name}", total) as advance:
+            rows = list(
+                measure(
+                    retriever, test, self.systems.recipes, measures, embeddings=embeddings,
+                    threads=self.systems.threads, advance=advance, documents=documents,
+                )
+            )  # fmt: skip
+            if fusing is not None:
+                rows += measure_words(
+                    retriever, test, fusing, measures, embeddings=embeddings, advance=advance,
+                    documents=documents, alpha=self.systems.alpha,
+                )  # fmt: skip
+        return encoding, rows
+
+    def _place(self, test: TestCollection, index: Path) -> Path:
+        return index if is_index(index) or not (index / test.index_name).is_dir() else index / test.index_name
+
     def _open(self, test: TestCollection, index: Path) -> tuple[Retriever, IndexedDocuments]:
-        path = index if is_index(index) or not (index / test.index_name).is_dir() else index / test.index_name
+        path = self._place(test, index)
         if path not in self._opened:
             retriever = Retriever.open(path, model=self.model, device=self.device)
-            self._opened[path] = retriever, IndexedDocuments.of(retriever.index)
+            documents = IndexedDocuments.of(retriever.index)
+            self.check_ids(documents.ids)
+            self._opened[path] = retriever, documents
         return self._opened[path]
 
     def _baseline(self, test: TestCollection) -> tuple[BM25 | None, list[Note]]:
@@ -158,11 +256,8 @@ class Bench:
 
     def _runs(self, test: TestCollection, measures: Sequence[str], retriever: Retriever | None) -> list[Row]:
         index = None if retriever is None else retriever.index
-        names = names_of_runs(self.systems.runs)
-        return [
-            measure_run(name, read_run(written.replace(SET, test.name.replace(" ", "."))), test, measures, index)
-            for written, name in zip(self.systems.runs, names, strict=True)
-        ]
+        files = self.systems.files(test)
+        return [measure_run(name, read_run(file), test, measures, index) for name, file in files.items()]
 
 
 def is_index(path: Path) -> bool:
@@ -170,18 +265,20 @@ def is_index(path: Path) -> bool:
     return any(path.glob("manifest-*.json"))
 
 
-def names_of_runs(written: Sequence[str]) -> list[str]:
-    """What runs are called: their files' names without suffixes, their paths where two would be called alike."""
-    short = [Path(one).name.removesuffix(".gz").rsplit(".", 1)[0] for one in written]
-    return [name if short.count(name) == 1 else path for name, path in zip(short, written, strict=True)]
+def means_over(sets: Sequence[Measured]) -> list[Means]:
+    """Means over sets, each counting alike; LoTTE's search and forum queries apart, as papers have them."""
+    groups: dict[str, list[Measured]] = {}
+    for one in sets:
+        groups.setdefault(one.test.group, []).append(one)
+    return [_means(group, members) for group, members in groups.items()]
 
 
-def means_over(sets: Sequence[Measured]) -> dict[str, dict[str, float]]:
-    """{system: {measure: mean over the sets}}, each set counting alike, of the systems and measures that all have."""
+def _means(group: str, sets: Sequence[Measured]) -> Means:
     of_sets: list[Mapping[str, Mapping[str, float]]] = [{row.system: row.measures for row in one.rows} for one in sets]
     measures = [name for name in sets[0].measures if all(name in one.measures for one in sets)]
     systems = [name for name in of_sets[0] if all(name in rows for rows in of_sets)]
-    return {
+    found = {
         system: {name: sum(rows[system][name] for rows in of_sets) / len(sets) for name in measures}
         for system in systems
     }
+    return Means(group, [one.test.name for one in sets], found)

@@ -60,10 +60,19 @@ def row_named(rows: Sequence[Row], name: str) -> Row:
     Raises:
         InputError: there is none of that name.
     """
-    for row in rows:
-        if row.system == name:
-            return row
-    raise InputError(f"No system is called {name!r}: there are {', '.join(repr(row.system) for row in rows)}.")
+    check_named([row.system for row in rows], [name])
+    return next(row for row in rows if row.system == name)
+
+
+def check_named(systems: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse names that no system bears.
+
+    Raises:
+        InputError: there is none of a name.
+    """
+    for name in names:
+        if name not in systems:
+            raise InputError(f"No system is called {name!r}: there are {', '.join(map(repr, systems))}.")
 
 
 def worst(first: Row, second: Row, measure: str, test: TestCollection, n: int) -> list[QueryDifference]:

@@ -137,7 +137,7 @@ def measure(
         index.search(embeddings[0], recipe=recipe)  # loads kernels, which is no part of a query's time
 
         def search(numbers: Sequence[int], k: int, recipe: Recipe = recipe) -> list[Ranking]:
-            told = advance if len(numbers) == len(embeddings) else lambda amount: None  # of those that are asked again
+            told = advance if k == depth + 1 else lambda amount: None  # those that are asked again are counted already
             return index.search_batch([embeddings[n] for n in numbers], k, recipe=recipe, threads=threads, advance=told)
 
         begin = time.perf_counter()
@@ -182,16 +182,21 @@ def measure_words(
             ids = index.ids_of([one.document for one in ranked])
             yield list(zip(ids, (one.score for one in ranked), strict=True))
 
-    ways: dict[str, Search] = {WORDS: words}
+    ways: list[Search] = [words]
     for fusion in FUSIONS:
-        ways[f"{name} + BM25, {fusion}"] = lambda numbers, k, fusion=fusion: list(both(numbers, k, fusion))  # type: ignore[misc]
-    for way, search in ways.items():
+        ways.append(lambda numbers, k, fusion=fusion: list(both(numbers, k, fusion)))  # type: ignore[misc]
+    for way, search in zip(names_with_words(name), ways, strict=True):
         search([0], 1)  # loads kernels
         begin = time.perf_counter()
         rankings = rankings_of(search, len(queries), depth + 1, index, documents)
         seconds = time.perf_counter() - begin
         advance(len(queries))
         yield row_of_index(way, dict(zip(test.queries, rankings, strict=True)), test, measures, seconds, index)
+
+
+def names_with_words(name: str) -> list[str]:
+    """The rows of :func:`measure_words`: an index's words alone, and fused with a system in each way."""
+    return [WORDS, *(f"{name} + BM25, {fusion}" for fusion in FUSIONS)]
 
 
 def build_bm25(test: TestCollection) -> BM25:
@@ -249,12 +254,15 @@ def measure_bm25(bm25: BM25, test: TestCollection, measures: Sequence[str]) -> R
     return _row(BASELINE, found, test, measures, seconds, bm25.texts_of)
 
 
-def check_same_documents(retriever: Retriever, test: TestCollection, documents: IndexedDocuments) -> None:
-    """Refuse an index in which not one judged document can be found: it is of another collection.
+def check_searchable(retriever: Retriever, test: TestCollection, documents: IndexedDocuments) -> None:
+    """Refuse an index in which not one judged document can be found, and queries without texts.
 
     Raises:
-        InputError: the index has no document that the judgements name.
+        InputError: the index has no document that the judgements name: it is of another collection; or there are
+            judgements alone.
     """
+    if not any(test.queries.values()):
+        raise InputError(f"{test.path} has judgements alone: name the file of the queries with --topics.")
     if test.qrels and _judged(test.qrels).isdisjoint(documents.ids):
         raise InputError(
             f"The index at {retriever.index.path} has no document that the judgements of {test.path} name: "
@@ -374,7 +382,11 @@ def _texts_in(index: Index) -> TextsOf:
 
     def texts_of(documents: Collection[str]) -> dict[str, str]:
         found: dict[str, list[str]] = {}
-        for passage in index.get(documents=documents):
+        try:
+            passages = index.get(documents=documents)
+        except InputError as error:
+            raise InputError(f"{error} Answers are looked for in texts: give the index that the run is of.") from error
+        for passage in passages:
             title = (passage.metadata or {}).get(TITLE)
             text = (passage.text or "").removeprefix(f"{title} " if title else "")
             found.setdefault(passage.document, []).append(text)

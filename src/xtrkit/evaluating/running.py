@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
 from xtrkit.evaluating.measuring import note_truncated
 from xtrkit.evaluation.notes import Note, counted, examples_of, quoted
+from xtrkit.evaluation.run_files import any_ids
 from xtrkit.retriever import Retriever
 
 TOGETHER = 64
@@ -33,6 +34,7 @@ def answer_topics(
     *,
     passages: bool = False,
     advance: Callable[[int], None] = lambda n: None,
+    check_ids: Callable[[Iterable[str]], None] = any_ids,
     **as_in_search: Any,
 ) -> Answered:
     """Search for each query.
@@ -43,6 +45,7 @@ def answer_topics(
         k: how many documents of each.
         passages: rank passages by their own ids, also where they were cut out of documents.
         advance: called with the number of queries that have been answered.
+        check_ids: refuses ids that can't be written, as soon as they are found.
         **as_in_search: the other arguments of :meth:`xtrkit.Retriever.search`.
     """
     run: dict[str, list[tuple[str, float]]] = {}
@@ -51,6 +54,7 @@ def answer_topics(
         asked = {**as_in_search, "group_by_document": False} if passages else as_in_search
         for query, hits in zip(some, retriever.search_batch(list(some.values()), k, **asked), strict=True):
             run[query] = [(hit.id if passages or hit.part is None else hit.part.document, hit.score) for hit in hits]
+        check_ids(document for query in some for document, _ in run[query])
         advance(len(some))
     return Answered(run, (*note_truncated(retriever, queries), *_fewer(run, k)))
 

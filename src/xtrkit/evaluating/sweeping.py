@@ -111,7 +111,8 @@ def sweep(
                 begin = time.process_time()
                 found.append(index.search(embeddings[n], k, recipe=recipe, threads=1))
                 seconds[n] += time.process_time() - begin
-                advance(len(numbers) == len(embeddings))  # those that are asked again are counted already
+                if k == depth + 1:  # those that are asked again are counted already
+                    advance(1)
             return found
 
         rankings = rankings_of(search, len(embeddings), depth + 1, index, documents)

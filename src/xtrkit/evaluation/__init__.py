@@ -1,7 +1,9 @@
 """Rankings and judgements: what was found against what should have been. Knows no model and no index.
 
-``beir.py`` reads test collections, ``runs.py`` TREC runs and qrels, ``measures.py`` computes nDCG and its relatives
-through ``ir-measures``, ``bm25.py`` is the lexical baseline through ``bm25s``.
+``opening.py`` reads test collections, each layout in a module of its own (``beir.py``, ``msmarco.py``, …),
+``topics.py`` and ``qrels.py`` queries and judgements, ``run_files.py`` runs; ``measures.py`` computes nDCG and its
+relatives through ``ir-measures``, ``significance.py`` tests differences, ``bm25.py`` is the lexical baseline through
+``bm25s``.
 """
 
 from typing import TYPE_CHECKING

@@ -67,7 +67,8 @@ def read_test_collection(path: str | Path, split: str | None = None) -> TestColl
     queries, notes = asked(texts, judged, queries_path, qrels_path)
     notes = [*note_unread((queries_path, qrels_path)), *notes_on_queries, *notes]
     protocol, of_set = rules_of(name.lower(), split, judged.qrels)
-    return TestCollection(path, queries, judged.qrels, (*notes, *of_set), protocol, name, corpus=path, index_name=name)
+    corpus = path if _has_corpus(path) else None
+    return TestCollection(path, queries, judged.qrels, (*notes, *of_set), protocol, name, corpus, index_name=name)
 
 
 def read_queries(path: Path) -> dict[str, str]:
@@ -94,11 +95,8 @@ def open_corpus(path: Path) -> Iterable[Passage]:
     Raises:
         CollectionError: it has no corpus.
     """
-    if path.is_dir() and not any(path.glob("corpus*")) and not any(path.glob("collection.tsv*")):
-        raise CollectionError(
-            f"There is no {path / 'corpus.jsonl'}, the corpus of a BEIR folder. Without BM25 (--baseline none), "
-            "xtrkit evaluate needs none."
-        )
+    if path.is_dir() and not _has_corpus(path):
+        raise CollectionError(f"There is no {path / 'corpus.jsonl'}, the corpus of a BEIR folder.")
     return whole_passages(open_source(str(path)))  # which may be irds:NAME
 
 
@@ -127,6 +125,10 @@ def rules_of(name: str, split: str, qrels: Qrels) -> tuple[Protocol, list[Note]]
         )
         return BEIR, [Note("touche_version", {"judgements": n, "version": version}, sentence)]
     return replace(BEIR, measures=DEFAULT_MEASURES), []
+
+
+def _has_corpus(path: Path) -> bool:
+    return any(path.glob("corpus*")) or any(path.glob("collection.tsv*"))
 
 
 def _found(path: Path) -> Path:

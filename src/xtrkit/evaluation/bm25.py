@@ -31,7 +31,7 @@ class BM25:
     """
 
     def __init__(self, passages: Iterable[Passage]) -> None:
-        self._bm25s, self._stemmer = _libraries()
+        self._bm25s, self._stemmer = libraries()
         collected = list(passages)
         trim = Trimming()
         self.ids = [trim(passage.id) for passage in collected]
@@ -98,7 +98,12 @@ def _came_twice(ids: Iterable[str]) -> list[Note]:
     return [Note("corpus_ids_twice", {"ids": len(twice), "examples": examples_of(twice)}, sentence)]
 
 
-def _libraries() -> tuple[Any, Any]:
+def libraries() -> tuple[Any, Any]:
+    """What makes words and searches them: ``bm25s``, and an English stemmer.
+
+    Raises:
+        MissingExtraError: one isn't installed.
+    """
     try:
         import bm25s
         import Stemmer

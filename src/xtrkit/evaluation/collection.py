@@ -54,6 +54,7 @@ class TestCollection:
         name: what the set is called, such as "scifact", or "writing search" of LoTTE.
         corpus: where its texts lie, if they lie beside it.
         index_name: what its index is called in a folder of indexes, one for each set.
+        group: which of several sets it is averaged with, such as "search" of LoTTE; empty for all.
         answers: {query id: strings}, one of which a passage must have in it to count; where judgements decide, none.
     """
 
@@ -67,7 +68,13 @@ class TestCollection:
     name: str = ""
     corpus: Path | None = None
     index_name: str = ""
+    group: str = ""
     answers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def in_files(self) -> str:
+        """Its name in names of files."""
+        return self.name.replace(" ", ".").replace("/", "-")
 
     def keeping_identical(self) -> TestCollection:
         """The same, with the documents that bear a query's id kept in its ranking."""

@@ -2,7 +2,8 @@
 
 Success@5: a query counts where one of its five best passages is among its ``answer_pids``, and every line of the
 ``qas`` file counts in the mean, answered or not. "Pooled" is a collection of its own (all topics' passages), not a
-mean. Passages are numbered within each collection, queries within each file: equal numbers mean nothing.
+mean; search and forum queries are averaged apart. Passages are numbered within each collection, queries within each
+file: equal numbers mean nothing.
 """
 
 from __future__ import annotations
@@ -86,4 +87,5 @@ def _read(topic: str, kind: str, folder: Path, path: Path) -> TestCollection:
         f"{topic} {kind}",
         corpus=beside(folder, "collection.tsv"),
         index_name=topic,
+        group=kind,
     )

@@ -7,7 +7,7 @@ is what the published R@100 of TREC-COVID is, of whose queries each has hundreds
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -22,17 +22,21 @@ LEAST_DEPTH = 100
 """Documents that are found for each query whatever is measured, so that runs and times of searching compare."""
 WITHOUT_CUTOFF = 1000
 """Documents that a measure without a cut-off sees, such as AP, RR and nDCG: trec_eval's own depth."""
+_NAME = re.compile(r"(?:[^\s,(]|\([^)]*\)?)+")
 _CAPPED = re.compile(r"R_cap@([1-9][0-9]{0,8})")
 
 
 def parse_measures(text: str) -> list[str]:
     """Names of measures, apart from each other by white space or commas, as ir-measures writes them.
 
+    Those of ``trec_eval`` (``map``, ``ndcg_cut_10``) are taken, too.
+
     Raises:
         InputError: there is none, or one that ir-measures doesn't know or can't compute here.
         MissingExtraError: ir-measures isn't installed.
     """
-    names = list(dict.fromkeys(text.replace(",", " ").split()))
+    written = _NAME.findall(text)
+    names = list(dict.fromkeys(name for one in written for name in _by_our_names(one)))
     if not names:
         raise InputError("No measures were given: name some, such as 'nDCG@10 R@100 RR@10'.")
     for name in names:
@@ -90,9 +94,25 @@ def of_each_query(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEAS
         for rank, (document, _) in enumerate(answers.get(trimmed(query), ())):
             ranked[query].setdefault(trimmed(document), float(-rank))
     found = {measure: dict.fromkeys(qrels, 0.0) for measure in parsed.values()}  # of which some have two names
-    for metric in _ir_measures().iter_calc(list(found), judged, ranked) if found else ():
-        found[metric.measure][metric.query_id] = metric.value
+    for measures_alike, queries in _computable(list(found), judged, ranked):
+        of_these = {query: judged[query] for query in queries}
+        answers_of = {query: ranked[query] for query in queries}
+        for metric in _ir_measures().iter_calc(measures_alike, of_these, answers_of):
+            found[metric.measure][metric.query_id] = metric.value
     return {name: found[parsed[name]] if name in parsed else _capped_recall(name, judged, ranked) for name in measures}
+
+
+def _computable(
+    measures: Sequence[Any], judged: Mapping[str, Mapping[str, int]], ranked: Mapping[str, Mapping[str, float]]
+) -> Iterator[tuple[list[Any], Sequence[str]]]:
+    """Measures with the queries that they can be computed for: two divide by what may be nothing."""
+    answered = [query for query, ranking in ranked.items() if ranking]
+    relevant = [query for query in answered if any(grade > 0 for grade in judged[query].values())]
+    special: dict[str, Sequence[str]] = {"Judged": answered, "Compat": relevant}
+    for name, queries in {**special, "": list(judged)}.items():
+        alike = [measure for measure in measures if (measure.NAME if measure.NAME in special else "") == name]
+        if alike and queries:
+            yield alike, queries
 
 
 def _capped_recall(
@@ -210,9 +230,20 @@ def _parsed(name: str) -> Any:
     return _ir_measures().parse_measure(name)
 
 
+def _by_our_names(name: str) -> list[str]:
+    """A name of trec_eval's as ir-measures has it, which may be several: ``ndcg_cut`` is at many cut-offs."""
+    try:
+        return [str(measure) for measure in _ir_measures().parse_trec_measure(name)]
+    except ValueError:
+        return [name]
+
+
 def _check(name: str) -> None:
     """Compute a measure of one document, so that one that can't be computed is told before hours of searching."""
-    refused = InputError(f"Unknown measure {name!r}: use names such as nDCG@10, R@100, RR@10, AP, Success@5.")
+    refused = InputError(
+        f"Unknown measure {name!r}, or one that can't be computed here: use names such as nDCG@10, R@100, RR@10, AP, "
+        "Success@5."
+    )
     _ir_measures()
     try:
         cutoff = 1 if (found := _cutoff(name)) is None else found

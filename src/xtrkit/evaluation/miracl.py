@@ -2,7 +2,8 @@
 
 nDCG@10 and R@100 on the development queries of each language; the mean is over languages. Sixteen were known
 beforehand, de and yo came as surprises: which ones stand in a mean must be said. Ids are ``PAGE#PASSAGE``; the texts
-are passages already, and are indexed whole (``--no-split``). The split "testB" has no public judgements.
+are passages already, and are indexed whole (``--no-split``). The splits "test-a" and "test-b" have no public
+judgements.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from pathlib import Path
 
 from xtrkit.errors import CollectionError
-from xtrkit.evaluation.collection import Protocol, TestCollection, asked
+from xtrkit.evaluation.collection import Protocol, TestCollection, asked, beside
 from xtrkit.evaluation.qrels import read_judgements
 from xtrkit.evaluation.topics import read_topics
 
@@ -20,7 +21,7 @@ LANGUAGES = (
 )  # fmt: skip
 """As mXTR's table has them: the surprise languages last."""
 RULES = Protocol("MIRACL", ("nDCG@10", "R@100"))
-_TOPICS = re.compile(r"topics\.miracl-v1\.0-([a-z]{2})-([A-Za-z]+)\.tsv(?:\.gz)?")
+_TOPICS = re.compile(r"topics\.miracl-v1\.0-([a-z]{2})-([A-Za-z-]+)\.tsv(?:\.gz)?")
 _WHERE = ("", "topics", "*", "*/topics")
 
 
@@ -64,10 +65,12 @@ def read_miracl(path: Path, split: str | None = None) -> list[TestCollection]:
 
 def _read(language: str, topics_path: Path, split: str) -> TestCollection:
     name = f"qrels.miracl-v1.0-{language}-{split}.tsv"
-    places = [topics_path.parent / name, topics_path.parent.parent / "qrels" / name]
-    qrels_path = next((place for place in places if place.is_file()), None)
+    places = topics_path.parent, topics_path.parent.parent / "qrels"
+    qrels_path = next(filter(None, (beside(place, name) for place in places)), None)
     if qrels_path is None:
-        raise CollectionError(f"There is no {places[0]}, nor {places[1]}: MIRACL's judgements belong to its topics.")
+        raise CollectionError(
+            f"There is no {places[0] / name}, nor {places[1] / name}: MIRACL's judgements belong to its topics."
+        )
     topics, judged = read_topics(topics_path), read_judgements(qrels_path)
     queries, notes = asked(topics.queries, judged, topics_path, qrels_path)
     return TestCollection(

@@ -27,22 +27,22 @@ class _Split(NamedTuple):
 
 SPLITS = {
     "dev": _Split(
-        ("queries.dev.small.tsv", "msmarco-passage-dev-queries.tsv", "queries.dev.tsv"),
-        ("qrels.dev.small.tsv", "qrels.dev.small.txt", "qrels.dev.tsv"),
+        ("queries.dev.small.tsv", "topics.msmarco-passage.dev-subset.txt", "queries.dev.tsv"),
+        ("qrels.dev.small.tsv", "qrels.msmarco-passage.dev-subset.txt", "qrels.dev.tsv"),
         DEV,
     ),
     "dl19": _Split(
-        ("msmarco-test2019-queries.tsv", "queries.dl19.tsv"),
+        ("msmarco-test2019-queries.tsv", "topics.dl19-passage.txt"),
         ("2019qrels-pass.txt", "qrels.dl19-passage.txt"),
         TREC_DL,
     ),
     "dl20": _Split(
-        ("msmarco-test2020-queries.tsv", "queries.dl20.tsv"),
+        ("msmarco-test2020-queries.tsv", "topics.dl20.txt"),
         ("2020qrels-pass.txt", "qrels.dl20-passage.txt"),
         TREC_DL,
     ),
 }
-"""{split: names under which its files are published, and its rules}"""
+"""{split: names under which its files are published, by Microsoft, TREC and Anserini, and its rules}"""
 
 
 def splits_of(folder: Path) -> list[str]:

@@ -29,13 +29,26 @@ ACCURACY = Protocol("open-domain QA", ("Success@20", "Success@100"))
 _SUFFIXES = (".qa.csv", ".qa.tsv", ".qa.csv.gz", ".qa.tsv.gz")
 
 
+def is_open_qa(file: Path) -> bool:
+    """Whether a file has questions with answers: its name says so, or it is a list of objects in JSON."""
+    if file.name.endswith(_SUFFIXES):
+        return True
+    with file.open("rb") as opened:
+        return file.suffix == ".json" and opened.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+
+
 def files_of(path: Path, split: str | None) -> list[Path]:
-    """The files of questions that a path is, or that lie in a folder."""
+    """The file of questions that a path is, or those of a split that lie in a folder, or in one that is called so."""
     if path.is_file():
-        return [path] if path.name.endswith((*_SUFFIXES, ".json")) else []
-    files = sorted(file for file in path.iterdir() if file.name.endswith((*_SUFFIXES, ".json")))
-    of_split = [file for file in files if f".{split or 'test'}." in file.name or f"-{split or 'test'}." in file.name]
-    return [file for file in of_split if file.name.endswith(_SUFFIXES) or _has_answers(file)]
+        return [path]
+    split = split or "test"
+    files = sorted(file for place in (path, path / split) if place.is_dir() for file in place.iterdir())
+    of_split = [file for file in files if f".{split}." in file.name or f"-{split}." in file.name]
+    return [
+        file
+        for file in of_split
+        if file.name.endswith(_SUFFIXES) or (file.name.endswith(".json") and _has_answers(file))
+    ]
 
 
 def read_open_qa(path: Path, split: str | None = None) -> list[TestCollection]:
@@ -125,13 +138,16 @@ def _has_answers(file: Path) -> bool:
 
 
 def _read(file: Path) -> TestCollection:
+    """The questions of one file, whose ids are their places, from 0."""
+    name = file.name.split(".")[0]
+    if name.lower().startswith("curatedtrec"):
+        raise CollectionError(f"The answers in {file} are regular expressions, which are not looked for in texts here.")
     questions, answers = dict[str, str](), dict[str, list[str]]()
     pairs = _of_json(file) if file.name.endswith(".json") else _of_lines(file)
     for number, (question, given) in enumerate(pairs):
         questions[str(number)], answers[str(number)] = question, given
     if not questions:
         raise CollectionError(f"{file} has no questions.")
-    name = file.name.split(".")[0]
     return TestCollection(file, questions, {}, (), ACCURACY, name, index_name=name, answers=answers)
 
 

@@ -5,34 +5,49 @@ from __future__ import annotations
 from pathlib import Path
 
 from xtrkit.errors import CollectionError
-from xtrkit.evaluation import beir, irds, lotte, miracl, msmarco, open_qa
+from xtrkit.evaluation import beir, irds, lotte, miracl, msmarco, open_qa, trec
 from xtrkit.evaluation.collection import TestCollection
+from xtrkit.evaluation.topics import FIELD
 from xtrkit.texts.reading import IRDS
 
 EXPECTED = (
     "a BEIR folder (queries.jsonl, qrels/SPLIT.tsv) or a folder of such, MS MARCO's files (queries.dev.small.tsv, "
     "qrels.dev.small.tsv), LoTTE's (TOPIC/test/qas.search.jsonl), MIRACL's (topics.miracl-v1.0-LANG-dev.tsv), "
-    "questions with answers (NAME.qa.csv), or irds:NAME of ir_datasets"
+    "questions with answers (NAME.qa.csv), a file of judgements (TREC's qrels), or irds:NAME of ir_datasets"
 )
 
 
-def open_tests(path: str | Path, split: str | None = None) -> list[TestCollection]:
+def open_tests(
+    path: str | Path, split: str | None = None, *, topics: Path | None = None, field: str = FIELD
+) -> list[TestCollection]:
     """The test collections at a path: one, or one for each forum, topic, language or relation.
 
     Args:
         path: as published (:data:`EXPECTED`), or ``irds:`` and a name of ir_datasets.
         split: which queries; by default those that published figures are of.
+        topics: of a file of judgements, the file of its queries.
+        field: of these, which field is asked, as in :func:`xtrkit.evaluation.topics.read_topics`.
 
     Raises:
         CollectionError: nothing of the kind is there, or it can't be read.
     """
+    if topics is not None and not Path(path).is_file():
+        raise CollectionError(f"Topics belong to a file of judgements, such as qrels.txt, which {path} is not.")
     if str(path).startswith(IRDS):
         return [irds.read_irds(f"{path}/{split}" if split else str(path))]
     path = Path(path)
     if not path.exists():
         raise CollectionError(f"There is no test collection at {path}: expected {EXPECTED}.")
-    if path.is_file():
-        return open_qa.read_open_qa(path, split)
+    if not path.is_file():
+        return _of_folder(path, split)
+    if split is not None:
+        raise CollectionError(f"{path} is one file, which has no split {split!r}: leave the split out.")
+    if topics is None and open_qa.is_open_qa(path):
+        return open_qa.read_open_qa(path)
+    return [trec.read_trec(path, topics, field)]
+
+
+def _of_folder(path: Path, split: str | None) -> list[TestCollection]:
     if lotte.is_lotte(path):
         return lotte.read_lotte(path, split)
     if miracl.is_miracl(path):

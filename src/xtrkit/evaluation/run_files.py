@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -70,15 +70,25 @@ def read_run(path: str | Path) -> FileRun:
     """
     path = Path(path)
     lines = read_lines(path)
-    first = next(lines, None)
-    if first is None:
-        raise CollectionError(f"{path} has no lines: expected a run, {_EXPECTED}.")
+    first = _first(path, lines)
     lines = chain([first], lines)
     if first[1].lstrip().startswith("{"):
         found, tag = _of_json(path, "\n".join(line for _, line in lines)), ""
     else:
         found, tag = _of_lines(path, len(_fields(first[1])), lines)
     return FileRun({query: _ranked(given) for query, given in found.items()}, _notes(found, path), tag)
+
+
+def check_run(path: str | Path) -> None:
+    """Refuse a file that does not begin as a run does, before work is done for it.
+
+    Raises:
+        CollectionError: it can't be read, or its first line is of no layout.
+    """
+    path = Path(path)
+    number, text = _first(path, read_lines(path))
+    if not text.lstrip().startswith("{") and len(_fields(text)) not in (3, 4, 6):
+        raise _no_run(path, number, text)
 
 
 _EXPECTED = (
@@ -138,6 +148,13 @@ def _are_scores(ranking: object) -> bool:
     return isinstance(ranking, _Pairs) and all(
         isinstance(score, int | float) and not isinstance(score, bool) for _, score in ranking
     )
+
+
+def _first(path: Path, lines: Iterator[tuple[int, str]]) -> tuple[int, str]:
+    first = next(lines, None)
+    if first is None:
+        raise CollectionError(f"{path} has no lines: expected a run, {_EXPECTED}.")
+    return first
 
 
 def _fields(text: str) -> list[str]:
@@ -251,9 +268,17 @@ def check_run_ids(ids: Iterable[str]) -> None:
     """
     for identifier in ids:
         if len(identifier.split()) != 1 or identifier.strip() != identifier:
-            raise InputError(
-                f"The id {identifier!r} has white space, which a TREC run can't hold: write the layout json, or none."
-            )
+            has = "has white space" if identifier else "is empty"
+            raise InputError(f"The id {identifier!r} {has}, which a TREC run can't hold: choose --layout json.")
+
+
+def any_ids(ids: Iterable[str]) -> None:
+    """Take all ids, as JSON does."""
+
+
+def check_of(layout: str) -> Callable[[Iterable[str]], None]:
+    """What refuses the ids that a layout can't hold."""
+    return any_ids if layout == "json" else check_run_ids
 
 
 def write_qrels(qrels: Mapping[str, Mapping[str, int]], path: str | Path) -> None:
@@ -290,11 +315,11 @@ def write_run(run: Run, path: str | Path, tag: str = "xtrkit", layout: str = "tr
         InputError: an id or the tag has white space, which the layout can't hold.
     """
     check_layout(layout)
+    check_of(layout)([tag, *run, *(document for ranking in run.values() for document, _ in ranking)])
     if layout == "json":
         found = {query: dict(falling(ranking)) for query, ranking in run.items()}
         text = json.dumps(found, ensure_ascii=False) + "\n"
     else:
-        check_run_ids([tag, *run, *(document for ranking in run.values() for document, _ in ranking)])
         form = {
             "trec": "{query} Q0 {document} {rank} {score:.9g} {tag}\n",
             "msmarco": "{query}\t{document}\t{rank}\n",
