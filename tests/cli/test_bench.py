@@ -2,9 +2,11 @@
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
+import threading
 
 import pytest
 import pytrec_eval
@@ -334,6 +336,17 @@ def test_runs_on_judgements_of_trec_need_no_topics(index, runs, tmp_path):
     assert told["systems"][0]["measures"] == {"AP": 1.0, "nDCG@10": 1.0, "P@10": pytest.approx(0.125)}
     assert "queries.trec" not in answer("sweep", index, qrels, *asked, "--nprobe", 1)
     assert "topics, which is read" in refused("evaluate", index, qrels, *asked, "--output", tmp_path / "topics")
+
+
+def test_runs_and_judgements_from_a_pipe(beir, runs, tmp_path):
+    """As ``<(zcat run.gz)`` gives them: they can be read once."""
+    os.mkfifo(tmp_path / "run")
+    os.mkfifo(tmp_path / "qrels")
+    qrels = "".join(f"{q} 0 {d} {grade}\n" for q, judged in QRELS.items() for d, grade in judged.items())
+    for name, text in (("run", runs[0].read_text()), ("qrels", qrels)):
+        threading.Thread(target=(tmp_path / name).write_text, args=(text,), daemon=True).start()
+    told = json.loads(answer("evaluate", tmp_path / "qrels", "--run", tmp_path / "run", "--json"))
+    assert told["systems"][0]["measures"]["AP"] == 1.0
 
 
 def test_too_many_paths_nothing_to_measure_and_a_run_of_something_else(beir, index, runs, tmp_path):

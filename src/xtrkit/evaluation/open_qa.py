@@ -31,15 +31,15 @@ _SUFFIXES = (".qa.csv", ".qa.tsv", ".qa.csv.gz", ".qa.tsv.gz")
 
 def is_open_qa(file: Path) -> bool:
     """Whether a file has questions with answers: its name says so, or it is a list of objects in JSON."""
-    if file.name.endswith(_SUFFIXES):
-        return True
+    if file.suffix != ".json":
+        return file.name.endswith(_SUFFIXES)
     with file.open("rb") as opened:
-        return file.suffix == ".json" and opened.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+        return opened.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
 
 
 def files_of(path: Path, split: str | None) -> list[Path]:
     """The file of questions that a path is, or those of a split that lie in a folder, or in one that is called so."""
-    if path.is_file():
+    if not path.is_dir():
         return [path]
     split = split or "test"
     files = sorted(file for place in (path, path / split) if place.is_dir() for file in place.iterdir())

@@ -31,14 +31,14 @@ def open_tests(
     Raises:
         CollectionError: nothing of the kind is there, or it can't be read.
     """
-    if topics is not None and not Path(path).is_file():
+    if topics is not None and (str(path).startswith(IRDS) or Path(path).is_dir()):
         raise CollectionError(f"Topics belong to a file of judgements, such as qrels.txt, which {path} is not.")
     if str(path).startswith(IRDS):
         return [irds.read_irds(f"{path}/{split}" if split else str(path))]
     path = Path(path)
     if not path.exists():
         raise CollectionError(f"There is no test collection at {path}: expected {EXPECTED}.")
-    if not path.is_file():
+    if path.is_dir():
         return _of_folder(path, split)
     if split is not None:
         raise CollectionError(f"{path} is one file, which has no split {split!r}: leave the split out.")
