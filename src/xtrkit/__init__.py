@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from xtrkit.lazy import lazy
 
 if TYPE_CHECKING:
+    from xtrkit.cluster.cluster import Cluster
     from xtrkit.encoding.load import load_encoder
     from xtrkit.errors import XtrkitError
     from xtrkit.hits import Hit, Hits
@@ -30,6 +31,7 @@ _HOMES = {
     "COLBERT": "xtrkit.recipes",
     "COLBERTV2": "xtrkit.recipes",
     "COLXTR": "xtrkit.recipes",
+    "Cluster": "xtrkit.cluster.cluster",
     "Hit": "xtrkit.hits",
     "Hits": "xtrkit.hits",
     "Index": "xtrkit.index",
@@ -50,6 +52,7 @@ __all__ = [
     "COLBERTV2",
     "COLXTR",
     "XTR",
+    "Cluster",
     "Hit",
     "Hits",
     "Index",
