@@ -16,13 +16,14 @@ from typing import Any
 import nbformat
 from sphinx.application import Sphinx
 from sphinx.ext.autodoc import mock
+from sphinx.util.inspect import signature, stringify_signature
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT / "src"))  # what is told is this checkout's, whatever is installed
 FRAMEWORKS = [
     *("torch", "transformers", "sentence_transformers", "datasets"),
-    *("langchain_core", "llama_index", "haystack", "dspy", "pyterrier", "mteb", "ir_datasets"),
+    *("langchain_core", "llama_index", "haystack", "dspy", "pyterrier", "pandas", "pydantic", "mteb", "ir_datasets"),
 ]
 """Nothing is told of them, and importing all takes half a minute: the extra "docs" is enough to build the site."""
 STANDS_FOR = {
@@ -43,6 +44,7 @@ html_theme = "furo"
 html_title = f"xtrkit {release}"
 exclude_patterns = ["_build"]
 myst_heading_anchors = 4
+autoclass_content = "both"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {name: name for name in ("FloatArray", "Given", "Metadata", "Subset", "Where")}
@@ -61,7 +63,7 @@ def setup(app: Sphinx) -> None:
     app.connect("build-finished", lambda app, error: mocked.close())
     app.connect("source-read", _on_the_site)
     app.connect("autodoc-skip-member", _is_told_above)
-    app.connect("autodoc-process-signature", _by_alias)
+    app.connect("autodoc-process-signature", _as_written)
 
 
 def _on_the_site(app: Sphinx, page: str, source: list[str]) -> None:
@@ -111,6 +113,15 @@ def _is_told_above(app: Sphinx, of: str, name: str, member: object, skip: bool, 
     return True if type(member).__name__ == "_tuplegetter" else None
 
 
-def _by_alias(app: Sphinx, what: str, name: str, member: object, options: Any, *told: str | None) -> tuple[Any, ...]:
-    """Signature and result with the names of types alone, also where they stand in a union."""
-    return tuple(part and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", part) for part in told)
+def _as_written(
+    app: Sphinx, what: str, name: str, member: Any, options: Any, told: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Signature and result as they are written: names of types alone, also in a union, and of a class its own."""
+    if what == "class" and told == "(*args: Any, **kwargs: Any)" and "__init__" in vars(member):
+        written = signature(member.__init__, bound_method=True)  # where its base is mocked, as of a function
+        told = stringify_signature(written, show_return_annotation=False, unqualified_typehints=True)
+    return _by_alias(told), _by_alias(returns)
+
+
+def _by_alias(told: str | None) -> str | None:
+    return told and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", told)

@@ -35,7 +35,14 @@ LONG = (
     "tests/storage",
 )
 """What one of two workers begins with: what takes long, and needs no kernels at first."""
-LONG_TOO = ("tests/encoding", "tests/silence/test_files.py", "tests/reproduction", "tests/test_guide.py")
+LONG_TOO = (
+    "tests/test_site.py",
+    "tests/test_release.py",
+    "tests/encoding",
+    "tests/silence/test_files.py",
+    "tests/reproduction",
+    "tests/test_guide.py",
+)
 """What the other begins with."""
 WARMING = pytest.StashKey[subprocess.Popen]()
 

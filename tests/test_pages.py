@@ -66,32 +66,39 @@ NOT_RUN = {
 }
 """{(page, how the block begins): why it is not run}."""
 
-LONG = ("docs/training.md",)
-"""Run by long tests alone: two minutes of training. What it names is looked at in every run."""
+LONG = [
+    ("docs/encoding.md", "xtrkit export all-MiniLM-L6-v2"),
+    ("docs/training.md", "import xtrkit.training"),
+    ("docs/training.md", "xtrkit mine"),
+    ("docs/training.md", "xtrkit train --data my-beir-folder/"),
+]
+"""Blocks that long tests alone run: ten seconds to a minute each. What they name is looked at in every run."""
 
+LONG_PARTS = [
+    pytest.param(page, True, marks=pytest.mark.slow, id=f"{page}, long") for page in sorted({page for page, _ in LONG})
+]
 RUN_HERE = sorted(
     {block.page for page in pages() for block in blocks(page) if block.language in ("sh", "python")}
     - {*RUN_BY, "README.md", "CONTRIBUTING.md"}
 )
 
 
-def why_not(block):
-    return next(
-        (why for (page, first), why in NOT_RUN.items() if page == block.page and block.code.startswith(first)), None
-    )
+def begins_as(block, listed):
+    return [first for page, first in listed if page == block.page and block.code.startswith(first)]
 
 
 def is_run(block):
-    return block.language in ("sh", "python") and why_not(block) is None
+    return block.language in ("sh", "python") and not begins_as(block, NOT_RUN)
 
 
 def test_every_block_is_run_or_told():
     every = [block for page in pages() for block in blocks(page)]
     left = [block for block in every if block.language.startswith("sh") and not is_run(block)]
-    assert len(left) == len(NOT_RUN), [block[:2] for block in left if why_not(block) is None]
     for block in left:
-        assert why_not(block), f"{block.page}, line {block.line}: is not run"
+        assert begins_as(block, NOT_RUN), f"{block.page}, line {block.line}: is not run"
         assert block.language == "sh long" or not block.page.startswith("docs/"), f"{block.page}, line {block.line}"
+    assert len(left) == len(NOT_RUN)
+    assert all(any(begins_as(block, [long]) for block in every) for long in LONG)
     known = {"", "sh", "sh long", "python", "console", "text", "json", "ini", "{toctree}", "{eval-rst}"}
     assert {block.language for block in every} <= known
     for test in RUN_BY.values():
@@ -99,7 +106,7 @@ def test_every_block_is_run_or_told():
 
 
 def test_what_is_not_run_names_what_there_is():
-    told = [block for page in pages() for block in blocks(page) if not is_run(block) or page in LONG]
+    told = [block for page in pages() for block in blocks(page) if not is_run(block) or begins_as(block, LONG)]
     checked = 0
     for block in told:
         prompted = re.findall(r"^\$ ((?:.*\\\n)*.*)", block.code, flags=re.MULTILINE)
@@ -180,13 +187,14 @@ def world(tmp_path, models, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::xtrkit.errors.XtrkitWarning")
-@pytest.mark.parametrize("page", [pytest.param(page, marks=[pytest.mark.slow] * (page in LONG)) for page in RUN_HERE])
-def test_a_page_runs(page, world, models):
+@pytest.mark.parametrize(("page", "long"), [*(pytest.param(page, False, id=page) for page in RUN_HERE), *LONG_PARTS])
+def test_a_page_runs(page, long, world, models):
     if page == "docs/encoding.md":  # of so small a T5 no export in int8 is close enough
         (world / "google" / "xtr-base-en").unlink()
         (world / "google" / "xtr-base-en").symlink_to(models["colbert-ir/colbertv2.0"])
+    chosen = [block for block in blocks(page) if is_run(block) and bool(begins_as(block, LONG)) == long]
     names = {"xtrkit": xtrkit}
-    for block in filter(is_run, blocks(page)):
+    for block in chosen:
         if block.language == "sh":
             run_shell(block)
         else:

@@ -15,7 +15,7 @@ from xtrkit.fusion import DEPTH as DEPTH_OF_FUSION
 from xtrkit.hits import Hits, hit_of
 from xtrkit.index import Where
 from xtrkit.passage import Passage
-from xtrkit.recipes import XTR, Recipe, check_k
+from xtrkit.recipes import XTR, Recipe, check_k, chosen
 from xtrkit.reranking.base import DEPTH, check_depth
 from xtrkit.scoring.maxsim import maxsim_ranking
 from xtrkit.subsets import Subset
@@ -74,7 +74,11 @@ def request_of(choices: Mapping[str, Any]) -> Request:
     fields = Request.__dataclass_fields__
     own = {name: value for name, value in choices.items() if name in fields}
     of_recipe = {name: value for name, value in choices.items() if name not in fields}
-    return Request(recipe=own.pop("recipe", XTR).but(**of_recipe), **own)
+    unknown = sorted(set(of_recipe) - set(Recipe.__dataclass_fields__))
+    if unknown:
+        there = [*fields, *(name for name in Recipe.__dataclass_fields__ if name not in fields)]
+        raise InputError(f"Unknown search choice {unknown[0]!r}: there are {', '.join(there)}.")
+    return Request(recipe=chosen(own.pop("recipe", XTR), of_recipe), **own)
 
 
 def maxsim_order(encoder: Encoder, query: str, passages: Given, k: int | None = None) -> Hits:

@@ -21,7 +21,7 @@ from xtrkit.indexing.writer import IndexWriter, WriteSummary, checked_ids, colle
 from xtrkit.opened import OpenedIndex
 from xtrkit.passage import Metadata, Part, Passage
 from xtrkit.progress import Advance, Reporter
-from xtrkit.recipes import XTR, Recipe, check_k, check_threads
+from xtrkit.recipes import XTR, Recipe, check_k, check_threads, chosen
 from xtrkit.scoring.ranking import best_first
 from xtrkit.search.engine import Contribution, Evidence, Found, Ranked, Ranking, contributions
 from xtrkit.storage.generations import back_up
@@ -330,7 +330,7 @@ class Index(OpenedIndex):
         """As :meth:`search_batch`, as document numbers instead of ids."""
         check_k(k)
         check_threads(threads)
-        recipe = recipe.but(**choices)
+        recipe = chosen(recipe, choices)
         checked = [self._checked_query(query) for query in queries]
         index = self.snapshot()
         return index._searched(checked, k, recipe, index._mask(subset, where), threads, advance)

@@ -17,6 +17,7 @@ once for an index (:meth:`Recipe.resolved`); engines read resolved ones.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, get_args
@@ -41,6 +42,17 @@ def check_k(k: int) -> None:
         InputError: it isn't a whole number of at least 1.
     """
     _check_count("k", k)
+
+
+def chosen(recipe: Recipe, choices: Mapping[str, Any]) -> Recipe:
+    """A recipe as it was given to a search, with the fields that shall differ.
+
+    Raises:
+        InputError: it is no recipe, a name is not a field, or a value can't be used.
+    """
+    if not isinstance(recipe, Recipe):
+        raise InputError(f"A recipe is given as one of xtrkit.recipes, such as XTR or COLBERT, got {recipe!r:.60}.")
+    return recipe.but(**choices)
 
 
 def check_threads(threads: int | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from xtrkit.asking import Request, check_query, heard, maxsim_order, request_of, texts_of
 from xtrkit.encoding.base import Encoder, Token
-from xtrkit.encoding.load import load_encoder, load_encoder_of
+from xtrkit.encoding.load import load_encoder, load_encoder_of, loaded_encoder
 from xtrkit.errors import InputError, ModelError
 from xtrkit.explain import Match, matches
 from xtrkit.fusion import Fused, fused
@@ -22,7 +22,7 @@ from xtrkit.indexing.store import DEFAULT_BITS
 from xtrkit.indexing.writer import WriteSummary
 from xtrkit.passage import Passage
 from xtrkit.progress import progress_bar
-from xtrkit.recipes import XTR, Recipe, check_k
+from xtrkit.recipes import XTR, Recipe, check_k, chosen
 from xtrkit.reranking.base import DEPTH, Reranker, rerank
 from xtrkit.reranking.load import load_reranker
 from xtrkit.search.engine import Contribution, Found
@@ -122,7 +122,7 @@ class Retriever:
         path = Path(path).absolute()  # what gives the passages may change the folder
         check_free(path, overwrite=overwrite)
         source, making = source_of(passages, fields), Making(nbits, codec, overwrite)
-        encoder = load_encoder(model) if isinstance(model, str | Path) else model
+        encoder = loaded_encoder(model)
         summary = index_texts(
             source,
             path,
@@ -216,7 +216,7 @@ class Retriever:
                 fuse with; no passage has a field that facets name.
         """
         request = Request(
-            subset, where, recipe.but(**choices), explain, threads, rerank_depth, group_by_document,
+            subset, where, chosen(recipe, choices), explain, threads, rerank_depth, group_by_document,
             fusion, alpha, facets,
         )  # fmt: skip
         return self._answers([query], k, request, progress=False)[0]
@@ -234,6 +234,8 @@ class Retriever:
         """
         if isinstance(queries, str):
             raise InputError(f"Queries come as a list, got the text {queries!r:.40}: use search, or put it in a list.")
+        if not isinstance(queries, Iterable):
+            raise InputError(f"Queries come as a list, got {queries!r:.40} of type {type(queries).__name__}.")
         return self._answers(list(queries), k, request_of(as_in_search), progress=progress)
 
     def rerank(self, query: str, passages: Given, k: int | None = None) -> Hits:

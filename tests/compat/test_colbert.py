@@ -240,7 +240,7 @@ def test_refusals(searcher, tmp_path):
         searcher.search_all(QUESTIONS, k=1).save("ranking.json")
     Retriever.create(tmp_path / "named", [("a", "Boats float."), ("b", "Bread rises.")]).close()
     named = Searcher("named", index_root=str(tmp_path))
-    with pytest.raises(InputError, match="Passages are numbers here, and this index calls some otherwise"):
+    with pytest.raises(InputError, match="Passages are numbers here, and some are called otherwise"):
         named.search("boats")
 
 
@@ -252,3 +252,27 @@ def test_an_index_is_one_of_xtrkits(root, tmp_path):
         retriever.delete(["4"])
     searcher.retriever.refresh()
     assert np.max(searcher.search("boats")[0]) == 3
+
+
+def test_what_is_no_index_no_filter_and_no_data(searcher, tmp_path):
+    with pytest.raises(InputError, match="An index is named, or given as its path, got None"):
+        Searcher(None)
+    with pytest.raises(InputError, match="A query must be a text"):
+        searcher.search(None)
+    for kept in (None, np.array([True, False, True, False, True])):
+        with pytest.raises(InputError, match="filter_fn gives those of the numbers that may be found"):
+            searcher.search("boats", filter_fn=lambda pids, kept=kept: kept)
+    for pids in (["x"], [1.5]):
+        with pytest.raises(InputError, match="Passages are numbers here"):
+            searcher.search("boats", filter_fn=lambda _, pids=pids: pids)
+        with pytest.raises(InputError, match="Passages are numbers here"):
+            searcher.search("boats", pids=pids)
+    for given in (3, {"a": "x"}):
+        with pytest.raises(InputError, match="A collection is a path, or a list of texts, got"):
+            Collection.cast(given)
+    with pytest.raises(InputError, match=r"Queries are a path, .* got 3 of type int"):
+        Queries.cast(3)
+    with pytest.raises(InputError, match="A query must be a text"):
+        searcher.search_all({1: {"q": "no question"}})
+    with Run().context(RunConfig(root=str(tmp_path))), pytest.raises(InputError, match="An index has a name, got None"):
+        Indexer("default", verbose=0).index(None, PASSAGES)

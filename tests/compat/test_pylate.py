@@ -187,3 +187,26 @@ def test_refusals(model, index, tmp_path):
         with pytest.raises(InputError, match=said):
             wrong()
     assert len(index(model.encode(QUERIES[:1]), k=9)[0]) == 3
+
+
+def test_texts_in_other_containers(model):
+    wanted = model.encode(TEXTS, is_query=False)
+    for given in (tuple(TEXTS), np.array(TEXTS), iter(TEXTS)):
+        found = model.encode(given, is_query=False)
+        assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
+
+
+def test_what_is_no_text_no_index_and_no_number(model, index):
+    vectors = model.encode(TEXTS, is_query=False)
+    for given in (None, 3):
+        with pytest.raises(InputError, match="Texts come as a text, a list of texts"):
+            model.encode(given)
+    with pytest.raises(InputError, match=r"document_length must be from 3 .* got '9'"):
+        models.ColBERT(document_length="9")
+    with pytest.raises(InputError, match="Ids come as a list, got None"):
+        index.add_documents(None, vectors)
+    for given in (None, "pylate-index/index"):
+        with pytest.raises(InputError, match=r"An index is one of xtrkit\.compat\.pylate\.indexes"):
+            retrieve.ColBERT(given)
+    with pytest.raises(InputError, match="NaN or infinity"):
+        rank.rerank([["a"]], vectors[:1], [[np.full_like(vectors[1], np.nan)]])

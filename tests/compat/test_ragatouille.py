@@ -317,3 +317,19 @@ def test_an_index_that_ragatouille_made(tmp_path):
     (tmp_path / "old" / "pid_docid_map.json").write_text("{}")
     with pytest.raises(InputError, match=r"an index that RAGatouille made: .*docs/moving\.md"):
         RAGPretrainedModel.from_index(tmp_path / "old")
+
+
+def test_what_is_no_query_no_model_and_no_chunks(rag):
+    for asking in (rag.search, lambda query: rag.rerank(query, [VIOLIN])):
+        with pytest.raises(InputError, match="got None"):
+            asking(None)
+    with pytest.raises(InputError, match="A model is given as its name, its path or loaded, got None"):
+        RAGPretrainedModel.from_pretrained(None).rerank("manga", [VIOLIN])
+    with pytest.raises(InputError, match='bsize is a whole number or "auto"'):
+        rag.rerank("manga", [VIOLIN], bsize="x")
+    with pytest.raises(InputError, match=r"Functions give chunks such as .*, in a list, got None"):
+        rag.index([VIOLIN], preprocessing_fn=[lambda chunks, ids: None, lambda chunks, ids: chunks])
+    with pytest.raises(InputError, match=r"Functions give chunks such as .*, in a list, got None"):
+        rag.index([VIOLIN], document_splitter_fn=lambda texts, ids, chunk_size: None)
+    with pytest.raises(InputError, match="Unknown search choice 'depth'"):
+        rag.as_langchain_retriever(depth=3)

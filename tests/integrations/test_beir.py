@@ -40,6 +40,9 @@ def test_an_index_is_made_of_the_corpus():
         ({"return_sorted": True}, "Unknown argument 'return_sorted'"),
         ({"queries": {"q": None}}, "Query 'q': A query must be a text"),
         ({"corpus": {"x": {"text": "y"}}}, "is of another corpus"),
+        ({"corpus": {"x": "y"}}, "Documents of a corpus are dicts"),
+        ({"corpus": [{"text": "y"}]}, "BEIR's corpus come as a dict by id"),
+        ({"queries": ["who?"]}, "BEIR's queries come as a dict by id"),
     ],
 )
 def test_refusals(beir_index, arguments, said):

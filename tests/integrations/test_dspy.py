@@ -62,7 +62,7 @@ def test_what_is_refused(retriever, tmp_path):
     with pytest.raises(InputError, match="did you mean 'lang'"):
         XtrkitRM(retriever)(QUERY, where={"langue": "de"})
     with pytest.raises(InputError, match="Unknown search choice 'depth'"):
-        XtrkitRetrieve(retriever, depth=3)(QUERY)
+        XtrkitRetrieve(retriever)(QUERY, depth=3)
     for adapter in (XtrkitRetrieve, XtrkitRM):
         with pytest.raises(IndexFormatError, match="There is nothing at"):
             adapter(tmp_path / "none")
@@ -115,3 +115,11 @@ def test_the_rm_gives_what_a_server_gives_dspy(server, retriever):
         assert [one[name] for one in remote] == [one[name] for one in here]
     assert [one.prob for one in remote] == pytest.approx([one.prob for one in here])
     assert XtrkitRM(retriever, recipe=XTR)(QUERY, k=1)[0].score < 1
+
+
+@pytest.mark.parametrize("adapter", [XtrkitRetrieve, XtrkitRM])
+def test_choices_that_are_refused_when_it_is_made(retriever, adapter):
+    with pytest.raises(InputError, match="Unknown search choice 'depth'"):
+        adapter(retriever, depth=3)
+    with pytest.raises(InputError, match=r"A recipe is given as one of xtrkit\.recipes, .* got 'xtr'"):
+        adapter(retriever, recipe="xtr")

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import time
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from haystack import Document, Pipeline, telemetry
@@ -97,6 +99,12 @@ def test_filters_that_are_refused(retriever, filters, message):
         XtrkitRetriever(retriever).run(QUERY, filters=filters)
 
 
+@cache
+def reopened(directory):
+    """An index that is opened once for all tests of filters."""
+    return Retriever.open(directory)
+
+
 class Store:
     """As much of a document store as Haystack's tests of filters ask for: everything is found, in its order."""
 
@@ -112,7 +120,7 @@ class Store:
     def filter_documents(self, filters=None):
         if not self._documents:
             return []
-        retriever = XtrkitRetriever(self._directory, top_k=len(self._documents), filters=filters)
+        retriever = XtrkitRetriever(reopened(self._directory), top_k=len(self._documents), filters=filters)
         found = {one.id for one in retriever.run("test")["documents"]}
         return [one for one in self._documents if one.id in found]
 
@@ -259,3 +267,41 @@ def test_what_a_ranker_refuses(retriever, rerankers):
 def test_nothing_is_more_than_none():
     assert where_of({"field": "meta.number", "operator": "<=", "value": None}) == {"$id": {"$in": []}}
     assert where_of({}) is where_of(None) is None
+
+
+def test_a_condition_holds_beside_the_filters(retriever):
+    asking = XtrkitRetriever(retriever, 30, filters=FEW, search={"where": {"lang": "de"}})
+    assert numbers(asking.run(QUERY)) == [0, 2]
+    other = {"field": "meta.number", "operator": ">", "value": 20}
+    assert numbers(asking.run(QUERY, filters=other)) == [22]
+    assert numbers(XtrkitRetriever(retriever, 30, search={"where": {"lang": "de"}}).run(QUERY)) == [*range(0, 24, 2)]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"search": {"k": 3}}, "'k' is not among the other choices of a search: give it as top_k"),
+        ({"search": {"al": 3}}, "Unknown search choice 'al'"),
+        ({"search": "rrf"}, "come as a dict"),
+        ({"index": "http://127.0.0.1:9", "key": "abc"}, "A key is given as a Secret of Haystack"),
+        ({"filters": {"field": "meta.lang", "operator": ["=="], "value": "de"}}, "Unknown operator"),
+        ({"filters": {"operator": ["AND"], "conditions": [GERMAN]}}, "joined by AND, OR, NOT"),
+    ],
+)
+def test_what_is_refused_when_it_is_made(index_path, given, message):
+    with pytest.raises(InputError, match=message):
+        XtrkitRetriever(**{"index": str(index_path), **given})
+
+
+async def test_threads_that_run_first_open_it_once(index_path, monkeypatch):
+    opened = []
+
+    def opening(index):
+        time.sleep(0.02)
+        opened.append(index)
+        return index
+
+    monkeypatch.setattr("xtrkit.integrations.haystack.opened", opening)
+    asking = XtrkitRetriever(str(index_path))
+    await asyncio.gather(*(asyncio.to_thread(asking.warm_up) for _ in range(8)))
+    assert opened == [str(index_path)]

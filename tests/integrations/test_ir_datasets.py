@@ -103,3 +103,10 @@ def test_refusals(dataset, index):
         scored_docs(index, dataset, 0)
     with pytest.raises(InputError, match="Unknown search choice"):
         scored_docs(index, dataset, kprime=3)
+
+
+def test_what_is_no_dataset_and_no_index(dataset, index):
+    with pytest.raises(CollectionError, match="A dataset is given by its name, or as ir_datasets"):
+        run_of(index, None)
+    with pytest.raises(InputError, match="An index is given as its path"):
+        run_of(None, dataset)

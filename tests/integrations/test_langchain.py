@@ -232,3 +232,16 @@ def test_a_retriever_with_a_reranker_is_searched_with_it(index_path, rerankers):
     with Retriever.open(index_path, reranker=rerankers["cross-encoder"]) as reranked:
         documents = XtrkitRetriever(reranked, k=3).invoke(QUERY)
         assert [document.id for document in documents] == reranked.search(QUERY, 3).ids
+
+
+def test_choices_as_langchains_vector_stores_have_them(retriever):
+    asking = XtrkitRetriever(retriever, search_kwargs={"k": 2, "filter": {"lang": "de"}})
+    assert [document.metadata["lang"] for document in asking.invoke(QUERY)] == ["de", "de"]
+    assert (asking.k, asking.where, asking.search_kwargs) == (2, {"lang": "de"}, {})
+    assert len(XtrkitRetriever(retriever, k=1, search_kwargs={"k": 2, "where": {"lang": "en"}}).invoke(QUERY)) == 1
+    with pytest.raises(InputError, match="k must be a whole number"):
+        XtrkitRetriever(retriever, search_kwargs={"k": 0})
+    with pytest.raises(InputError, match=r"Unknown search choice 'score_threshold': there are subset, .*fusion"):
+        XtrkitRetriever(retriever, search_kwargs={"score_threshold": 0.5})
+    with pytest.raises(InputError, match="'query' is not among the other choices of a search"):
+        XtrkitRetriever(retriever, search_kwargs={"query": "a"})

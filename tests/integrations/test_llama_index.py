@@ -161,3 +161,18 @@ def test_a_given_retriever_stays_what_it_is(retriever):
     asking = XtrkitRetriever(retriever)
     assert isinstance(asking.index, Retriever)
     assert asking.index is retriever
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"filters": {"lang": "de"}}, "Filters are LlamaIndex's MetadataFilters"),
+        ({"search_kwargs": {"k": 3}}, "'k' is not among the other choices of a search: give it as similarity_top_k"),
+        ({"search_kwargs": {"where": {"lang": "de"}}}, "give it as where"),
+        ({"search_kwargs": {"alpha_": 3}}, "Unknown search choice 'alpha_'"),
+        ({"search_kwargs": "rrf"}, "come as a dict"),
+    ],
+)
+def test_choices_that_are_refused_when_it_is_made(retriever, given, message):
+    with pytest.raises(InputError, match=message):
+        XtrkitRetriever(retriever, **given)

@@ -136,3 +136,29 @@ def test_a_query_of_nothing_is_named(beir_index, task):
     model = taken(XtrkitSearch.of(beir_index), task)
     with pytest.warns(XtrkitWarning, match=r"\('q9'\) with nothing to look for"):
         assert asked(model, task, Dataset.from_list([{"id": "q9", "text": " "}])) == {"q9": {}}
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"id": "a", "txt": "x"}, "Documents of a corpus are dicts with an id"),
+        ({"_id": "a", "text": "x"}, "Documents of a corpus are dicts with an id"),
+        ({"id": "a", "text": 3}, "Title and text of 'a' must be texts"),
+    ],
+)
+def test_documents_that_are_none(task, record, said):
+    with pytest.raises(CollectionError, match=said):
+        taken(XtrkitSearch(), task, [record])
+
+
+def test_what_else_is_refused(beir_index, task, tmp_path):
+    for index in (None, 3):
+        with pytest.raises(InputError, match="An index is given as its path"):
+            XtrkitSearch.of(index)
+        with pytest.raises(InputError, match="A model is given as its name"):
+            XtrkitSearch(index)
+    with pytest.raises(InputError, match=r'queries have "id" and "text"'):
+        asked(taken(XtrkitSearch.of(beir_index), task), task, [{"id": "q"}])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is no folder that can be written to"):
+        taken(XtrkitSearch(folder=tmp_path / "file"), task)

@@ -210,3 +210,17 @@ def test_a_long_document_is_found_once(tmp_path):
     made = Retriever.create(tmp_path / "i", [("long", long), ("short", "Bread is baked.")])
     assert len(made) > 2
     assert XtrkitRetriever(made)(TOPICS)["docno"].value_counts().to_dict() == {"long": 2, "short": 2}
+
+
+def test_what_is_no_index_no_model_and_no_list(retriever):
+    with pytest.raises(InputError, match="got None of type NoneType"):
+        XtrkitRetriever(None)
+    with pytest.raises(InputError, match="A server's index can't be measured so"):
+        XtrkitRetriever("http://127.0.0.1:9")
+    with pytest.raises(InputError, match="Columns come as a list of names, got None"):
+        XtrkitRetriever(retriever, columns=None)
+    with pytest.raises(InputError, match="A recipe is given as one of"):
+        XtrkitRetriever(retriever, recipe="xtr")
+    for model in (None, retriever):
+        with pytest.raises(InputError, match="A model is given as its name, its path or loaded"):
+            XtrkitReranker(model)

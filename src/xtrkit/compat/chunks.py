@@ -20,6 +20,9 @@ Preprocessing = Callable[[list[Chunk], list[str]], list[Chunk]]
 """Changes chunks: (chunks, ids) → chunks."""
 
 
+CHUNKS = 'Functions give chunks such as {"document_id": "1", "content": "…"} of the documents that they are given'
+
+
 class Texts(NamedTuple):
     """Some texts.
 
@@ -77,8 +80,8 @@ class Texts(NamedTuple):
         if splitter is not None:
             chunks = splitter(list(self.texts.values()), ids, chunk_size=length)
         for function in preprocessing if isinstance(preprocessing, list) else [preprocessing]:
-            chunks = chunks if function is None else function(chunks, ids)
-        parts = [self._checked(chunk) for chunk in chunks]
+            chunks = chunks if function is None else function(_listed(chunks), ids)
+        parts = [self._checked(chunk) for chunk in _listed(chunks)]
         if splitter is None:
             return [Passage(name, text, self.metadata[name]) for name, text in parts]
         return self._pieces(parts)
@@ -88,10 +91,7 @@ class Texts(NamedTuple):
             name, text = chunk["document_id"], chunk["content"]
             _ = self.texts[name]
         except (KeyError, TypeError) as error:
-            raise InputError(
-                f'Functions give chunks such as {{"document_id": "1", "content": "…"}} of the documents that they are '
-                f"given, got {chunk!r:.80}."
-            ) from error
+            raise InputError(f"{CHUNKS}, got {chunk!r:.80}.") from error
         return name, text
 
     def _pieces(self, parts: Iterable[tuple[str, str]]) -> list[Passage]:
@@ -106,6 +106,13 @@ class Texts(NamedTuple):
             reached[name] = max(reached[name], first + 1)
             passages.append(Passage(piece_id(name, numbers[name]), text, self.metadata[name], part))
         return passages
+
+
+def _listed(chunks: Any) -> list[Chunk]:
+    """What a function of the user's gave."""
+    if isinstance(chunks, str | Mapping) or not isinstance(chunks, Iterable):
+        raise InputError(f"{CHUNKS}, in a list, got {chunks!r:.80}.")
+    return list(chunks)
 
 
 def check_texts(texts: Any) -> None:

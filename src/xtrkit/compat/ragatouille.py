@@ -21,7 +21,7 @@ from xtrkit.asking import check_query
 from xtrkit.compat.chunks import Preprocessing, Splitter, Texts, check_texts, of_each
 from xtrkit.compat.saying import say_once, without_meaning
 from xtrkit.encoding.base import Encoder
-from xtrkit.encoding.load import load_encoder
+from xtrkit.encoding.load import load_encoder, loaded_encoder
 from xtrkit.errors import IndexExistsError, InputError
 from xtrkit.hits import Hit
 from xtrkit.passage import Metadata
@@ -127,7 +127,7 @@ class RAGPretrainedModel:
     def encoder(self) -> Encoder:
         """The model."""
         if self._encoder is None:
-            self._encoder = load_encoder(self._model) if isinstance(self._model, str | Path) else self._model
+            self._encoder = loaded_encoder(self._model)
         return self._encoder
 
     def index(
@@ -437,7 +437,7 @@ class RAGPretrainedModel:
         self, query: str | list[str], given: list[Encoded], k: int, first: int, bsize: BatchSize = "auto"
     ) -> Results:
         check_k(k)
-        queries = [query] if isinstance(query, str) else list(query)
+        queries = [query] if isinstance(query, str) or not isinstance(query, Sequence) else list(query)
         for one in queries:
             check_query(one)
         embeddings = self.encoder.encode_queries(queries, batch_size=_batch_size(bsize))
@@ -446,7 +446,11 @@ class RAGPretrainedModel:
 
 
 def _batch_size(given: BatchSize) -> int:
-    return USUAL_BATCH if given == "auto" else int(given)
+    if given == "auto":
+        return USUAL_BATCH
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise InputError(f'bsize is a whole number or "auto", got {given!r}.')
+    return given
 
 
 def _choices(force_fast: bool, doc_ids: list[str] | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.checkpoints import UNPROJECTED, recognise_encoder
 from xtrkit.encoding.default import DEFAULT, MINI, MINI_DIRECTORY, ORIGINAL, is_default, original_directory
 from xtrkit.encoding.runtime_settings import SETTINGS
-from xtrkit.errors import ModelError, missing_extra
+from xtrkit.errors import InputError, ModelError, missing_extra
 from xtrkit.values import EncoderIdentity
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -67,6 +67,22 @@ def load_encoder(
     layout = UNPROJECTED if name == ORIGINAL else recognise_encoder(directory)
     return TorchEncoder(
         name, directory, layout, device=device, query_length=query_length, document_length=document_length
+    )
+
+
+def loaded_encoder(model: str | Path | Encoder) -> Encoder:
+    """An encoder as callers name one: loaded by its name or path, or as it was given.
+
+    Raises:
+        InputError: it is none of these.
+        ModelError: it can't be loaded.
+    """
+    if isinstance(model, str | Path):
+        return load_encoder(model)
+    if isinstance(model, Encoder):
+        return model
+    raise InputError(
+        f"A model is given as its name, its path or loaded, got {model!r:.60} of type {type(model).__name__}."
     )
 
 

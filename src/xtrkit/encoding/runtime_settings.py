@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +119,11 @@ class RuntimeSettings:
         """
         most = self.longest or 100_000
         for what, length in (("query", query_length), ("document", document_length)):
-            if length is not None and not markers[what] < length <= most:
+            whole = isinstance(length, Integral)
+            if length is not None and not (whole and markers[what] < length <= most):
                 raise InputError(
                     f"{what}_length must be from {markers[what] + 1} ({markers[what]} markers and a token of text) to "
-                    f"{most} for this model, got {length}."
+                    f"{most} for this model, got {length!r}."
                 )
         expansion = self.expansion
         if expansion is not None and query_length is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from xtrkit.asking import check_query, request_of
@@ -26,11 +25,6 @@ SETTLED = {
 
 Ranked = list[tuple[str, float]]
 """Ids of documents with scores that fall strictly, best first."""
-
-
-def opened(index: str | Path | Retriever) -> Retriever:
-    """An index with its encoder: as it was given, or opened."""
-    return index if isinstance(index, Retriever) else Retriever.open(index)
 
 
 def check_choices(choices: Mapping[str, Any]) -> None:

@@ -11,64 +11,19 @@ as 32-bit floats: BEIR ranks by them, and would put equals in the order of their
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from xtrkit.encoding.base import Encoder
 from xtrkit.errors import InputError
-from xtrkit.indexing.store import DEFAULT_BITS
-from xtrkit.integrations.answering import check_choices, rankings
-from xtrkit.integrations.corpus_index import CorpusIndex
+from xtrkit.integrations.answering import rankings
+from xtrkit.integrations.corpus_index import CorpusSearch
 from xtrkit.recipes import check_k
-from xtrkit.retriever import Retriever
 
 SCORE_FUNCTIONS = ("cos_sim", "dot", None)
 """What BEIR may ask for: of token vectors, which are 1 long, both are the same."""
 
 
-class XtrkitSearch:
+class XtrkitSearch(CorpusSearch):
     """Indexes the corpus that BEIR gives, and searches it."""
-
-    def __init__(
-        self,
-        model: str | Path | Encoder = "default",
-        *,
-        folder: str | Path | None = None,
-        nbits: int = DEFAULT_BITS,
-        codec: str = "grid",
-        split: bool = True,
-        **choices: Any,
-    ) -> None:
-        """Say how corpora are indexed and searched.
-
-        Args:
-            model: the encoder, as in :meth:`xtrkit.Retriever.create`.
-            folder: where indexes are kept for the next time; without it each is removed when the next one comes.
-            nbits: as in :meth:`xtrkit.Retriever.create`.
-            codec: as there.
-            split: as there; BEIR's own models cut long documents off instead.
-            **choices: keyword arguments of :meth:`xtrkit.Retriever.search`: ``recipe``, ``scoring``, ``fusion``, …
-
-        Raises:
-            InputError: a choice can't be used.
-            ModelError: the model can't be loaded.
-        """
-        check_choices(choices)
-        self._corpus = CorpusIndex(model, folder=folder, nbits=nbits, codec=codec, split=split)
-        self._choices = choices
-
-    @classmethod
-    def of(cls, index: str | Path | Retriever, **choices: Any) -> XtrkitSearch:
-        """Search an index that is there already; another corpus is refused.
-
-        Args:
-            index: its path, or a retriever.
-            **choices: as where indexes are made.
-        """
-        check_choices(choices)
-        made = object.__new__(cls)
-        made._corpus, made._choices = CorpusIndex.of(index), choices
-        return made
 
     def search(
         self,
@@ -98,16 +53,17 @@ class XtrkitSearch:
             raise InputError(f"Unknown argument {min(unknown)!r}: say how to search when XtrkitSearch is made.")
         if score_function not in SCORE_FUNCTIONS:
             raise InputError(f"Unknown score function {score_function!r}: use 'cos_sim' or 'dot', which are one here.")
+        for name, given in (("corpus", corpus), ("queries", queries)):
+            if not isinstance(given, Mapping):
+                raise InputError(
+                    f"BEIR's {name} come as a dict by id, got {given!r:.60} of type {type(given).__name__}."
+                )
         retriever = self._corpus.take(_Corpus(corpus), "corpus")
         found = rankings(retriever, list(queries.items()), top_k + 1, self._choices)
         return {
             query: dict([(document, score) for document, score in ranking if document != query][:top_k])
             for query, ranking in zip(queries, found, strict=True)
         }
-
-    def close(self) -> None:
-        """Close the index, and remove it where it is a temporary one."""
-        self._corpus.close()
 
 
 class _Corpus:
@@ -117,4 +73,5 @@ class _Corpus:
         self._corpus = corpus
 
     def __iter__(self) -> Any:
-        return ({"id": name, **document} for name, document in self._corpus.items())
+        for name, document in self._corpus.items():
+            yield {"id": name, **document} if isinstance(document, Mapping) else document

@@ -9,16 +9,19 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from xtrkit.content import has_content
 from xtrkit.encoding.base import Encoder
-from xtrkit.encoding.load import load_encoder
-from xtrkit.errors import InputError
+from xtrkit.encoding.load import loaded_encoder
+from xtrkit.errors import CollectionError, InputError
 from xtrkit.evaluating.measuring import IndexedDocuments
 from xtrkit.evaluation.notes import counted, quoted
 from xtrkit.index import Index
-from xtrkit.integrations.answering import opened
+from xtrkit.indexing.creating import check_free
+from xtrkit.indexing.store import DEFAULT_BITS
+from xtrkit.integrations.answering import check_choices
+from xtrkit.integrations.opening import opened_here
 from xtrkit.retriever import Retriever
 
 Records = Iterable[Mapping[str, Any]]
@@ -45,7 +48,7 @@ class CorpusIndex:
                 again. Without it each lies in a temporary folder until the next corpus comes.
             **making: ``nbits``, ``codec`` and ``split`` of :meth:`xtrkit.Retriever.create`.
         """
-        self.encoder = load_encoder(model) if isinstance(model, str | Path) else model
+        self.encoder = loaded_encoder(model)
         self.making = making
         self.retriever: Retriever | None = None
         self._folder = None if folder is None else Path(folder).absolute()
@@ -56,7 +59,7 @@ class CorpusIndex:
     @classmethod
     def of(cls, index: str | Path | Retriever) -> CorpusIndex:
         """An index that is there already: corpora that it was not made of are refused."""
-        retriever = opened(index)
+        retriever = opened_here(index)
         made = cls(retriever.encoder)
         made._given = retriever
         made.making = {"storage": retriever.index.storage, "split": retriever.index.splitting is not None}
@@ -114,14 +117,78 @@ class CorpusIndex:
         told = hashlib.sha256(json.dumps([self.encoder.identity.fingerprint, self.making], sort_keys=True).encode())
         for record in _plain(records):
             told.update(json.dumps(list(record.values())).encode())
-        self._folder.mkdir(parents=True, exist_ok=True)
-        return self._folder / f"{name.replace('/', '_')}-{told.hexdigest()[:12]}"
+        path = self._folder / f"{name.replace('/', '_')}-{told.hexdigest()[:12]}"
+        if not path.is_dir():
+            check_free(path, overwrite=False)
+            self._folder.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+class CorpusSearch:
+    """How corpora are indexed and searched: the part of MTEB's and BEIR's search that is the same."""
+
+    def __init__(
+        self,
+        model: str | Path | Encoder = "default",
+        *,
+        folder: str | Path | None = None,
+        nbits: int = DEFAULT_BITS,
+        codec: str = "grid",
+        split: bool = True,
+        **choices: Any,
+    ) -> None:
+        """Say how corpora are indexed and searched.
+
+        Args:
+            model: the encoder, as in :meth:`xtrkit.Retriever.create`.
+            folder: where indexes are kept for the next time; without it each is removed when the next one comes.
+            nbits: as in :meth:`xtrkit.Retriever.create`.
+            codec: as there.
+            split: as there; models of these benchmarks cut long documents off instead.
+            **choices: keyword arguments of :meth:`xtrkit.Retriever.search`: ``recipe``, ``scoring``, ``fusion``, …
+
+        Raises:
+            InputError: a choice can't be used.
+            ModelError: the model can't be loaded.
+        """
+        check_choices(choices)
+        self._corpus = CorpusIndex(model, folder=folder, nbits=nbits, codec=codec, split=split)
+        self._choices = choices
+
+    @classmethod
+    def of(cls, index: str | Path | Retriever, **choices: Any) -> Self:
+        """Search an index that is there already; another corpus than its own is refused.
+
+        Args:
+            index: its path, or a retriever.
+            **choices: as where indexes are made.
+
+        Raises:
+            InputError: a choice can't be used.
+            IndexFormatError: there is no index.
+        """
+        check_choices(choices)
+        made = object.__new__(cls)
+        made._corpus, made._choices = CorpusIndex.of(index), choices
+        return made
+
+    def close(self) -> None:
+        """Close the index, and remove it where it is a temporary one. One that was given stays open."""
+        self._corpus.close()
 
 
 def _plain(records: Records) -> Iterator[dict[str, str]]:
     """What is indexed of each record."""
     for record in records:
-        yield {"id": record["id"], "title": record.get("title") or "", "text": record["text"] or ""}
+        try:
+            plain = {"id": record["id"], "title": record.get("title") or "", "text": record["text"] or ""}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CollectionError(
+                f'Documents of a corpus are dicts with an id, "text" and, as it may be, "title", got {record!r:.80}.'
+            ) from error
+        if not isinstance(plain["title"], str) or not isinstance(plain["text"], str):
+            raise CollectionError(f"Title and text of {plain['id']!r} must be texts, got {record!r:.80}.")
+        yield plain
 
 
 def _check_same(retriever: Retriever, records: Records, empty: set[str]) -> None:

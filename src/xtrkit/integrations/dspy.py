@@ -12,7 +12,7 @@ import numpy as np
 
 from xtrkit.errors import missing_extra
 from xtrkit.hits import Hit
-from xtrkit.integrations.opening import Source, opened, text_of, told_of
+from xtrkit.integrations.opening import Source, choices_of, opened, text_of, told_of
 from xtrkit.recipes import COLBERT, Recipe, check_k
 
 try:
@@ -45,12 +45,13 @@ class XtrkitRetrieve(dspy.Retrieve):
             **search: other arguments of :meth:`xtrkit.Retriever.search`, such as ``where`` and ``fusion``.
 
         Raises:
-            InputError: k is not a positive whole number.
+            InputError: k is not a positive whole number, or a choice can't be used.
             IndexFormatError: there is no index at the path, or it is damaged.
         """
         check_k(k)
         super().__init__(k=k, callbacks=callbacks)
-        self.index, self.search = opened(index), search
+        self.search = choices_of(search)
+        self.index = opened(index)
 
     def forward(self, query: str, k: int | None = None, **search: Any) -> dspy.Prediction:
         """The k best passages for a query.
@@ -102,9 +103,11 @@ class XtrkitRM:
             **search: other arguments of :meth:`xtrkit.Retriever.search`, such as ``where``.
 
         Raises:
+            InputError: a choice can't be used.
             IndexFormatError: there is no index at the path, or it is damaged.
         """
-        self.index, self.search = opened(index), {"recipe": recipe, **search}
+        self.search = choices_of({"recipe": recipe, **search})
+        self.index = opened(index)
 
     def __call__(self, query: str, k: int = 10, simplify: bool = False, **search: Any) -> list[Any]:
         """The k best passages for a query.

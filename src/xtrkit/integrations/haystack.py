@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 from xtrkit.client import Client
@@ -21,7 +22,7 @@ from xtrkit.errors import InputError, missing_extra
 from xtrkit.hits import Hit
 from xtrkit.index import Where
 from xtrkit.indexing.filters import compiled
-from xtrkit.integrations.opening import SCHEMES, Model, Source, TextRanker, opened, text_of, told_of
+from xtrkit.integrations.opening import SCHEMES, Model, Source, TextRanker, choices_of, opened, text_of, told_of
 from xtrkit.recipes import check_k
 from xtrkit.reranking.base import Reranker
 from xtrkit.retriever import Retriever
@@ -41,6 +42,9 @@ Filters = Mapping[str, Any]
 """A comparison, or several that are joined, as Haystack writes them."""
 
 T = TypeVar("T")
+
+_OPENING = Lock()
+"""Held while something is opened, so that threads that run first together open it once; components are pickled."""
 
 COMPARED = {"==": "$eq", "!=": "$ne", ">": "$gt", ">=": "$gte", "<": "$lt", "<=": "$lte", "in": "$in", "not in": "$nin"}
 ORDERED = (">", ">=", "<", "<=")
@@ -82,20 +86,23 @@ class XtrkitRetriever:
             top_k: how many documents.
             filters: Haystack's filters (:func:`where_of`).
             filter_policy: whether filters at a run replace these, or are joined with them.
-            search: other arguments of :meth:`xtrkit.Retriever.search`, such as ``{"fusion": "rrf"}``.
+            search: other arguments of :meth:`xtrkit.Retriever.search`, such as ``{"fusion": "rrf"}``. A ``where`` among
+                them holds beside the filters.
             key: the key of the server at an address, such as ``Secret.from_env_var("XTRKIT_KEY")``.
 
         Raises:
-            InputError: top_k is not a positive whole number, the filters can't be translated, or there is a key and
-                no address.
+            InputError: top_k is not a positive whole number, the filters or a choice can't be used, or there is a key
+                and no address, or one that is no Secret.
         """
         check_k(top_k)
         where_of(filters)
+        if key is not None and not isinstance(key, Secret):
+            raise InputError('A key is given as a Secret of Haystack, such as Secret.from_env_var("XTRKIT_KEY").')
         if key is not None and not _is_address(index):
             raise InputError(f"A key is for the server at an address such as http://127.0.0.1:8000, got {index!r:.60}.")
         self.index, self.top_k, self.filters, self.key = index, top_k, filters, key
         self.filter_policy = FilterPolicy.from_str(str(filter_policy))
-        self.search = dict(search or {})
+        self.search = choices_of(search, k="top_k")
         self._opened: Retriever | Client | None = None
 
     def warm_up(self) -> None:
@@ -104,9 +111,10 @@ class XtrkitRetriever:
         Raises:
             IndexFormatError: there is none at the path, or it is damaged.
         """
-        if self._opened is None:
-            key = None if self.key is None else self.key.resolve_value()
-            self._opened = Client(str(self.index), key=key) if key is not None else opened(self.index)
+        with _OPENING:
+            if self._opened is None:
+                key = None if self.key is None else self.key.resolve_value()
+                self._opened = Client(str(self.index), key=key) if key is not None else opened(self.index)
 
     def to_dict(self) -> dict[str, Any]:
         """What YAML keeps.
@@ -143,9 +151,10 @@ class XtrkitRetriever:
         """
         self.warm_up()
         assert self._opened is not None
-        where = where_of(apply_filter_policy(self.filter_policy, self.filters, filters))
+        where, own = where_of(apply_filter_policy(self.filter_policy, self.filters, filters)), self.search.get("where")
+        where = {"$and": [own, where]} if own and where else where or own
         k = self.top_k if top_k is None else top_k
-        hits = self._opened.search(query, k, **{"where": where, **self.search})
+        hits = self._opened.search(query, k, **{**self.search, "where": where})
         return {"documents": [_document(hit) for hit in hits]}
 
     @component.output_types(documents=list[Document])
@@ -194,8 +203,9 @@ class XtrkitRanker:
             InputError: model and reranker are both given.
             ModelError: it can't be loaded.
         """
-        if self._ranker is None:
-            self._ranker = TextRanker.of(self.model, self.reranker)
+        with _OPENING:
+            if self._ranker is None:
+                self._ranker = TextRanker.of(self.model, self.reranker)
 
     def to_dict(self) -> dict[str, Any]:
         """What YAML keeps.
@@ -260,7 +270,7 @@ def _condition(filters: Any) -> Where:
     if "field" in filters:
         return _comparison(*_parts(filters, "field", "operator", "value"))
     operator, conditions = _parts(filters, "operator", "conditions")
-    if operator not in JOINED or not isinstance(conditions, list) or not conditions:
+    if not isinstance(operator, str) or operator not in JOINED or not isinstance(conditions, list) or not conditions:
         raise FilterRefusedError(
             f"Filters are joined by {', '.join(JOINED)} with a list of conditions, got {operator!r} with "
             f"{conditions!r:.60}."
@@ -269,7 +279,7 @@ def _condition(filters: Any) -> Where:
 
 
 def _comparison(field: Any, operator: Any, value: Any) -> Where:
-    if operator not in COMPARED:
+    if not isinstance(operator, str) or operator not in COMPARED:
         raise FilterRefusedError(f"Unknown operator {operator!r} in Haystack's filters: use {', '.join(COMPARED)}.")
     if operator in ORDERED:
         if value is None:

@@ -18,7 +18,8 @@ from typing import Any
 
 from xtrkit.errors import CollectionError, missing_extra
 from xtrkit.evaluation.runs import Run, falling
-from xtrkit.integrations.answering import check_choices, opened, rankings
+from xtrkit.integrations.answering import check_choices, rankings
+from xtrkit.integrations.opening import opened_here
 from xtrkit.recipes import check_k
 from xtrkit.retriever import Retriever
 from xtrkit.texts.irds import given_by, loaded
@@ -61,7 +62,7 @@ def run_of(index: str | Path | Retriever, dataset: Any, k: int = DEFAULT_K, **ch
         raise CollectionError(f"{dataset!r} has no queries: give a dataset that has some.")
     with given_by(dataset, "queries"):
         queries = [(query.query_id, query.default_text()) for query in dataset.queries_iter()]
-    found = rankings(opened(index), queries, k, choices)
+    found = rankings(opened_here(index), queries, k, choices)
     return {query: ranking for (query, _), ranking in zip(queries, found, strict=True)}
 
 
@@ -95,4 +96,8 @@ def _of_run(run: Run) -> Iterator[GenericScoredDoc]:
 
 
 def _dataset(given: Any) -> Any:
-    return loaded(given.removeprefix(IRDS)) if isinstance(given, str) else given
+    if isinstance(given, str):
+        return loaded(given.removeprefix(IRDS))
+    if not hasattr(given, "has_queries"):
+        raise CollectionError(f"A dataset is given by its name, or as ir_datasets.load gives it, got {given!r:.60}.")
+    return given

@@ -15,7 +15,16 @@ from typing import Any
 from xtrkit.client import Client
 from xtrkit.errors import missing_extra
 from xtrkit.hits import Hit
-from xtrkit.integrations.opening import Model, Source, TextRanker, chosen_filter, opened, text_of, told_of
+from xtrkit.integrations.opening import (
+    Model,
+    Source,
+    TextRanker,
+    choices_of,
+    chosen_filter,
+    opened,
+    text_of,
+    told_of,
+)
 from xtrkit.recipes import check_k
 from xtrkit.reranking.base import Reranker
 from xtrkit.retriever import Retriever
@@ -60,15 +69,19 @@ class XtrkitRetriever(BaseRetriever):
         Args:
             index: its path, a server's address, an opened retriever, or a server's client.
             filter: another name for ``where``, as vector stores of LangChain have it.
-            **named: the other attributes, and those of every retriever of LangChain.
+            **named: the other attributes, and those of every retriever of LangChain. "k" and "filter" may also be in
+                ``search_kwargs``, as LangChain's ``as_retriever`` has them.
 
         Raises:
-            InputError: k is not a positive whole number, or where and filter are both given.
+            InputError: k is not a positive whole number, a choice can't be used, or where and filter are both given.
             IndexFormatError: there is no index at the path, or it is damaged.
         """
+        given = choices_of(named.pop("search_kwargs", None), query="the query", own=("k", "where", "filter"))
+        named = {name: given.pop(name) for name in ("k", "where", "filter") if name in given} | named
+        also = named.pop("filter", None)
         check_k(named.get("k", 10))
-        where = chosen_filter(named.pop("where", None), filter)
-        super().__init__(index=opened(index), where=where, **named)
+        where = chosen_filter(named.pop("where", None), also if filter is None else filter)
+        super().__init__(index=opened(index), where=where, search_kwargs=given, **named)
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun | None = None, **as_in_search: Any

@@ -13,7 +13,7 @@ from typing import Any
 from xtrkit.errors import InputError, missing_extra
 from xtrkit.hits import Hit
 from xtrkit.index import Where
-from xtrkit.integrations.opening import Model, Source, TextRanker, chosen_filter, opened, text_of
+from xtrkit.integrations.opening import Model, Source, TextRanker, choices_of, chosen_filter, opened, text_of
 from xtrkit.recipes import check_k
 from xtrkit.reranking.base import Reranker
 
@@ -90,19 +90,19 @@ class XtrkitRetriever(BaseRetriever):
             **of_retriever: arguments of every retriever of LlamaIndex.
 
         Raises:
-            InputError: similarity_top_k is not a positive whole number, or the filters can't be translated.
+            InputError: similarity_top_k is not a positive whole number, a choice can't be used, or the filters can't be
+                translated.
             IndexFormatError: there is no index at the path, or it is damaged.
         """
         check_k(similarity_top_k)
-        self.similarity_top_k, self.search_kwargs = similarity_top_k, dict(search_kwargs or {})
+        self.similarity_top_k = similarity_top_k
+        self.search_kwargs = choices_of(search_kwargs, k="similarity_top_k", where="where", filters="filters")
         self.where = chosen_filter(where, None if filters is None else where_of(filters), "filters")
         self.index = opened(index)
         super().__init__(**of_retriever)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        hits = self.index.search(
-            query_bundle.query_str, self.similarity_top_k, **{"where": self.where, **self.search_kwargs}
-        )
+        hits = self.index.search(query_bundle.query_str, self.similarity_top_k, where=self.where, **self.search_kwargs)
         return [NodeWithScore(node=_node(hit), score=hit.score) for hit in hits]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
@@ -177,8 +177,10 @@ def where_of(filters: MetadataFilters) -> Where:
     A field of a list meets a comparison where one of its values does, as everywhere in xtrkit.
 
     Raises:
-        InputError: an operator has no counterpart (``text_match_insensitive``).
+        InputError: these are no filters, or an operator has no counterpart (``text_match_insensitive``).
     """
+    if not isinstance(filters, MetadataFilters):
+        raise InputError(f"Filters are LlamaIndex's MetadataFilters, got {filters!r:.60}: give a condition as where=.")
     parts = [where_of(one) if isinstance(one, MetadataFilters) else _compared(one) for one in filters.filters]
     if not parts:
         return {}

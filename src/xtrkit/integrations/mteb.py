@@ -13,17 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from xtrkit.asking import Request, request_of
-from xtrkit.encoding.base import Encoder
 from xtrkit.errors import InputError, missing_extra
 from xtrkit.evaluation.beir import open_corpus, read_test_collection
-from xtrkit.indexing.store import DEFAULT_BITS
-from xtrkit.integrations.answering import check_choices, rankings
-from xtrkit.integrations.corpus_index import CorpusIndex
-from xtrkit.retriever import Retriever
+from xtrkit.integrations.answering import rankings
+from xtrkit.integrations.corpus_index import CorpusIndex, CorpusSearch
 
 try:
     from datasets import Dataset
@@ -74,56 +72,16 @@ def beir_task(path: str | Path, name: str, *, split: str = "test", language: str
     return BeirTask()
 
 
-class XtrkitSearch:
-    """Indexes MTEB's corpora and searches them.
+class XtrkitSearch(CorpusSearch):
+    """Indexes MTEB's corpora and searches them."""
 
-    Attributes:
-        mteb_model_meta: what MTEB files results under: the model by name and fingerprint, and how it was indexed and
-            searched as the experiment's arguments, so that no result of other settings is taken from its cache.
-    """
+    @cached_property
+    def mteb_model_meta(self) -> ModelMeta:
+        """What MTEB files results under: the model by name and fingerprint, and how it was indexed and searched.
 
-    def __init__(
-        self,
-        model: str | Path | Encoder = "default",
-        *,
-        folder: str | Path | None = None,
-        nbits: int = DEFAULT_BITS,
-        codec: str = "grid",
-        split: bool = True,
-        **choices: Any,
-    ) -> None:
-        """Say how corpora are indexed and searched.
-
-        Args:
-            model: the encoder, as in :meth:`xtrkit.Retriever.create`.
-            folder: where indexes are kept for the next time; without it each is removed when the next one comes.
-            nbits: as in :meth:`xtrkit.Retriever.create`.
-            codec: as there.
-            split: as there; MTEB's own models cut long documents off instead.
-            **choices: keyword arguments of :meth:`xtrkit.Retriever.search`: ``recipe``, ``scoring``, ``fusion``, …
-
-        Raises:
-            InputError: a choice can't be used.
-            ModelError: the model can't be loaded.
+        The latter are the experiment's arguments, so that no result of other settings is taken from MTEB's cache.
         """
-        check_choices(choices)
-        self._corpus = CorpusIndex(model, folder=folder, nbits=nbits, codec=codec, split=split)
-        self._choices = choices
-        self.mteb_model_meta = _meta(self._corpus, choices)
-
-    @classmethod
-    def of(cls, index: str | Path | Retriever, **choices: Any) -> XtrkitSearch:
-        """Search an index that is there already; tasks with another corpus are refused.
-
-        Args:
-            index: its path, or a retriever.
-            **choices: as where indexes are made.
-        """
-        check_choices(choices)
-        made = object.__new__(cls)
-        made._corpus, made._choices = CorpusIndex.of(index), choices
-        made.mteb_model_meta = _meta(made._corpus, choices)
-        return made
+        return _meta(self._corpus, self._choices)
 
     def index(
         self,
@@ -186,14 +144,12 @@ class XtrkitSearch:
         found = rankings(retriever, pairs, top_k, self._choices, self._corpus.known(top_ranked))
         return {query: dict(ranking) for (query, _), ranking in zip(pairs, found, strict=True)}
 
-    def close(self) -> None:
-        """Close the index, and remove it where it is a temporary one."""
-        self._corpus.close()
-
 
 def _texts(queries: Any) -> Iterator[tuple[str, str]]:
     """(id, text) of each query, as MTEB's own models read it."""
     for row in queries:
+        if "id" not in row or "text" not in row:
+            raise InputError(f'MTEB\'s queries have "id" and "text", got {row!r:.80}.')
         text, instruction = row["text"], row.get("instruction")
         if isinstance(text, list):
             turns = [turn if isinstance(turn, str) else f"{turn['role']}: {turn['content']}" for turn in text]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xtrkit.asking import check_query, maxsim_order, with_content
+from xtrkit.asking import check_query, maxsim_order, request_of, with_content
 from xtrkit.client import Client
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.load import load_encoder
@@ -48,6 +48,38 @@ def opened(source: Source) -> Retriever | Client:
         "An index is given as its path, as a server's address, as an opened xtrkit.Retriever or as an "
         f"xtrkit.client.Client, got {source!r:.60} of type {type(source).__name__}."
     )
+
+
+def opened_here(source: str | Path | Retriever) -> Retriever:
+    """As :func:`opened`, for what needs the index itself, as benchmarks do.
+
+    Raises:
+        InputError: it is neither a path nor a retriever.
+    """
+    if isinstance(source, Client) or (isinstance(source, str) and source.startswith(SCHEMES)):
+        raise InputError("A server's index can't be measured so: give the path of one, or an opened xtrkit.Retriever.")
+    return opened(source)  # type: ignore[return-value]  # clients are refused
+
+
+def choices_of(given: Mapping[str, Any] | None, *, own: Sequence[str] = (), **named: str) -> dict[str, Any]:
+    """Other arguments of a search, checked when an adapter is made, as those at a call are.
+
+    Args:
+        given: {argument of :meth:`xtrkit.Retriever.search`: value}; None for none.
+        own: more names that an adapter knows; their values are not looked at.
+        **named: what an adapter calls those that can't be given so.
+
+    Raises:
+        InputError: one is unknown, has a value that can't be used, or has a name of its own.
+    """
+    if given is not None and not isinstance(given, Mapping):
+        raise InputError(f"Choices of a search come as a dict such as {{'fusion': 'rrf'}}, got {given!r:.60}.")
+    choices = dict(given or {})
+    for name, instead in named.items():
+        if name in choices:
+            raise InputError(f"{name!r} is not among the other choices of a search: give it as {instead}.")
+    request_of({name: value for name, value in choices.items() if name not in own})
+    return choices
 
 
 def chosen_filter(where: Where | None, also: Where | None, name: str = "filter") -> Where | None:

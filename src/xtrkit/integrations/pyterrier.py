@@ -17,12 +17,13 @@ from typing import Any
 
 from xtrkit.content import has_content
 from xtrkit.encoding.base import Encoder
-from xtrkit.encoding.load import load_encoder
+from xtrkit.encoding.load import loaded_encoder
 from xtrkit.errors import InputError, missing_extra
 from xtrkit.evaluation.runs import falling
 from xtrkit.hits import Hit
 from xtrkit.indexing.store import DEFAULT_BITS
-from xtrkit.integrations.answering import answers, check_choices, opened, ranked, rankings
+from xtrkit.integrations.answering import answers, check_choices, ranked, rankings
+from xtrkit.integrations.opening import opened_here
 from xtrkit.recipes import check_k
 from xtrkit.retriever import Retriever
 from xtrkit.scoring.maxsim import maxsim_ranking
@@ -74,8 +75,9 @@ class XtrkitRetriever(pt.Transformer):
         """
         check_k(k)
         check_choices(choices)
-        self.index, self.k, self.columns, self.choices = opened(index), k, tuple(columns), choices
+        self.index, self.k, self.choices = opened_here(index), k, choices
         _check_columns(self.index, columns)
+        self.columns = tuple(columns)
 
     schematic = SCHEMATIC
 
@@ -136,7 +138,7 @@ class XtrkitReranker(pt.Transformer):
         Raises:
             ModelError: the model can't be loaded.
         """
-        self.model = load_encoder(model) if isinstance(model, str | Path) else model
+        self.model = loaded_encoder(model)
         self.text, self.batch_size = text, batch_size
 
     schematic = SCHEMATIC
@@ -250,8 +252,8 @@ def _value(hit: Hit, name: str) -> Any:
 
 def _check_columns(retriever: Retriever, columns: Sequence[str]) -> None:
     """Refuse columns that documents don't have, or that PyTerrier has for something else."""
-    if isinstance(columns, str):
-        raise InputError(f"Columns come as a list of names, got the text {columns!r}: put it in a list.")
+    if isinstance(columns, str) or not isinstance(columns, Sequence):
+        raise InputError(f"Columns come as a list of names, got {columns!r:.60}: put it in a list.")
     taken = sorted({"qid", "query", *RANKED} & set(columns))
     if taken:
         raise InputError(f"The column {taken[0]!r} is PyTerrier's own: name metadata fields of other names, or 'text'.")

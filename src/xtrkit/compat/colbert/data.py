@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from xtrkit.compat.colbert.infra import Run
 from xtrkit.errors import CollectionError, InputError
@@ -17,8 +17,44 @@ Entry = tuple[int, int, float]
 """A passage's number, its rank from 1, and its score."""
 
 
-class Collection:
+class Given:
+    """Data as they are given, or the path where they are read: what the three below have in common.
+
+    Attributes:
+        path: where they were read.
+    """
+
+    told: ClassVar[str]
+    """What may be given, as an error says it."""
+
+    def __init__(self, path: str | Path | None = None, data: Any = None) -> None:
+        """Refuse both, neither, and data that are no collection of anything.
+
+        Raises:
+            InputError: it is so.
+        """
+        if (path is None) == (data is None):
+            raise InputError(f"{self.told}: give one of them.")
+        if data is not None and (isinstance(data, str) or not isinstance(data, Iterable)):
+            raise InputError(f"{self.told}, got {data!r:.40} of type {type(data).__name__}.")
+        self.path = None if path is None else str(path)
+
+    def provenance(self) -> Any:
+        """Where they were read."""
+        return self.path
+
+    @classmethod
+    def cast(cls, given: Any) -> Self:
+        """What is of this class already as it is; else of a path, or of data."""
+        if isinstance(given, cls):
+            return given
+        return cls(path=given) if isinstance(given, str | Path) else cls(data=given)
+
+
+class Collection(Given):
     """Passages, by number: the lines ``pid<TAB>text`` of a file, behind which a title may stand; or a list."""
+
+    told = "A collection is a path, or a list of texts"
 
     def __init__(self, path: str | Path | None = None, data: Sequence[str] | None = None) -> None:
         """Take passages, or read them.
@@ -27,9 +63,9 @@ class Collection:
             CollectionError: a line's number is not its place, or it has no text.
             InputError: there is neither, or something is no text.
         """
-        if (path is None) == (data is None):
-            raise InputError("A collection is a path, or a list of texts: give one of them.")
-        self.path = None if path is None else str(path)
+        super().__init__(path, data)
+        if isinstance(data, Mapping):
+            raise InputError(f"{self.told}, got {data!r:.40} of type {type(data).__name__}.")
         self.data: list[str] = _passages_of(Path(path)) if path is not None else list(data or ())
         for text in self.data:
             if not isinstance(text, str):
@@ -44,10 +80,6 @@ class Collection:
     def __len__(self) -> int:
         return len(self.data)
 
-    def provenance(self) -> str | None:
-        """Where it was read."""
-        return self.path
-
     def save(self, new_path: str) -> str:
         """Write it, below the run's folder; return where.
 
@@ -56,33 +88,26 @@ class Collection:
         """
         return _save(new_path, [(pid, text) for pid, text in enumerate(self.data)])
 
-    @classmethod
-    def cast(cls, given: Any) -> Self:
-        """A collection of a path, of a list, or as it is."""
-        if isinstance(given, cls):
-            return given
-        return cls(path=given) if isinstance(given, str | Path) else cls(data=given)
 
-
-class Queries:
+class Queries(Given):
     """Queries by id: the lines ``qid<TAB>text`` of a file, or a dict. Ids that are whole numbers are numbers."""
 
-    def __init__(self, path: str | Path | None = None, data: Mapping[Any, Any] | None = None) -> None:
+    told = "Queries are a path, a dict {id: text}, or a list of texts"
+
+    def __init__(self, path: str | Path | None = None, data: Mapping[Any, Any] | Sequence[str] | None = None) -> None:
         """Take queries, or read them: also objects of JSON with ``qid`` and ``question``.
 
         Raises:
             CollectionError: the file can't be read.
             InputError: there is neither.
         """
-        if (path is None) == (data is None):
-            raise InputError("Queries are a path, or a dict {id: text}: give one of them.")
-        self.path = None if path is None else str(path)
+        super().__init__(path, data)
         if path is not None:
             read = read_topics(Path(path)).queries
             self.data: dict[Any, str] = {int(qid) if qid.isdecimal() else qid: text for qid, text in read.items()}
         else:
-            given = data if isinstance(data, Mapping) else dict(enumerate(data or ()))
-            self.data = {qid: one["question"] if isinstance(one, Mapping) else one for qid, one in given.items()}
+            given: Mapping[Any, Any] = data if isinstance(data, Mapping) else dict(enumerate(data or ()))
+            self.data = {qid: _question(one) for qid, one in given.items()}
 
     def __len__(self) -> int:
         return len(self.data)
@@ -105,10 +130,6 @@ class Queries:
         """Ids and texts."""
         return self.data.items()
 
-    def provenance(self) -> str | None:
-        """Where they were read."""
-        return self.path
-
     def save(self, new_path: str) -> str:
         """Write them, below the run's folder; return where.
 
@@ -117,16 +138,11 @@ class Queries:
         """
         return _save(new_path, list(self.data.items()))
 
-    @classmethod
-    def cast(cls, given: Any) -> Self:
-        """Queries of a path, of a dict, of a list (numbered by place), or as they are."""
-        if isinstance(given, cls):
-            return given
-        return cls(path=given) if isinstance(given, str | Path) else cls(data=given)
 
-
-class Ranking:
+class Ranking(Given):
     """What was found of each query: {qid: [(pid, rank, score), …]}, best first."""
+
+    told = "A ranking is a path, or a dict {qid: [(pid, rank, score), …]}"
 
     def __init__(
         self,
@@ -140,8 +156,7 @@ class Ranking:
             CollectionError: the file can't be read.
             InputError: there is neither.
         """
-        if (path is None) == (data is None):
-            raise InputError("A ranking is a path, or a dict {qid: [(pid, rank, score), …]}: give one of them.")
+        super().__init__(path, data)
         self.data: dict[Any, list[Entry]] = {}
         if path is not None:
             for qid, found in read_run(path).items():
@@ -149,7 +164,7 @@ class Ranking:
                 self.data[int(qid) if qid.isdecimal() else qid] = entries
         else:
             self.data = {qid: list(found) for qid, found in (data or {}).items()}
-        self._provenance = dict(provenance or {"path": None if path is None else str(path)})
+        self._provenance = dict(provenance or {"path": self.path})
 
     def provenance(self) -> dict[str, Any]:
         """How it came to be."""
@@ -181,12 +196,10 @@ class Ranking:
             json.dump({"provenance": self.provenance()}, beside, indent=1, default=str)
         return str(file.name)
 
-    @classmethod
-    def cast(cls, given: Any) -> Self:
-        """A ranking of a path, of a dict, or as it is."""
-        if isinstance(given, cls):
-            return given
-        return cls(path=given) if isinstance(given, str | Path) else cls(data=given)
+
+def _question(given: Any) -> Any:
+    """The text of a query that may be an object with a question; a search refuses what is none."""
+    return given.get("question") if isinstance(given, Mapping) else given
 
 
 def _passages_of(path: Path) -> list[str]:

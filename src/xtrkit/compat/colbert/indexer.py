@@ -60,10 +60,12 @@ class Indexer:
 
         Raises:
             IndexExistsError: there is an index of that name, and it shall stay; or something that is no index.
-            InputError: a passage can't be indexed; nothing is left behind.
+            InputError: there is no name, or a passage can't be indexed; nothing is left behind.
         """
         if overwrite not in OVERWRITE:
             raise InputError(f"overwrite is one of {', '.join(map(repr, OVERWRITE))}, got {overwrite!r}.")
+        if not isinstance(name, str) or not name:
+            raise InputError(f"An index has a name, got {name!r}.")
         self.configure(index_name=name)
         path = Path(self.config.index_path_).absolute()
         if overwrite == "reuse" and path.is_dir() and generations(path):

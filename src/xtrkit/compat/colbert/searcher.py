@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ class Searcher:
             ModelError: its model can't be loaded.
         """
         self.config = ColBERTConfig.from_existing(config, Run().config)
+        if not isinstance(index, str | Path):
+            raise InputError(f"An index is named, or given as its path, got {index!r:.60}.")
         self.index = str(Path(index_root or self.config.index_root_, index).absolute())
         self.retriever = Retriever.open(self.index, model=checkpoint)
         self.collection = _Stored(self.retriever) if collection is None else Collection.cast(collection)
@@ -82,7 +85,9 @@ class Searcher:
         """
         without_meaning("full_length_search", full_length_search, False, "a query is as long as its text and the model")
         given = list(text.values()) if isinstance(text, Queries | Mapping) else text
-        return self.retriever.encode_queries([given] if isinstance(given, str) else list(given))
+        several = isinstance(given, Iterable) and not isinstance(given, str)
+        queries: list[Any] = list(given) if several else [given]
+        return self.retriever.encode_queries(queries)
 
     def search(
         self,
@@ -179,8 +184,7 @@ class Searcher:
         if filter_fn is None and pids is None:
             return None
         given = np.array(_numbers(self.retriever.index.ids() if pids is None else pids), dtype=np.int64)
-        kept = given if filter_fn is None else filter_fn(given)
-        return [str(int(pid)) for pid in kept]
+        return [str(pid) for pid in (given if filter_fn is None else _numbers(_kept(filter_fn, given)))]
 
     def _check_lengths(self) -> None:
         """Say that lengths are settled when an index is made."""
@@ -206,6 +210,18 @@ class _Stored:
         return (self[int(name)] for name in self._retriever.index.ids())
 
 
+def _kept(filter_fn: Filter, given: Pids) -> Any:
+    """What a filter of the user's keeps.
+
+    Raises:
+        InputError: it gives something else than numbers of passages.
+    """
+    kept = filter_fn(given)
+    if not isinstance(kept, Iterable) or str(getattr(kept, "dtype", "")).endswith("bool"):
+        raise InputError(f"filter_fn gives those of the numbers that may be found, got {kept!r:.40}: pids[mask]?")
+    return kept
+
+
 def _results(found: Found) -> Results:
     return _numbers(found.ids), list(range(1, len(found) + 1)), [float(score) for score in found.scores]
 
@@ -217,8 +233,8 @@ def _numbers(ids: Any) -> list[int]:
         InputError: one is none.
     """
     try:
-        return [int(one) for one in ids]
+        return [int(one) if isinstance(one, str) else operator.index(one) for one in ids]
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"Passages are numbers here, and this index calls some otherwise ({error}): use xtrkit.Retriever for it."
+            f"Passages are numbers here, and some are called otherwise ({error}): use xtrkit.Retriever for those."
         ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +179,8 @@ class ScaNN(PLAID):
 
 def _ids(given: Any) -> list[str]:
     """Ids as texts."""
+    if not isinstance(given, Iterable):
+        raise InputError(f"Ids come as a list, got {given!r:.40} of type {type(given).__name__}.")
     names = [given] if isinstance(given, str) else list(given)
     if any(isinstance(name, int) and not isinstance(name, bool) for name in names):
         say_once("Ids are texts in xtrkit: whole numbers were made texts, and come back as texts.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,9 @@ OF_ENCODING: dict[str, tuple[Any, str]] = {
     "pool_factor": (1, "vectors are not pooled; an index compresses them"),
     "protected_tokens": (1, "vectors are not pooled"),
 }
+
+
+TEXTS = "Texts come as a text, a list of texts, or a list of such lists"
 
 
 class ColBERT:
@@ -96,6 +99,10 @@ class ColBERT:
             MissingExtraError: tensors are asked for, and torch isn't installed.
         """
         all_without_meaning(more, OF_ENCODING, "encode(…)")
+        if not isinstance(sentences, str):
+            if not isinstance(sentences, Iterable):
+                raise InputError(f"{TEXTS}, got {sentences!r:.40} of type {type(sentences).__name__}.")
+            sentences = list(sentences)
         if not isinstance(sentences, str) and sentences and not isinstance(sentences[0], str):
             options: dict[str, Any] = {
                 "is_query": is_query, "batch_size": batch_size, "show_progress_bar": show_progress_bar,
@@ -118,9 +125,7 @@ class ColBERT:
 def _checked(inner: Any) -> Any:
     """A list in a list of lists."""
     if not isinstance(inner, list | tuple) or not all(isinstance(text, str) for text in inner):
-        raise InputError(
-            f"Texts come as a text, a list of texts, or a list of such lists, got {inner!r:.40} in a list."
-        )
+        raise InputError(f"{TEXTS}, got {inner!r:.40} in a list.")
     return inner
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
+import numpy as np
+
 from xtrkit.compat.saying import without_meaning
 from xtrkit.compat.vectors import Embeddings, each_text
 from xtrkit.errors import InputError
@@ -51,6 +53,8 @@ def rerank(
             raise InputError(f"Query {place} has {len(names)} ids for {len(rows)} documents: give one for each.")
         if any(of_one.shape[1] != query.shape[1] or not len(of_one) for of_one in (*rows, query)):
             raise InputError(f"Query {place} and its documents need token vectors of one dimension, at least one each.")
+        if not all(np.isfinite(of_one).all() for of_one in (*rows, query)):
+            raise InputError(f"Query {place} or its documents have NaN or infinity among their token vectors.")
         places, scores = maxsim_ranking(query, rows)
         best = zip(places.tolist(), scores.tolist(), strict=True)
         ranked.append([{"id": names[one], "score": score} for one, score in best])

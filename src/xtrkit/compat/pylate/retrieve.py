@@ -6,6 +6,7 @@ from xtrkit.compat.pylate.indexes import PLAID, Subset
 from xtrkit.compat.pylate.rank import RerankResult
 from xtrkit.compat.saying import without_meaning
 from xtrkit.compat.vectors import Embeddings
+from xtrkit.errors import InputError
 from xtrkit.recipes import XTR as XTR_RECIPE
 from xtrkit.recipes import Recipe
 
@@ -17,7 +18,16 @@ class ColBERT:
     """Ranks by MaxSim: for each query token its best similarity with a document, added up."""
 
     def __init__(self, index: PLAID) -> None:
-        """Take an index of :mod:`xtrkit.compat.pylate.indexes`."""
+        """Take an index of :mod:`xtrkit.compat.pylate.indexes`.
+
+        Raises:
+            InputError: it is none.
+        """
+        if not isinstance(index, PLAID):
+            raise InputError(
+                f"An index is one of xtrkit.compat.pylate.indexes, such as PLAID, got {index!r:.60} of type "
+                f"{type(index).__name__}."
+            )
         self.index = index
 
     def retrieve(
