@@ -14,6 +14,7 @@ from xtrkit.errors import CollectionError, InputError, MissingExtraError
 from xtrkit.evaluation import evaluate, read_test_collection
 from xtrkit.evaluation.bm25 import BM25
 from xtrkit.evaluation.measures import depth_of, parse_measures
+from xtrkit.evaluation.open_qa import tokeniser
 from xtrkit.evaluation.qrels import read_judgements
 from xtrkit.evaluation.run_files import read_run
 from xtrkit.evaluation.runs import without_identical_ids
@@ -491,3 +492,13 @@ def test_the_missing_extra_is_told_before_any_long_work(tmp_path, monkeypatch, m
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=f"{said} needs the extra 'eval': run pip install .*ir-measures"):
         run("evaluate", tmp_path / "no-index-is-opened", folder(tmp_path))
+
+
+@pytest.mark.parametrize(("module", "said"), [("scipy", "A test of significance"), ("regex", "Looking for answers")])
+def test_what_tests_and_answers_need_is_told_before_any_long_work(tmp_path, monkeypatch, module, said):
+    tokeniser.cache_clear()
+    monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / "x.qa.csv").write_text("q\t['a']\nr\t['b']\n")
+    options = ["--significance"] * (module == "scipy")
+    with pytest.raises(MissingExtraError, match=f"{said}.* needs the extra 'eval'"):
+        run("evaluate", tmp_path / "no-index-is-opened", tmp_path / "x.qa.csv", *options)

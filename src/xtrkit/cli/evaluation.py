@@ -140,8 +140,10 @@ class Comparing:
         Raises:
             InputError: there is no system of a name, or fewer than two; a set has fewer than two queries; or a picture
                 is of no two systems, or of an unknown format.
+            MissingExtraError: scipy, or matplotlib, isn't installed.
         """
         from xtrkit.evaluating.differing import check_named
+        from xtrkit.evaluation.significance import scipy_stats
 
         check_named(systems, [*(self.compare or ()), *([] if self.against is None else [self.against])])
         if self.tested and len(systems) == 1:
@@ -149,6 +151,8 @@ class Comparing:
         single = [test.name for test in tests if len(test.queries) < 2]
         if self.tested and single:
             raise InputError(f"{single[0]} has a single query: a test of significance needs two queries at least.")
+        if self.tested:
+            scipy_stats()
         if self.plot is None:
             return
         if self.compare is None:

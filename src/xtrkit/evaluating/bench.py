@@ -27,6 +27,7 @@ from xtrkit.evaluation.bm25 import BM25, libraries
 from xtrkit.evaluation.collection import TestCollection
 from xtrkit.evaluation.measures import parse_measures
 from xtrkit.evaluation.notes import Note, counted, listed
+from xtrkit.evaluation.open_qa import tokeniser
 from xtrkit.evaluation.run_files import any_ids, check_run, read_run
 from xtrkit.fusion import ALPHA, FUSIONS
 from xtrkit.recipes import Recipe
@@ -169,10 +170,12 @@ class Bench:
         Raises:
             InputError: some sets have no index, or the id of a query can't be written.
             CollectionError: a file is no run, or not there.
-            MissingExtraError: BM25 isn't installed.
+            MissingExtraError: BM25, or what looks for answers, isn't installed.
         """
         if self.systems.with_baseline(tests):
             libraries()
+        if any(test.answers for test in tests):
+            tokeniser()
         self.check_ids(query for test in tests for query in test.queries)
         if self.index is not None and len(tests) > 1:
             places = {test.index_name: self._place(test, self.index) for test in tests}

@@ -74,7 +74,7 @@ class Answers:
     """The answers of a question, to be looked for in many texts."""
 
     def __init__(self, answers: Iterable[str]) -> None:
-        self._tokens = _tokens()
+        self._tokens = tokeniser()
         self._wanted = [found for answer in answers if (found := self._tokens(answer))]
 
     def __call__(self, text: str) -> bool:
@@ -115,8 +115,12 @@ def judged_by_answers(
 
 
 @cache
-def _tokens() -> Callable[[str], list[str]]:
-    """DPR's tokens of a text: small letters, decomposed."""
+def tokeniser() -> Callable[[str], list[str]]:
+    """What cuts a text into DPR's tokens: small letters, decomposed.
+
+    Raises:
+        MissingExtraError: regex isn't installed.
+    """
     try:
         import regex
     except ImportError as error:

@@ -57,7 +57,7 @@ def against(baseline: OfQueries, systems: Mapping[str, OfQueries]) -> list[Diffe
         InputError: a system was measured on other queries, or there are fewer than two.
         MissingExtraError: scipy isn't installed.
     """
-    stats = _scipy_stats()
+    stats = scipy_stats()
     if len(baseline) < 2:
         raise InputError(f"A test of significance needs two queries at least, got {len(baseline)}.")
     found: dict[str, tuple[np.ndarray[Any, Any], float, float]] = {}
@@ -101,7 +101,12 @@ def _randomisation(stats: Any, differences: np.ndarray[Any, Any]) -> float:
     return float(tested.pvalue)
 
 
-def _scipy_stats() -> Any:
+def scipy_stats() -> Any:
+    """What computes the tests, ``scipy.stats``.
+
+    Raises:
+        MissingExtraError: scipy isn't installed.
+    """
     try:
         from scipy import stats
     except ImportError as error:
