@@ -86,6 +86,7 @@ def handlers():
     signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.slow  # starts a Ray, which takes half a minute of two cores
 @pytest.mark.filterwarnings("default")  # of Ray's
 def test_a_session(tmp_path, handlers, monkeypatch):
     """One test, so that there is one session whatever processes the tests are spread over."""
