@@ -4,20 +4,13 @@ import shutil
 
 import pytest
 
+from tests.cli.test_bench import TEXTS as SHORT
 from xtrkit import COLBERT, XTR, Retriever
 from xtrkit.cluster.splitting import split_index
 from xtrkit.errors import IndexDamagedError, IndexFormatError, InputError
 from xtrkit.index import Index
 
-TEXTS = {
-    "mice": "Mice eat cheese and seeds.",
-    "cats": "Cats hunt mice at night.",
-    "bread": "Knead the dough and bake it in a hot oven.",
-    "rain": "Rain falls from grey clouds in autumn.",
-    "bees": "Bees make honey from the nectar of flowers.",
-    "train": "The train to London leaves at noon.",
-    "emma": "Emma is a novel that Jane Austen wrote.",
-    "moon": "The moon goes round the earth in a month.",
+TEXTS = SHORT | {
     "log": " ".join(f"On day {day} we sailed {day % 7 + 3} miles and saw nothing." for day in range(60)),
 }
 QUERIES = ["what do mice eat?", "who wrote Emma?", "how many miles on day 12?", "baking bread"]

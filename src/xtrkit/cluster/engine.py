@@ -325,7 +325,7 @@ class _Search:
             scoring = Scoring(imputed, recipe.mean, k)
             answers = self._engine._ask("look", Look(name, asks, mean_square, False, 0, scoring, self._allowed))
             return imputed, name, [answer.reached for answer in answers]
-        looks = Look(name, asks, mean_square, counts, best, None, self._allowed)
+        looks = Look(None if k is None else name, asks, mean_square, counts, best, None, self._allowed)
         told: list[Answer] = self._engine._ask("look", looks)
         self._watch.lap("codes")
         imputed = [

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from xtrkit.search.scaling import AnyScale
 from xtrkit.storage.shards import ClusterPin
 from xtrkit.subsets import Subset, mask_of
 from xtrkit.values import Mask
+
+T = TypeVar("T")
 
 TRIES = 10
 """How often a search is begun that meets shards that were started again meanwhile."""
@@ -116,13 +118,8 @@ class ClusterIndex(Index):
         raise InputError("Vectors of a cluster are exported in one process: open its directory without an address.")
 
     def _found(self, *arguments: Any, **named: Any) -> Iterator[Found]:
-        """As an index's; a search that met a shard that died begins again."""
-        for _ in range(TRIES - 1):
-            try:
-                return iter(list(super()._found(*arguments, **named)))
-            except LostLookError:
-                continue
-        return iter(list(super()._found(*arguments, **named)))
+        search = super()._found
+        return iter(_begun_again(lambda: list(search(*arguments, **named))))
 
     def _mask(self, subset: Subset | None, where: Where | None) -> Any:
         """A filter that the shards keep; None where all may be found."""
@@ -139,6 +136,9 @@ class ClusterIndex(Index):
 
     def _words_found(self, query: str, k: int, subset: Subset | None, where: Where | None) -> Ranked:
         """As :meth:`search_words`, as document numbers; words are weighed by the documents of all shards."""
+        return _begun_again(lambda: self._words_once(query, k, subset, where))
+
+    def _words_once(self, query: str, k: int, subset: Subset | None, where: Where | None) -> Ranked:
         if not self.has_words:
             raise InputError("This index has no texts, so there are no words to look for: search without fusion.")
         held: Held | None = self._mask(subset, where)
@@ -150,3 +150,13 @@ class ClusterIndex(Index):
         parts: list[Ranked] = self._shards.ask("words", [message] * len(self._facts))
         documents = [part.documents + first for part, first in zip(parts, self._sharded.first_documents, strict=False)]
         return Ranked(*best_first(np.concatenate(documents), np.concatenate([part.scores for part in parts]), k))
+
+
+def _begun_again(search: Callable[[], T]) -> T:
+    """What a search finds; one that met a shard that died, and with it what the shard had kept, begins again."""
+    for _ in range(TRIES - 1):
+        try:
+            return search()
+        except LostLookError:
+            continue
+    return search()

@@ -46,7 +46,7 @@ class Look(NamedTuple):
     """Open clusters for some queries.
 
     Attributes:
-        name: of this look; what was opened is kept under it.
+        name: of this look; what was opened is kept under it. None where nothing follows.
         asks: the queries.
         mean_square: of the clusters of the whole index (:class:`~xtrkit.kernels.bundles.Centroids`).
         counts: whether integers are wanted that tell the expected k'-th similarity.
@@ -55,7 +55,7 @@ class Look(NamedTuple):
         allowed: the name of a filter; None where all may be found.
     """
 
-    name: str
+    name: str | None
     asks: Sequence[Ask]
     mean_square: np.float32
     counts: bool

@@ -19,7 +19,6 @@ from xtrkit.search.compressed import CompressedEngine, by_all_tokens, xtr_scores
 from xtrkit.search.engine import Contribution, Documents, Ranked, Scores
 from xtrkit.search.widening import unreached
 from xtrkit.token_retrieval.centroid import open_clusters, token_hits
-from xtrkit.token_retrieval.corpus import ClusteredCorpus
 from xtrkit.values import EVERYONE, FloatArray, Mask, Segment, TokenHits
 
 KEPT_LOOKS = 64
@@ -38,13 +37,13 @@ class _Opened(NamedTuple):
 
     Attributes:
         queries: its queries.
-        probes: the opened clusters of each.
+        probes: the opened clusters of each, until they are scored: they may be as large as the shard.
         allowed: (N,) the documents that may be found; empty where all may.
         reached: of each query the documents that it led to, once it was scored.
     """
 
     queries: Sequence[QuantisedQuery]
-    probes: Sequence[Probes]
+    probes: list[Probes]
     allowed: Mask
     reached: dict[int, Documents]
 
@@ -54,7 +53,7 @@ class Shard:
 
     def __init__(self, segments: Sequence[Segment[CompressedTokens]]) -> None:
         self._engine = CompressedEngine(segments)
-        self._corpus = ClusteredCorpus(segments)
+        self._corpus = self._engine._corpus
         self._looks: OrderedDict[str, _Opened] = OrderedDict()
         self._filters: OrderedDict[str, Mask] = OrderedDict()
 
@@ -75,7 +74,8 @@ class Shard:
         """Open clusters; tell what imputation needs, or score at once."""
         probes = [open_clusters(self._corpus, query, chosen) for query, chosen in ask.asks]
         opened = _Opened([query for query, _ in ask.asks], probes, self._allowed(ask.allowed), {})
-        _keep(self._looks, ask.name, opened, KEPT_LOOKS)
+        if ask.name is not None:
+            _keep(self._looks, ask.name, opened, KEPT_LOOKS)
         if ask.scoring is not None:
             return Answer([], self._scored(opened, ask.scoring))
         return Answer([_seen(one, query, ask) for one, query in zip(probes, opened.queries, strict=True)], [])
@@ -122,11 +122,14 @@ class Shard:
         return self._engine.vectors(document)
 
     def _scored(self, opened: _Opened, scoring: Scoring) -> list[Reached]:
+        if not opened.probes:
+            raise LostLookError("This shard has scored the look already: its answer got lost.")
         found = []
         for place, (probes, imputed) in enumerate(zip(opened.probes, scoring.imputed, strict=True)):
             documents, scores = xtr_scores(self._corpus, probes, Imputed(*imputed), opened.allowed, mean=scoring.mean)
             opened.reached[place] = documents
             found.append(Reached(len(documents), *best_first(documents, scores, scoring.k)))
+        opened.probes.clear()
         return found
 
     def _allowed(self, name: str | None) -> Mask:

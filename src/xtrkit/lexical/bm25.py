@@ -8,7 +8,7 @@ that have words, so that an index of many segments scores as one of a single seg
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from math import log
 from typing import NamedTuple
@@ -60,6 +60,10 @@ class Totals(NamedTuple):
         return self.words / self.documents if self.words else 1.0
 
 
+Found = dict[str, list[tuple[int, Words, slice]]]
+"""{term: (segment, its words, where the postings lie)}"""
+
+
 class WordIndex:
     """The words of a generation; safe to share between threads."""
 
@@ -78,11 +82,12 @@ class WordIndex:
         """
         self.check()
         times = Counter(terms(query))
-        return self.weighted(weights_of(times, self.having(list(times)), self.totals), self.totals.mean)
+        found = self._found(times)
+        return self._scored(found, weights_of(times, self._counted(found), self.totals), self.totals.mean)
 
     def having(self, asked: Sequence[str]) -> list[int]:
         """How many living documents have each of some terms."""
-        return [sum(self._living(number, words, place) for number, words, place in self._found(term)) for term in asked]
+        return self._counted(self._found(asked))
 
     @cached_property
     def totals(self) -> Totals:
@@ -104,10 +109,13 @@ class WordIndex:
         Raises:
             IndexDamagedError: a file is not what was written.
         """
+        return self._scored(self._found(weights), weights, mean)
+
+    def _scored(self, found: Found, weights: Mapping[str, np.float32], mean: float) -> npt.NDArray[np.float32]:
         scores = np.zeros(self._ends[-1], dtype=np.float32)
         every = self._norms_for(mean)
         for term, weight in weights.items():
-            for number, words, place in self._found(term):
+            for number, words, place in found[term]:
                 of_segment = scores[self._ends[number] : self._ends[number + 1]]
                 documents, frequencies = words.documents[place], words.frequencies[place]
                 if not add_term(documents, frequencies, every[number], weight, of_segment):
@@ -117,12 +125,22 @@ class WordIndex:
                 scores[first : first + segment.n_documents][~segment.live] = 0
         return scores
 
-    def _found(self, term: str) -> list[tuple[int, Words, slice]]:
+    def _found(self, asked: Iterable[str]) -> Found:
+        """Where the postings of each term lie; looking a term up costs as much as adding its postings."""
+        return {
+            term: [
+                (number, segment.words, place)
+                for number, segment in enumerate(self._segments)
+                if segment.words
+                for place in segment.words.postings(term)
+            ]
+            for term in asked
+        }
+
+    def _counted(self, found: Found) -> list[int]:
+        """How many living documents have each term."""
         return [
-            (number, segment.words, place)
-            for number, segment in enumerate(self._segments)
-            if segment.words
-            for place in segment.words.postings(term)
+            sum(self._living(number, words, place) for number, words, place in of_term) for of_term in found.values()
         ]
 
     def _living(self, number: int, words: Words, place: slice) -> int:
