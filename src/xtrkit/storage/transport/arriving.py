@@ -41,7 +41,7 @@ class Arriving:
             StorageError: the store can't be reached, or the disk refused.
         """
         name = manifest_name(manifest.generation)
-        self._check_free(directory / name, content)
+        self.check_free(directory / name, content)
         for file in manifest.files:
             self.file(directory, file)
         self.manifest(directory, name, manifest.generation, content)
@@ -68,7 +68,7 @@ class Arriving:
             IndexExistsError: another content of this generation is there.
             StorageError: the disk refused.
         """
-        self._check_free(directory / name, content)
+        self.check_free(directory / name, content)
         there = (directory / name).exists()
         if not there:
             commit_file(directory, name, generation, content)
@@ -94,8 +94,13 @@ class Arriving:
         with lock:
             yield
 
-    def _check_free(self, path: Path, content: bytes) -> None:
-        """Refuse to mix two histories: a generation that is there with another content."""
+    def check_free(self, path: Path, content: bytes) -> None:
+        """Refuse to mix two histories.
+
+        Raises:
+            IndexExistsError: the generation is there with another content.
+            StorageError: it can't be read.
+        """
         with storage_errors(path, "reading"):
             if path.exists() and path.read_bytes() != content:
                 raise IndexExistsError(

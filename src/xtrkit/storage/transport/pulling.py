@@ -137,6 +137,7 @@ def _pulled_cluster(
     found = [(directory / shard.name, *manifest_of(remote, shard)) for shard in shards]
     total = bytes_of([manifest for _, _, manifest in found])
     with arriving.changing(directory), reporter.phase("Pulling", total, "bytes") as arriving.advance:
+        arriving.check_free(directory / head.name, head.content)
         for place, content, manifest in found:
             with arriving.changing(place):
                 arriving.index(place, manifest, content)

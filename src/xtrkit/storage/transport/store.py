@@ -21,6 +21,7 @@ from xtrkit.errors import IndexLockedError, InputError, MissingExtraError, Stora
 from xtrkit.progress import Advance
 from xtrkit.storage.files import discard, flush, storage_errors
 from xtrkit.storage.generations import commit_file
+from xtrkit.storage.manifest import LARGEST_MANIFEST
 
 FILES = "files"
 PACKAGES = {
@@ -28,7 +29,6 @@ PACKAGES = {
 }  # fmt: skip
 """Which package of Python's a kind of store needs; the others' are named by fsspec."""
 
-LARGEST = 1 << 24
 BLOCK, ABREAST = 1 << 23, 4
 """Bytes that are asked for at once, and how many such pieces are under way where the store can."""
 
@@ -91,16 +91,16 @@ class Remote:
         return {str(one["name"]).rpartition("/")[2]: int(one["size"] or 0) for one in found}
 
     def read(self, name: str) -> bytes | None:
-        """A small file; None where it isn't there.
+        """A manifest; None where it isn't there.
 
         Raises:
             StorageError: the store refused, or can't be reached.
         """
+        size = self.size(name)
+        if not size:
+            return None if size is None else b""
         with self._telling(name, "reading"):
-            try:
-                return bytes(self._fs.cat_file(self._path(name), 0, LARGEST))
-            except FileNotFoundError:
-                return None
+            return bytes(self._fs.cat_file(self._path(name), start=0, end=min(size, LARGEST_MANIFEST)))
 
     def size(self, name: str) -> int | None:
         """How many bytes a file has; None where it isn't there.
