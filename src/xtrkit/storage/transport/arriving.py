@@ -118,13 +118,14 @@ def _fetch(remote: Remote, directory: Path, file: FileFacts, advance: Advance) -
     there = address(file.sha256)
     partial, where = directory / f"tmp-{file.sha256[:8]}", f"{remote.where(there)} ({file.name})"
     _check_size(where, remote.size(there), file)
-    with storage_errors(partial, "writing"), open(partial, "a+b", buffering=0) as out:
+    with storage_errors(partial, "writing"), open(partial, "a+b") as out:
         digest, begun = _begun(out, file.size)
         advance(begun)
         for block in remote.blocks(there, begun, file.size):
             digest.update(block)
             out.write(block)
             advance(len(block))
+        out.flush()
         size = out.tell()
     if size == file.size and digest.hexdigest() == file.sha256:
         flush(partial)
