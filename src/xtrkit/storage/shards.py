@@ -224,8 +224,8 @@ class ClusterPin:
 
     def close(self) -> None:
         """Let the generation go."""
-        for pin in self.pins:
-            pin.close()
+        for pinned in self.pins:
+            pinned.close()
         self._finalizer()
 
 
