@@ -149,7 +149,7 @@ def _print_status(status: ClusterStatus) -> None:
         table.add_column(name, justify="left" if name in ("shard", "replicas") else "right", no_wrap=True)
     for shard in status.shards:
         table.add_row(shard.name, str(shard.generation), *_counts(shard), *(_replicas(shard) if asked else ()))
-    out.print(table, width=max(out.width, 120), crop=False)
+    Console(markup=False, width=max(out.width, 140)).print(table)
     for shard in status.shards:
         if shard.problem:
             out.print(shard.problem)
