@@ -152,7 +152,7 @@ class RayShards:
         ray = self._ray
         nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        actor = ray.remote(_Actor).options(
+        actor = ray.remote(_ShardActor).options(
             name=actor_name(self._path, replica),
             namespace=NAMESPACE,
             get_if_exists=True,
@@ -301,7 +301,7 @@ def actor_name(path: Path, replica: Replica) -> str:
     return f"{path.name}-{replica.shard}-{replica.number}-{of_directory}"
 
 
-class _Actor:
+class _ShardActor:
     """A shard's process: its generations, opened when they are asked for."""
 
     def __init__(self, path: str) -> None:
