@@ -27,7 +27,7 @@ from xtrkit.errors import (
     StorageError,
 )
 from xtrkit.indexing.checking import verify
-from xtrkit.indexing.store import Properties, Store, opened_quantiser
+from xtrkit.indexing.store import Store, opened_quantiser, properties_of
 from xtrkit.passage import Passage
 from xtrkit.progress import Reporter
 from xtrkit.storage.generations import WRITER_LOCK, WriterLock, generations
@@ -236,7 +236,8 @@ def test_a_coordinator_pulls_no_shard(first, url, tmp_path):
         assert (there.cluster, there.manifest) == (here.cluster, here.manifest)
         assert [pin.manifest for pin in there.pins] == [pin.manifest for pin in here.pins]
         assert there.size == here.size - (first / cluster_name(1)).stat().st_size
-        properties = Properties.of(there.manifest, there.directory)
+        properties = properties_of(there)
+        assert properties == properties_of(here)
         quantiser = opened_quantiser(there.directories()[0], there.manifest, properties)
         assert quantiser.n_clusters == opened_quantiser(here.directories()[0], here.manifest, properties).n_clusters
     assert sorted(path.name for path in there.directory.iterdir()) == [there.manifest.codec.name, WRITER_LOCK]
@@ -562,6 +563,13 @@ def test_a_place_with_nothing_or_a_file(first, url, tmp_path):
     file = f"{url}/{cluster_name(1)}"
     assert f"{file} is a file" in refused(InputError, pull, file, tmp_path / "there")
     assert f"{file} is a file" in refused(InputError, push, first, file)
+
+
+def test_a_cluster_that_was_not_pushed(first, index, second, tmp_path):
+    for path in (first, index):
+        assert "is a cluster or an index itself" in refused(InputError, pull, str(path), tmp_path / "there")
+        assert "is a cluster or an index itself" in refused(IndexExistsError, push, second, str(path))
+        assert not (path / "files").exists()
 
 
 def test_a_directory_that_has_something_else(index, first, place, tmp_path):

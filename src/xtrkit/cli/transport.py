@@ -90,8 +90,7 @@ def pull(
     last: a pull that was stopped, or killed, leaves nothing that could be taken for an index, and the same command goes
     on where it was. Older generations go, but for the one before and those that somebody reads.
 
-    Examples: [bold]xtrkit pull s3://bucket/wiki shards[/]   [bold]xtrkit pull s3://bucket/wiki shards --shard 0 --shard
-    1[/]
+    Examples: [bold]xtrkit pull s3://bucket/wiki shards[/]   [bold]xtrkit pull s3://bucket/wiki shards --shard 0[/]
     """
     from xtrkit.progress import Reporter
     from xtrkit.storage.transport.pulling import pull

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -83,7 +84,7 @@ class Arriving:
         """
         with storage_errors(directory, "making it"):
             directory.mkdir(parents=True, exist_ok=True)
-        for attempt in range(1 << 62):
+        for attempt in count():
             try:
                 lock = WriterLock(directory)
                 break

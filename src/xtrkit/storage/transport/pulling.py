@@ -24,7 +24,7 @@ from xtrkit.storage.shards import (
 )
 from xtrkit.storage.transport import Transfer
 from xtrkit.storage.transport.arriving import Arriving, not_there, other_content
-from xtrkit.storage.transport.store import Remote, address
+from xtrkit.storage.transport.store import FILES, Remote, address
 
 
 class Head(NamedTuple):
@@ -167,6 +167,11 @@ def head_of(remote: Remote, generation: int | None) -> Head:
         raise IndexFormatError(
             f"There is no cluster and no index at {remote.url}: look whether the URL is right, or push one there "
             "(xtrkit push DIR URL)."
+        )
+    if FILES not in names:
+        raise InputError(
+            f"{remote.url} is a cluster or an index itself, not a place that one was pushed to: open it, copy it "
+            "(xtrkit backup), or push it to a place of its own first."
         )
     wanted = max(found) if generation is None else generation
     if wanted not in found:

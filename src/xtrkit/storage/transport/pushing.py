@@ -9,12 +9,12 @@ from pathlib import Path
 from xtrkit.errors import IndexExistsError
 from xtrkit.progress import SILENT, Reporter
 from xtrkit.storage.files import FileFacts, check_content
-from xtrkit.storage.generations import MANIFEST_NAME, pin
+from xtrkit.storage.generations import MANIFEST_NAME
 from xtrkit.storage.manifest import manifest_name
 from xtrkit.storage.shards import NAME as CLUSTER_NAME
-from xtrkit.storage.shards import ClusterPin, cluster_name, is_cluster
+from xtrkit.storage.shards import ClusterPin, cluster_name, pin_any
 from xtrkit.storage.transport import Transfer
-from xtrkit.storage.transport.store import Remote, address
+from xtrkit.storage.transport.store import FILES, Remote, address
 
 
 def push(directory: str | Path, url: str, generation: int | None = None, reporter: Reporter = SILENT) -> Transfer:
@@ -37,7 +37,7 @@ def push(directory: str | Path, url: str, generation: int | None = None, reporte
         StorageError: the store refused, or can't be reached.
     """
     directory, remote = Path(directory), Remote(url)
-    with closing(ClusterPin(directory, generation) if is_cluster(directory) else pin(directory, generation)) as pinned:
+    with closing(pin_any(directory, generation)) as pinned:
         number = pinned.manifest.generation
         if not isinstance(pinned, ClusterPin):
             files = [(directory, file) for file in pinned.manifest.files]
@@ -76,7 +76,9 @@ def _pushed(
 
 
 def _check_kind(remote: Remote, directory: Path, there: Sequence[str], *, cluster: bool) -> None:
-    """Refuse to put a cluster where an index is, and the other way round."""
+    """Refuse to put a cluster where an index is, the other way round, and either into one that was not pushed."""
+    if FILES not in there and any(CLUSTER_NAME.fullmatch(name) or MANIFEST_NAME.fullmatch(name) for name in there):
+        raise IndexExistsError(f"{remote.url} is a cluster or an index itself: push to a place of its own.")
     if any((MANIFEST_NAME if cluster else CLUSTER_NAME).fullmatch(name) for name in there):
         kinds = ("an index", "a cluster") if cluster else ("a cluster", "an index")
         raise IndexExistsError(f"{remote.url} has {kinds[0]}, and {directory} is {kinds[1]}: push to another place.")
