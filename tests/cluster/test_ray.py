@@ -2,10 +2,14 @@
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.commands import in_text
@@ -265,3 +269,34 @@ def nothing_is_left(ours, before):
         time.sleep(0.1)
     assert {pid: command for pid, command in descendants().items() if pid not in before} == {}
     assert [pid for pid in ours if lives(pid)] == []
+
+
+@pytest.mark.slow  # starts a Ray with Serve, which takes a minute of two cores
+def test_routers_of_serve(tmp_path):
+    """By command: routers answer as the index does, and stop with everything that they started."""
+    pytest.importorskip("ray.serve")
+    Retriever.create(tmp_path / "idx", passages(60)).close()
+    split_index(tmp_path / "idx", tmp_path / "shards", 3)
+    before = descendants()
+    command = [sys.executable, "-m", "xtrkit", "cluster", "serve", tmp_path / "shards", "--address", "local"]
+    command += ["--port", "0", "--routers", "2"]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as server:
+        try:
+            url = re.search(r"http://\S+?:\d+", server.stdout.readline())[0]
+            with Retriever.open(tmp_path / "idx") as index:
+                routers_answer(url, index)
+            started = [pid for pid in descendants() if pid not in before]
+        finally:
+            server.terminate()
+        assert server.wait(60) == 0
+    nothing_is_left(started, before)
+
+
+def routers_answer(url, index):
+    with httpx.Client(base_url=url, timeout=60) as client:
+        for query in QUERIES:
+            answer = client.post("/v1/search", json={"query": query, "k": 5})
+            found = [(hit["id"], hit["score"]) for hit in answer.json()["hits"]]
+            assert found == [(hit.id, hit.score) for hit in index.search(query, 5)]
+        assert client.post("/v1/search", json={"query": ""}).status_code == 400
+        assert client.post("/v1/documents", json={"documents": ["a"]}).status_code == 403

@@ -14,7 +14,7 @@ from xtrkit.cli import cluster_build
 from xtrkit.cli.grouping import grouped
 from xtrkit.cli.options import IndexPath, Json
 from xtrkit.cli.output import print_json
-from xtrkit.cli.serving import Access, Answering, Listening, run_server
+from xtrkit.cli.serving import Access, Answering, Listening, OnRay, run_server
 
 if TYPE_CHECKING:
     from xtrkit.cluster.status import ClusterStatus, ShardStatus
@@ -123,15 +123,29 @@ def serve(
     replicas: Annotated[
         int, typer.Option(help="Actors of each shard: searches take turns, and go on where one dies.", min=1, max=64)
     ] = 1,
+    routers: Annotated[
+        int | None,
+        typer.Option(
+            help="Have so many processes of Ray Serve answer, on machines apart, instead of this one.",
+            min=1,
+            max=1024,
+            show_default=False,
+        ),
+    ] = None,
+    max_routers: Annotated[
+        int | None,
+        typer.Option(help="Under load Serve starts up to so many of them.", min=1, max=1024, show_default=False),
+    ] = None,
 ) -> None:
     """Serve clusters over HTTP, as [bold]xtrkit serve[/] does indexes: their shards are actors of Ray.
 
-    Requests that arrive together are searched together. With --workers several processes ask the same shards. Needs the
-    extras "server" and "ray".
+    Requests that arrive together are searched together. With --workers several processes of this machine ask the same
+    shards, with --routers processes of Ray Serve on any (extra "routers"). Needs the extras "server" and "ray".
 
     Example: [bold]xtrkit cluster serve shards --address local[/]
     """
-    run_server(directories, listening, access, answering, address, replicas)
+    on_ray = OnRay(address, replicas, None if routers is None else (routers, max(routers, max_routers or 0)))
+    run_server(directories, listening, access, answering, on_ray)
 
 
 def _record(status: ClusterStatus) -> dict[str, object]:

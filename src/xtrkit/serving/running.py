@@ -51,10 +51,10 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     with (
         _listening(settings.host, settings.port) as sock,
         tempfile.TemporaryDirectory(prefix="xtrkit-jobs-") as jobs,
-        _shards_kept(settings) as address,
+        shards_kept(settings) as address,
     ):
         settings = replace(settings, jobs=settings.jobs or jobs, address=address)
-        tell(_line(settings, keys, sock))
+        tell(line_of(settings, keys, sock.getsockname()[:2]))
         if settings.workers == 1:
             _run_here(settings, sock)
         else:
@@ -62,7 +62,7 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
 
 
 @contextmanager
-def _shards_kept(settings: Settings) -> Iterator[str | None]:
+def shards_kept(settings: Settings) -> Iterator[str | None]:
     """Start the shards of clusters, and keep them until the server ends, whichever of its processes do before.
 
     Yields:
@@ -151,9 +151,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield sock
 
 
-def _line(settings: Settings, keys: Keys, sock: socket.socket) -> str:
+def line_of(settings: Settings, keys: Keys, address: tuple[str, int]) -> str:
     """Where, what, and for whom."""
-    host, port = sock.getsockname()[:2]
+    host, port = address
     shown = f"[{host}]" if ":" in host else host
     reading = "a key is needed" if keys.read else "no key is needed"
     writing = "adding and deleting need the write key" if keys.write else "nothing can be changed (no write key)"
