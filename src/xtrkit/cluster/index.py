@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from xtrkit.cluster.engine import ShardedEngine, Shards
+from xtrkit.cluster.exact_engine import ExactShardedEngine
 from xtrkit.cluster.messages import Held, HostFacts
 from xtrkit.cluster.passages import ShardedPassages
 from xtrkit.cluster.shard import LostLookError
@@ -82,10 +83,13 @@ class ClusterIndex(Index):
         pin = ClusterPin(path)
         properties = Properties.of(pin.manifest, path)
         quantiser = opened_quantiser(pin.directories()[0], pin.manifest, properties)
-        if quantiser is None:
-            raise InputError(f"{path} keeps exact vectors, which are searched in one process: leave out the address.")
+        of_shards = [one.shard for one in facts]
         self._shards, self._facts, self._quantiser = shards, tuple(facts), quantiser
-        self._sharded = ShardedEngine(quantiser, shards, [one.shard for one in facts])
+        self._sharded: ShardedEngine | ExactShardedEngine = (
+            ExactShardedEngine(properties.dim, shards, of_shards)
+            if quantiser is None
+            else ShardedEngine(quantiser, shards, of_shards)
+        )
         store: Any = RemoteStore(path, pin, properties, ShardedPassages(shards, facts))
         self._view = (store, AnyScale(self._sharded))
         self._device = None
@@ -101,8 +105,8 @@ class ClusterIndex(Index):
 
     @property
     def n_clusters(self) -> int:
-        """Number of clusters, C."""
-        return self._quantiser.n_clusters
+        """Number of clusters, C; 1 for exact shards."""
+        return 1 if self._quantiser is None else self._quantiser.n_clusters
 
     @property
     def has_words(self) -> bool:
