@@ -1,17 +1,17 @@
 """A cluster asked shard by shard: text, metadata, words, filters and explanations as of one index."""
 
+from functools import partial
+
 import pytest
 
 from tests.cluster.test_splitting import QUERIES, TEXTS
 from xtrkit import COLBERT, COLXTR, XTR, Retriever
-from xtrkit.cluster.engine import InProcess
-from xtrkit.cluster.host import ShardHost
+from xtrkit.cluster.host import hosts_here
 from xtrkit.cluster.index import ClusterIndex
 from xtrkit.cluster.splitting import split_index
 from xtrkit.encoding import load_encoder
 from xtrkit.errors import InputError
 from xtrkit.index import Index
-from xtrkit.storage.shards import read_cluster
 
 
 @pytest.fixture(scope="module", params=[4, 16], ids=["4 bits", "exact"])
@@ -36,12 +36,8 @@ def whole(index):
 @pytest.fixture(scope="module")
 def sharded(index):
     path = index.parent / "shards"
-    hosts = [ShardHost(path / shard.name, shard.generation) for shard in read_cluster(path).shards]
-    index = ClusterIndex(path, InProcess(hosts), [host.describe() for host in hosts])
-    yield Retriever(index, load_encoder())
-    index.close()
-    for host in hosts:
-        host.close()
+    with Retriever(ClusterIndex(path, partial(hosts_here, path)), load_encoder()) as opened:
+        yield opened
 
 
 def told(hits):

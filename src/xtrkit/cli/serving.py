@@ -92,7 +92,12 @@ def serve(
 
 
 def run_server(
-    indexes: list[Path], listening: Listening, access: Access, answering: Answering, address: str | None = None
+    indexes: list[Path],
+    listening: Listening,
+    access: Access,
+    answering: Answering,
+    address: str | None = None,
+    replicas: int = 1,
 ) -> None:
     """Serve until somebody stops it.
 
@@ -102,6 +107,7 @@ def run_server(
         access: to whom.
         answering: how.
         address: of the Ray on which shards run; None without one.
+        replicas: actors of each shard there.
 
     Raises:
         MissingExtraError: the extra "server" isn't installed.
@@ -129,6 +135,7 @@ def run_server(
         reranker=answering.rerank,
         threads=answering.threads or (usable_cores() if address is None else THREADS_ON_RAY),
         address=address,
+        replicas=replicas,
         log_queries=answering.log_queries,
         limits=replace(Limits(), queue=answering.queue, deadline_seconds=answering.deadline),
     )

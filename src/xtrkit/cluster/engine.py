@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +68,9 @@ class Shards(Protocol):
     def ask_those(self, method: str, messages: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
         """Call a method of some shards, each with arguments of its own, and wait for all of them."""
 
+    def chosen(self) -> Shards:
+        """The same shards for one search, whose exchanges must go to the same processes."""
+
 
 class InProcess:
     """Shards in this process."""
@@ -82,6 +86,10 @@ class InProcess:
         """Call a method of some shards, one after the other."""
         return {shard: getattr(self._shards[shard], method)(*message) for shard, message in messages.items()}
 
+    def chosen(self) -> InProcess:
+        """These: there are no others."""
+        return self
+
 
 class Sharded:
     """Shards whose documents are numbered through: what is the same however their tokens are kept.
@@ -95,6 +103,12 @@ class Sharded:
         self.first_documents = offsets_of(np.array([one.documents for one in facts], dtype=np.int64))
         self._n_findable = sum(one.findable for one in facts)
         self._offsets = offsets_of(np.concatenate([np.diff(one.document_offsets) for one in facts]))
+
+    def over(self, shards: Shards) -> Self:
+        """The same, asking other processes that have the same shards."""
+        engine = copy(self)
+        engine._shards = shards
+        return engine
 
     @property
     def document_offsets(self) -> npt.NDArray[np.int64]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xtrkit.cluster.engine import InProcess
 from xtrkit.cluster.exact_shard import ExactShard
 from xtrkit.cluster.messages import Allow, HostFacts
 from xtrkit.cluster.shard import AnyShard, Shard
@@ -16,18 +17,25 @@ from xtrkit.indexing.store import Store
 from xtrkit.passage import Passage
 from xtrkit.scoring.ranking import best_first
 from xtrkit.search.engine import Ranked
+from xtrkit.storage.shards import ClusterManifest, ShardFacts, check_same
 
 
 class ShardHost:
     """One generation of a shard's index; what is asked of its token vectors, its shard answers, compressed or exact."""
 
-    def __init__(self, path: Path, generation: int) -> None:
+    def __init__(self, path: Path, shard: ShardFacts, before: ShardHost | None = None) -> None:
         """Open it.
 
+        Args:
+            path: the shard's directory.
+            shard: what the cluster manifest says of it.
+            before: an opened generation of it, whose segments need not be opened again.
+
         Raises:
-            IndexFormatError: it is missing, or damaged.
+            IndexFormatError: it is missing, or damaged, or another than the cluster's.
         """
-        self._store = Store.open(Path(path), generation)
+        self._store: Store = Store.open(path, shard.generation, None if before is None else before._store)
+        check_same(path, shard)
         kind = ExactShard if self._store.quantiser is None else Shard
         self._shard: AnyShard = kind(self._store.corpus())
 
@@ -98,3 +106,8 @@ class ShardHost:
     def close(self) -> None:
         """Close the files."""
         self._store.close()
+
+
+def hosts_here(path: Path, cluster: ClusterManifest) -> InProcess:
+    """The shards of a generation of a cluster, opened in this process."""
+    return InProcess([ShardHost(path / shard.name, shard) for shard in cluster.shards])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xtrkit.cluster.crew import Hire, Task, Worker
-from xtrkit.cluster.ray_shards import join, loaded_ray
+from xtrkit.cluster.ray_session import join, loaded_ray
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.load import load_encoder_of
 from xtrkit.errors import InputError, ModelError, StorageError, XtrkitError

@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from xtrkit.cluster.cluster import started_shards
-from xtrkit.cluster.ray_shards import join, loaded_ray
+from xtrkit.cluster.ray_session import join, loaded_ray
 from xtrkit.errors import InputError
 from xtrkit.index import Index
 from xtrkit.serving.app import create_app
@@ -22,6 +22,7 @@ from xtrkit.serving.keys import Keys, check_address
 from xtrkit.serving.logs import take_over
 from xtrkit.serving.protocol import GuardedProtocol
 from xtrkit.serving.settings import Settings
+from xtrkit.storage.shards import read_cluster
 
 ENVIRONMENT = "XTRKIT_SERVE"
 """Where worker processes find the settings."""
@@ -70,8 +71,9 @@ def _shards_kept(settings: Settings) -> Iterator[str | None]:
     address = settings.address
     with ExitStack() as kept:
         for path in settings.names.values() if settings.address else ():
-            shards = started_shards(path, str(settings.address))
+            shards = started_shards(path, str(settings.address), settings.replicas)
             kept.callback(shards.close)
+            shards.at(read_cluster(path))
             address = shards.address
         yield address
 
