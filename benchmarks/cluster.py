@@ -19,6 +19,7 @@ from xtrkit.cluster.cluster import Cluster
 from xtrkit.cluster.engine import InProcess
 from xtrkit.cluster.host import ShardHost
 from xtrkit.cluster.index import ClusterIndex
+from xtrkit.cluster.places import Here
 from xtrkit.cluster.splitting import split_index
 from xtrkit.evaluation.beir import read_test_collection
 from xtrkit.storage.shards import read_cluster
@@ -102,7 +103,7 @@ def main():
         )
         hosts = [ShardHost(path / shard.name, shard) for shard in read_cluster(path).shards]
         counted = Counted(hosts)
-        index = ClusterIndex(path, lambda cluster: counted)
+        index = ClusterIndex(Here(path), lambda cluster: counted)
         print(f"{'':20}  same  exchanges  KB out, back of a query and shard  CPU ms a query: one index, shards")
         for name, recipe in MODES.items():
             equal = same(one.index, index, queries, recipe)
