@@ -35,7 +35,7 @@ DOCUMENTS = [
     for copy in range(2)
     for name, text in TEXTS.items()
 ]
-SMALL = Portions(characters=200, tokens=128)
+SMALL = Portions(bytes=300, tokens=128)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -120,7 +120,7 @@ class Backwards(InProcess):
 
 
 def test_portions_and_order_change_nothing(encoder, undisturbed, tmp_path):
-    other = ClusterMaking(batch_size=3, portions=Portions(characters=700, tokens=64))
+    other = ClusterMaking(batch_size=3, portions=Portions(bytes=900, tokens=64))
     build_cluster(DOCUMENTS, tmp_path / "a", 3, model=encoder, making=other, hire=Backwards)
     assert contents(tmp_path / "a") == contents(undisturbed)
     build_cluster(DOCUMENTS, tmp_path / "b", 3, model=encoder, making=ClusterMaking(portions=SMALL), hire=Backwards)
@@ -253,7 +253,7 @@ def test_what_is_refused(encoder, tmp_path):
         build_cluster(DOCUMENTS[:1] * 2, tmp_path / "c", 2, model=encoder)
     with pytest.raises(InputError, match="nbits must be"):
         ClusterMaking(nbits=3)
-    with pytest.raises(InputError, match="at least one character"):
+    with pytest.raises(InputError, match="at least one byte"):
         ClusterMaking(portions=Portions(0))
     with claim(workplace_of(tmp_path / "c")), pytest.raises(IndexLockedError, match="Another process is building"):
         build_cluster(DOCUMENTS, tmp_path / "c", 2, model=encoder)

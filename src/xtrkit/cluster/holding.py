@@ -1,0 +1,64 @@
+"""How many bytes a worker holds at most while it does a task, beside its encoder.
+
+Vectors, codes and texts go from file to file, some at a time; between the process that directs and the workers travel
+names and counts alone. What a task takes in memory is known before it is begun, and no machine is given more tasks at
+a time than it has room for (:mod:`xtrkit.cluster.dispatch`).
+"""
+
+from __future__ import annotations
+
+from xtrkit.cluster.parts import Partition, Rows
+from xtrkit.indexing import spool
+from xtrkit.indexing.codec import code_width
+from xtrkit.indexing.postings import HELD_OUT, ORDERED_BYTES, PLACED_AT_A_TIME, Drawn
+from xtrkit.texts.encoding import MOST_CHARACTERS
+from xtrkit.values import EncoderIdentity
+
+OF_A_BYTE = 64
+"""Bytes for one of text: itself, its words, and what a tokeniser notes of each letter until it cuts the text off."""
+
+OF_A_NUMBER = 40
+"""Bytes for one of a block's numbers: as it is read, as a float, rotated, rounded, what it leaves over, its code."""
+
+AT_LEAST = 1 << 24
+"""What little things add up to."""
+
+WORDS = 1 << 28
+"""For the words of a shard's texts, while they are sorted."""
+
+
+def by_encoding(partition: Partition, identity: EncoderIdentity) -> int:
+    """To encode a partition: its texts, and the vectors of those that are encoded together."""
+    longest = identity.document_length
+    tokens = min(partition.bytes, partition.passages * longest, MOST_CHARACTERS + longest)
+    return AT_LEAST + OF_A_BYTE * partition.bytes + 16 * identity.dim * tokens
+
+
+def by_sampling(drawn: Drawn, dim: int) -> int:
+    """To pick vectors: the numbers of all that are picked, and two blocks."""
+    return AT_LEAST + 4 * drawn.numbers.nbytes + 6 * dim * spool.BLOCK
+
+
+def by_assigning(tokens: int, n_centroids: int, dim: int) -> int:
+    """To assign tokens: centroids, sums over each cluster, and the blocks at work."""
+    return (
+        AT_LEAST + 16 * tokens + (8 + 2 * 4) * n_centroids * (dim + 4) + 8 * HELD_OUT * dim + _block(dim, n_centroids)
+    )
+
+
+def by_compressing(tokens: int, n_centroids: int, dim: int) -> int:
+    """To compress them: centroids, and the blocks at work."""
+    return AT_LEAST + 8 * tokens + 8 * n_centroids * (dim + 4) + _block(dim, n_centroids)
+
+
+def by_shard(rows: Rows, bits: int | None) -> int:
+    """To write a shard: where each of its tokens goes, and those of its codes that are put in order together."""
+    if bits is None:
+        return AT_LEAST + WORDS + _block(rows.dim, 0)
+    codes = min(2 * ORDERED_BYTES, 2 * rows.n_tokens * code_width(rows.dim, bits))
+    return AT_LEAST + WORDS + 24 * rows.n_tokens + codes + 32 * min(PLACED_AT_A_TIME, rows.n_tokens)
+
+
+def _block(dim: int, n_centroids: int) -> int:
+    """Blocks at work: one is read while another is compared with the groups of centroids."""
+    return spool.BLOCK * (OF_A_NUMBER * dim + 2 * 16 * int(n_centroids**0.5 + 1))
