@@ -27,6 +27,7 @@ from xtrkit.cluster.parts import (
     Rows,
     forget_attempts,
     hash_of,
+    keep_to_model,
     once,
     partitioned,
     picked_of,
@@ -143,7 +144,8 @@ def build_cluster(
         reporter: told about the progress.
 
     Raises:
-        InputError: something is at ``target`` already, or there are fewer passages than shards.
+        InputError: something is at ``target`` already, there are fewer passages than shards, or an interrupted run has
+            encoded with another model.
         CollectionError: something can't be read; found before anything is encoded.
         IndexLockedError: another process builds this cluster.
         ModelError: the model can't be loaded.
@@ -166,6 +168,7 @@ def build_cluster(
         reporter.note(expectation(taken, encoder, making.nbits, target))
     with claim(workplace):
         forget_attempts(workplace)
+        keep_to_model(workplace, encoder.identity)
         build = _Build(workplace, encoder, making, reporter)
         with closing(hire(workplace, encoder, making.batch_size)) as crew:
             layout = build.encoded(taken, crew)
@@ -231,18 +234,18 @@ class _Build:
 
     def _compressed(self, layout: Layout, codec: Codec, crew: Crew) -> Pieces:
         """Find centroids, have all tokens assigned, fit a codec, and have all tokens compressed."""
-        making, dim = self._making, layout.dim
+        making = self._making
         digest = hash_of(layout.name, making.codec, making.nbits)
         centroids = self._centroids(layout, codec, digest, crew)
         trained = read_trained(centroids)
-        n_centroids = len(trained.tree.centroids)
-        together = making.portions.together(16 * n_centroids)
+        together = making.portions.together(16 * len(trained.tree.centroids))
+        most = min(together, layout.n_tokens)
         assigned = Ranges("assigned", hash_of(digest, together), together)
-        holds = by_assigning(together, n_centroids, dim)
+        holds = by_assigning(most, trained)
         self._of_ranges("Assigning tokens", "assign", assigned, (layout, centroids.name), holds, crew)
         shared = self._fitted(layout, codec, digest, trained, assigned)
         compressed = Ranges("compressed", hash_of(digest, together), together)
-        holds = by_compressing(together, n_centroids, dim)
+        holds = by_compressing(most, trained)
         self._of_ranges("Compressing tokens", "compress", compressed, (layout, shared, assigned), holds, crew)
         return Pieces(shared, assigned, compressed)
 

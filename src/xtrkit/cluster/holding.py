@@ -10,7 +10,7 @@ from __future__ import annotations
 from xtrkit.cluster.parts import Partition, Rows
 from xtrkit.indexing import spool
 from xtrkit.indexing.codec import code_width
-from xtrkit.indexing.postings import HELD_OUT, ORDERED_BYTES, PLACED_AT_A_TIME, Drawn
+from xtrkit.indexing.postings import ORDERED_BYTES, PLACED_AT_A_TIME, Drawn, Trained
 from xtrkit.texts.encoding import MOST_CHARACTERS
 from xtrkit.values import EncoderIdentity
 
@@ -24,7 +24,7 @@ AT_LEAST = 1 << 24
 """What little things add up to."""
 
 WORDS = 1 << 28
-"""For the words of a shard's texts, while they are sorted."""
+"""For the words of a shard's texts while they are sorted, at most."""
 
 
 def by_encoding(partition: Partition, identity: EncoderIdentity) -> int:
@@ -39,24 +39,26 @@ def by_sampling(drawn: Drawn, dim: int) -> int:
     return AT_LEAST + 4 * drawn.numbers.nbytes + 6 * dim * spool.BLOCK
 
 
-def by_assigning(tokens: int, n_centroids: int, dim: int) -> int:
+def by_assigning(tokens: int, trained: Trained) -> int:
     """To assign tokens: centroids, sums over each cluster, and the blocks at work."""
-    return (
-        AT_LEAST + 16 * tokens + (8 + 2 * 4) * n_centroids * (dim + 4) + 8 * HELD_OUT * dim + _block(dim, n_centroids)
-    )
+    n_centroids, dim = len(trained.tree.centroids), len(trained.rotation)
+    found = 2 * 4 * (n_centroids + len(trained.held_out)) * dim
+    return AT_LEAST + 16 * tokens + found + 8 * n_centroids * (dim + 4) + _block(dim, n_centroids)
 
 
-def by_compressing(tokens: int, n_centroids: int, dim: int) -> int:
+def by_compressing(tokens: int, trained: Trained) -> int:
     """To compress them: centroids, and the blocks at work."""
+    n_centroids, dim = len(trained.tree.centroids), len(trained.rotation)
     return AT_LEAST + 8 * tokens + 8 * n_centroids * (dim + 4) + _block(dim, n_centroids)
 
 
 def by_shard(rows: Rows, bits: int | None) -> int:
-    """To write a shard: where each of its tokens goes, and those of its codes that are put in order together."""
+    """To write a shard: where each of its tokens goes, those of its codes that are put in order together, and words."""
+    words = min(WORDS, OF_A_BYTE * sum(partition.bytes for partition in rows.layout.partitions))
     if bits is None:
-        return AT_LEAST + WORDS + _block(rows.dim, 0)
+        return AT_LEAST + words + _block(rows.dim, 0)
     codes = min(2 * ORDERED_BYTES, 2 * rows.n_tokens * code_width(rows.dim, bits))
-    return AT_LEAST + WORDS + 24 * rows.n_tokens + codes + 32 * min(PLACED_AT_A_TIME, rows.n_tokens)
+    return AT_LEAST + words + 24 * rows.n_tokens + codes + 32 * min(PLACED_AT_A_TIME, rows.n_tokens)
 
 
 def _block(dim: int, n_centroids: int) -> int:

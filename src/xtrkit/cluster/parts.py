@@ -4,6 +4,7 @@
 
     .NAME.building/
       lock                         held by the process that directs the build
+      model-HASH/                  what encodes
       texts-000007-HASH/           passages of a partition, consecutive ones
       vectors-000007-HASH/         their token vectors, float16, and how many each passage has
       layout-HASH/                 which partitions there are, and where the vectors of each passage begin
@@ -26,7 +27,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -35,13 +36,14 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from xtrkit.errors import InputError
 from xtrkit.indexing import spool
 from xtrkit.indexing.centroids import CentroidTree
 from xtrkit.indexing.postings import Trained
 from xtrkit.passage import Part, Passage
 from xtrkit.storage.arrays import open_arrays, write_arrays
 from xtrkit.storage.files import flush, storage_errors
-from xtrkit.values import offsets_of
+from xtrkit.values import EncoderIdentity, offsets_of
 
 Halves = npt.NDArray[np.float16]
 
@@ -94,6 +96,26 @@ def forget_attempts(workplace: Path) -> None:
     """Remove what killed workers have begun."""
     for path in workplace.glob(f"{ATTEMPT}*"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def keep_to_model(workplace: Path, identity: EncoderIdentity) -> None:
+    """Note what encodes, so that no other model is taken by mistake when an interrupted build goes on.
+
+    Raises:
+        InputError: another model has encoded something.
+    """
+    name = f"model-{hash_of(asdict(identity))}"
+    others = [path for path in workplace.glob("model-*") if path.name != name]
+    for path in others:
+        if any(workplace.glob("vectors-*")):
+            before = facts_in(path)
+            raise InputError(
+                f"An interrupted build has encoded with {before['name']} ({before['document_length']} tokens, "
+                f"{before['fingerprint'][:12]}), this one would with {identity.name} ({identity.document_length} "
+                f"tokens, {identity.fingerprint[:12]}): go on with the same model, or remove {workplace} to begin anew."
+            )
+        shutil.rmtree(path, ignore_errors=True)
+    once(workplace, name, lambda directory: _write(directory / FACTS, json.dumps(asdict(identity)).encode()))
 
 
 class Partition(NamedTuple):

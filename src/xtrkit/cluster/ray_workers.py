@@ -6,6 +6,7 @@ the same name; only tasks and sizes travel. A task whose actor died is given to 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,8 +160,8 @@ class RayTeam:
 
     def _room(self, machine: str) -> Room:
         """What the workers of a machine may hold: the memory that Ray has for tasks there."""
-        of_machines = {node["NodeID"]: node["Resources"] for node in self._ray.nodes()}
-        return Room(machine, int(of_machines[machine]["memory"]) if machine in of_machines else 0)
+        of_machines = {node["NodeID"]: node["Resources"].get("memory") for node in self._ray.nodes()}
+        return Room(machine, int(of_machines.get(machine) or sys.maxsize))
 
     def _actor(self) -> Any:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
