@@ -291,7 +291,7 @@ def test_what_workers_hold_is_bounded_in_bytes(encoder, tmp_path):
     crew = crews[0]
     assert crew.together == 2
     larger = by_encoding(Partition("", 1, len(long["text"]) + 29), encoder.identity)
-    assert larger - 100 < crew.most <= larger  # it was at work alone
+    assert larger - 1000 < crew.most <= larger  # it was at work alone
     assert crew.most > room
     assert crew.sent[0] < 1000  # names and counts
     assert crew.sent[1] < 200
@@ -438,12 +438,14 @@ def test_workers_and_driver_are_killed_on_ray(tmp_path, monkeypatch):
 
         @contextmanager
         def phase(self, description, total, unit="", done=0):
+            crew, mortal = crews and crews[0], description in AT_WORK
+            actors = crew._team.actors if mortal else []
+            pids = ray.get([actor.__ray_call__.remote(lambda self: os.getpid()) for actor in actors])
+
             def advance(amount):
-                crew = crews[0]
                 working = [place for place, task in crew._dispatcher._working.values() if task is not None]
-                if description in AT_WORK and description not in killed and working:
-                    actor = crew._team.actors[working[0]]
-                    os.kill(ray.get(actor.process.remote()), signal.SIGKILL)
+                if mortal and description not in killed and working:
+                    os.kill(pids[working[0]], signal.SIGKILL)
                     killed.append(description)
 
             yield advance
