@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import InputError
+from xtrkit.indexing.changing import Writer, WriteSummary, checked_ids
 from xtrkit.indexing.checking import verify
+from xtrkit.indexing.cluster_writer import collect_compacted_any, compact_any, writer_of
 from xtrkit.indexing.creating import Making, write_store
 from xtrkit.indexing.documents import Batches, joined
 from xtrkit.indexing.exporting import write_vectors
@@ -18,7 +20,6 @@ from xtrkit.indexing.importing import write_stanford
 from xtrkit.indexing.index_checking import Report
 from xtrkit.indexing.stanford import StanfordIndex
 from xtrkit.indexing.store import DEFAULT_BITS
-from xtrkit.indexing.writer import IndexWriter, WriteSummary, checked_ids, collect_compacted, compact
 from xtrkit.opened import OpenedIndex
 from xtrkit.passage import Metadata, Part, Passage
 from xtrkit.progress import Advance, Reporter
@@ -140,8 +141,10 @@ class Index(OpenedIndex):
         write_stanford(target, other, passages=passages, overwrite=overwrite, reporter=Reporter(progress))
         return cls.open(target)
 
-    def writer(self, *, progress: bool = False) -> IndexWriter:
+    def writer(self, *, progress: bool = False) -> Writer:
         """Change the index: ``with index.writer() as w: w.add(ids, embeddings)`` makes one generation of all changes.
+
+        Of a cluster, too: each document goes to one shard (:mod:`xtrkit.indexing.cluster_writer`).
 
         Call :meth:`refresh` to see them in this object.
 
@@ -151,12 +154,12 @@ class Index(OpenedIndex):
         Raises:
             IndexLockedError: another writer is at work.
         """
-        return IndexWriter(self.path, Reporter(progress))
+        return writer_of(self.path, Reporter(progress))
 
     def delete(
         self, ids: Iterable[str] = (), *, documents: Iterable[str] = (), missing_ok: bool = False
     ) -> WriteSummary:
-        """Delete passages in one commit, and move to it; :meth:`xtrkit.indexing.writer.IndexWriter.delete` tells more.
+        """Delete passages in one commit, and move to it; :meth:`xtrkit.indexing.changing.Writer.delete` tells more.
 
         Raises:
             InputError: an id is not there, or none was given; nothing was deleted.
@@ -177,9 +180,9 @@ class Index(OpenedIndex):
         The files of older generations are removed, those that another reader or a :meth:`snapshot` holds once they are
         closed; :func:`xtrkit.indexing.writer.compact` tells more.
         """
-        summary = compact(self.path, retrain=retrain, reporter=Reporter(progress))
+        summary = compact_any(self.path, retrain=retrain, reporter=Reporter(progress))
         if self.refresh():  # which lets go of what this object kept on disk until now
-            collect_compacted(self.path, summary.generation)
+            collect_compacted_any(self.path, summary.generation)
         return summary
 
     def verify(self, *, full: bool = False) -> Report:

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.errors import InputError
+from xtrkit.indexing.changing import checked_ids
 from xtrkit.indexing.merging import LivingRows, Source
 from xtrkit.indexing.sources import Sources, read_sources
 from xtrkit.indexing.store import Store
-from xtrkit.indexing.writer import checked_ids
 from xtrkit.passage import Passage
 from xtrkit.search.engine import Engine
 from xtrkit.search.opening import engine_of

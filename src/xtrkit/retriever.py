@@ -16,10 +16,10 @@ from xtrkit.explain import Match, matches
 from xtrkit.fusion import Fused, fused
 from xtrkit.hits import Hits, Scores, facets_of, hit_of
 from xtrkit.index import Index, Where
+from xtrkit.indexing.changing import WriteSummary
 from xtrkit.indexing.creating import Making, check_free
 from xtrkit.indexing.index_checking import Report
 from xtrkit.indexing.store import DEFAULT_BITS
-from xtrkit.indexing.writer import WriteSummary
 from xtrkit.passage import Passage
 from xtrkit.progress import progress_bar
 from xtrkit.recipes import XTR, Recipe, check_k, chosen

@@ -117,10 +117,6 @@ def test_searching_and_telling(index, cluster, tmp_path):
 @pytest.mark.parametrize(
     "command",
     [
-        ("add", "DIR", __file__),
-        ("delete", "DIR", "mice"),
-        ("sync", "FOLDER", "DIR"),
-        ("compact", "DIR"),
         ("repair", "DIR", "--rollback", 1),
         ("repair", "DIR", "--drop-segment", "s"),
         ("repair", "DIR", "--reencode", "s"),
@@ -129,10 +125,10 @@ def test_searching_and_telling(index, cluster, tmp_path):
     ],
     ids=str,
 )
-def test_what_changes_an_index_is_refused(cluster, tmp_path, command):
+def test_what_repairs_an_index_is_refused(cluster, command):
     before = sorted(cluster.rglob("*"))
-    words = [{"DIR": cluster, "FOLDER": tmp_path}.get(word, word) for word in command]
-    assert refusal(*words).startswith(f"{cluster} is a cluster of shards, which is searched as one index and not ")
+    words = [cluster if word == "DIR" else word for word in command]
+    assert refusal(*words).startswith(f"{cluster} is a cluster of shards: this is done to an index that is not one")
     assert sorted(cluster.rglob("*")) == before
 
 
@@ -174,12 +170,43 @@ def test_verify_names_the_shard(copy):
     assert "No repair fits: put a backup in its place" in in_text("verify", copy, "--full").stdout
 
 
-def test_verify_looks_at_the_generation_that_the_cluster_names(copy):
-    with Index.open(copy / "shard-0002") as shard:
+def test_changing(copy, tmp_path):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.md").write_text("Whales are the largest animals.")
+    (folder / "b.md").write_text("Bees make honey.")
+    assert "generation 2 has" in answer("add", copy, folder / "a.md")
+    assert "generation 3 has" in answer("sync", folder, copy)
+    assert found(copy, "--fusion", "rrf") == found(split_again(copy, tmp_path), "--fusion", "rrf")
+    assert (
+        "already up to date" in answer("sync", folder, copy).lower()
+        or "nothing" in answer("sync", folder, copy).lower()
+    )
+    (folder / "b.md").unlink()
+    assert "generation 4 has" in answer("sync", folder, copy)
+    assert "generation 5 has" in answer("delete", copy, "a.md")
+    assert "generation 6 has" in answer("compact", copy)
+    assert json.loads(answer("cluster", "status", copy, "--json"))["generation"] == 6
+    assert "No document of this index has the id 'a.md'" in refusal("delete", copy, "a.md")
+    assert verified(copy, "--full")["ok"]
+
+
+def split_again(path, tmp_path):
+    """The same documents in two shards."""
+    split_index(path, tmp_path / "again", 2)
+    return tmp_path / "again"
+
+
+def test_verify_looks_at_the_generation_that_the_cluster_names(copy, tmp_path):
+    shutil.move(copy / "shard-0002", tmp_path / "alone")  # where it is no shard, and can be changed
+    with Index.open(tmp_path / "alone") as shard:
         shard.delete([next(shard.ids())])
+    shutil.copytree(tmp_path / "alone", copy / "shard-0002")
     assert verified(copy, "--full")["ok"]  # it is still there, and the one that is searched
-    with Index.open(copy / "shard-0002") as shard:
+    shutil.rmtree(copy / "shard-0002")
+    with Index.open(tmp_path / "alone") as shard:
         shard.compact()
+    shutil.move(tmp_path / "alone", copy / "shard-0002")
     (problem,) = verified(copy, "--full")["problems"]
     assert "has no generation 1 (any more)" in problem["problem"]
 

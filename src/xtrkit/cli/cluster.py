@@ -84,6 +84,31 @@ def status(
 
 
 @cluster.command()
+def rebalance(
+    directory: Directory,
+    largest: Annotated[
+        float, typer.Option(help="How many times the tokens of the median shard one may have.", metavar="TIMES")
+    ] = 2.0,
+    as_json: Json = False,
+) -> None:
+    """Split shards that grew beyond the others; documents keep their order, so rankings and scores stay as they are.
+
+    Example: [bold]xtrkit cluster rebalance shards[/]
+    """
+    from xtrkit.cluster.rebalancing import rebalance as split_again
+    from xtrkit.progress import Reporter
+
+    done = split_again(directory, largest, Reporter(not as_json))
+    if as_json:
+        print_json(done._asdict())
+        return
+    for shard, pieces in done.split.items():
+        out.print(f"{shard} is now {', '.join(f'{name} ({done.tokens[name]:,} tokens)' for name in pieces)}.")
+    if not done.split:
+        out.print(f"No shard has more than {largest:g} times the tokens of the median one: nothing was changed.")
+
+
+@cluster.command()
 @grouped
 def serve(
     directories: Annotated[

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,19 +17,19 @@ from xtrkit.encoding.new_directory import check_new, new_directory
 from xtrkit.errors import InputError
 from xtrkit.indexing.creating import creator
 from xtrkit.indexing.merging import LivingRows, Source, merge
-from xtrkit.indexing.store import Store
+from xtrkit.indexing.store import Properties, Store
 from xtrkit.progress import SILENT, Reporter
 from xtrkit.storage.files import FileFacts, flush, storage_errors
 from xtrkit.storage.generations import commit
 from xtrkit.storage.manifest import Manifest
-from xtrkit.storage.shards import ClusterManifest, facts_of, names_of, write_cluster
+from xtrkit.storage.shards import ClusterManifest, ShardFacts, facts_of, names_of, write_cluster
 
 
 def split_index(source: str | Path, target: str | Path, n_shards: int, reporter: Reporter = SILENT) -> ClusterManifest:
     """Make a cluster of an index, or of another cluster: it is searched with the same ranking and the same scores.
 
-    Each shard has consecutive documents, about as many tokens as any other, and no dead ones. The files of the sources
-    that the documents were read from stay behind: a cluster is not synced with a folder.
+    Each shard has consecutive documents, about as many tokens as any other, and no dead ones. Which files the documents
+    were read from the cluster remembers, as the index does.
 
     Args:
         source: the index.
@@ -47,20 +48,43 @@ def split_index(source: str | Path, target: str | Path, n_shards: int, reporter:
         every = [Source(segment, segment.living) for segment in store.segments]
         ends = ends_of(LivingRows(every, store.properties.dim).lengths(), n_shards)
         codec = store.pin.manifest.codec
-        shards = []
+        shards, properties = [], store.properties
         for name, (first, last) in zip(names_of(n_shards), pairwise([0, *ends]), strict=True):
-            with storage_errors(directory / name, "making it"):
-                (directory / name).mkdir()
-                if codec is not None:
-                    same_file(store.segments[0].directory, directory / name, codec)
-            sources = list(_between(every, first, last))
-            facts = merge(directory / name, 1, sources, store.quantiser, store.properties.dim, reporter)
-            commit(directory / name, Manifest(1, creator(), store.properties.record(), codec, (facts,)))
-            shards.append(facts_of(directory, name, 1))
-        made = ClusterManifest(1, creator(), None if codec is None else codec.sha256, tuple(shards))
+            sources = list(between(every, first, last))
+            shards.append(write_shard(directory / name, sources, store, properties, reporter))
+            properties = replace(properties, added_tokens=0, added_error=0.0)  # they are counted once
+        read_from = store.pin.manifest.sources
+        if read_from is not None:
+            same_file(Path(source).absolute(), directory, read_from)
+        made = ClusterManifest(1, creator(), None if codec is None else codec.sha256, tuple(shards), read_from)
         write_cluster(directory, made)
     flush(Path(target).absolute().parent)
     return made
+
+
+def write_shard(
+    directory: Path, sources: Sequence[Source], store: Store, properties: Properties, reporter: Reporter = SILENT
+) -> ShardFacts:
+    """Make a shard of documents of an index.
+
+    Args:
+        directory: to be made.
+        sources: the documents.
+        store: the index that they are from.
+        properties: what holds for the shard.
+        reporter: told about the progress.
+
+    Raises:
+        StorageError: a file can't be read or written.
+    """
+    codec = store.pin.manifest.codec
+    with storage_errors(directory, "making it"):
+        directory.mkdir()
+        if codec is not None:
+            same_file(store.segments[0].directory, directory, codec)
+    facts = merge(directory, 1, sources, store.quantiser, properties.dim, reporter)
+    commit(directory, Manifest(1, creator(), properties.record(), codec, (facts,)))
+    return facts_of(directory.parent, directory.name, 1)
 
 
 def check_shards(n_shards: int) -> None:
@@ -90,7 +114,7 @@ def ends_of(lengths: npt.NDArray[np.int64], n_shards: int) -> list[int]:
     return ends
 
 
-def _between(sources: list[Source], first: int, last: int) -> Iterator[Source]:
+def between(sources: list[Source], first: int, last: int) -> Iterator[Source]:
     """The living documents from one number to another, counted over living ones, in the segments that have some."""
     begin = 0
     for segment, living in sources:

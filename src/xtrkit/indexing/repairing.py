@@ -18,6 +18,7 @@ from xtrkit.storage.files import check_content, storage_errors
 from xtrkit.storage.generations import WriterLock, collect, commit, existing, new_words_name, roll_back
 from xtrkit.storage.manifest import Manifest, SegmentFacts, decoded, manifest_name
 from xtrkit.storage.passage_file import PassageFile
+from xtrkit.storage.shards import check_no_shard
 from xtrkit.values import EncoderIdentity
 
 
@@ -43,6 +44,7 @@ def roll_back_to(path: Path, generation: int) -> int:
         IndexLockedError: a writer is at work.
         StorageError: the disk refused.
     """
+    check_no_shard(path)
     existing(path)
     with WriterLock(path):
         return roll_back(path, generation)
@@ -143,6 +145,7 @@ def forget_sources(path: Path) -> int:
 @contextmanager
 def _changing(path: Path) -> Iterator[Manifest]:
     """The newest manifest, while this process alone may make another."""
+    check_no_shard(path)
     existing(path)
     with WriterLock(path):
         try:

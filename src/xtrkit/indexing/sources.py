@@ -88,6 +88,29 @@ def write_sources(directory: Path, generation: int, sources: Sources) -> FileFac
         return file.finish()
 
 
+def sources_after(
+    directory: Path, generation: int, kept: FileFacts | None, given: Sources | None, touched: Iterable[str]
+) -> FileFacts | None:
+    """The file of sources of a new generation: that of the old one where nothing in it has changed.
+
+    Args:
+        directory: the index.
+        generation: the new one.
+        kept: the file of the old one.
+        given: what the sources are now; None where they are as before.
+        touched: ids of the documents that were changed by other means, where no sources were given.
+
+    Raises:
+        StorageError: the disk refused.
+    """
+    if given is None and kept is not None:
+        before = read_sources(directory, kept)
+        given = stale(before, touched)
+        if given == before:
+            return kept
+    return None if given is None else write_sources(directory, generation, given)
+
+
 def read_sources(directory: Path, facts: FileFacts | None) -> Sources:
     """What :func:`write_sources` wrote.
 

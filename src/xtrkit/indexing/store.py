@@ -6,7 +6,7 @@ documents of all segments are numbered through, dead ones included, in the order
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from xtrkit.lexical.bm25 import SegmentWords, WordIndex
 from xtrkit.lexical.postings import Words, open_words
 from xtrkit.storage.arrays import open_arrays
 from xtrkit.storage.files import check_content, damaged
-from xtrkit.storage.generations import Pin, pin
+from xtrkit.storage.generations import Pin
 from xtrkit.storage.manifest import Manifest, SegmentFacts, manifest_name
 from xtrkit.storage.passage_file import PassageFile
-from xtrkit.storage.shards import ClusterPin, is_cluster
+from xtrkit.storage.shards import ClusterPin, pin_any
 from xtrkit.storage.tombstones import read_tombstones
 from xtrkit.values import (
     EVERYONE,
@@ -92,6 +92,24 @@ class Properties:
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise damaged(path / manifest_name(manifest.generation), str(error)) from error
         return properties
+
+    @classmethod
+    def together(cls, shards: Sequence[Properties]) -> Properties:
+        """Those of shards that share a codec, as if they were one index."""
+        added = sum(one.added_tokens for one in shards)
+        error = sum(one.added_tokens * one.added_error for one in shards)
+        return replace(shards[0], added_tokens=added, added_error=error / added if added else 0.0)
+
+
+def properties_of(pinned: Pin | ClusterPin) -> Properties:
+    """What holds for all segments of a generation.
+
+    Raises:
+        IndexDamagedError: it is not what it must be.
+    """
+    if isinstance(pinned, ClusterPin):
+        return Properties.together([Properties.of(pin.manifest, pin.directory) for pin in pinned.pins])
+    return Properties.of(pinned.manifest, pinned.directory)
 
 
 def _encoder(record: Mapping[str, Any]) -> EncoderIdentity:
@@ -187,7 +205,7 @@ class Store:
             InputError: there is no such generation.
             StorageError: it can't be read.
         """
-        pinned = ClusterPin(path, generation) if is_cluster(path) else pin(path, generation)
+        pinned = pin_any(path, generation)
         try:
             return cls._of(path, pinned, before)
         except BaseException:
@@ -197,7 +215,7 @@ class Store:
     @classmethod
     def _of(cls, path: Path, pinned: Pin | ClusterPin, before: Store | None) -> Store:
         manifest, places = pinned.manifest, pinned.directories()
-        properties = Properties.of(manifest, path)
+        properties = properties_of(pinned)
         if before and before.pin.manifest.codec == manifest.codec:
             quantiser = before.quantiser
         else:

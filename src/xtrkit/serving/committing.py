@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from xtrkit.encoding.base import Encoder
 from xtrkit.errors import IndexLockedError, InputError, StorageError, XtrkitError
 from xtrkit.index import Index
-from xtrkit.indexing.writer import Counts, IndexWriter, WriteSummary
+from xtrkit.indexing.changing import Counts, Writer, WriteSummary
 from xtrkit.passage import Passage, document_of
 from xtrkit.retriever import Retriever, free_numbers
 from xtrkit.serving.jobs import Job
@@ -80,7 +80,7 @@ class Change:
     counts: Counts = NOTHING
 
     @contextmanager
-    def counted(self, writer: IndexWriter) -> Iterator[None]:
+    def counted(self, writer: Writer) -> Iterator[None]:
         """Count what is done as this change's."""
         before = writer.counts
         yield
@@ -178,7 +178,7 @@ class Committer:
         return Done([*answers, *((change, change.told(summary)) for change in group)], left)
 
     @contextmanager
-    def _writer(self, patience: float) -> Iterator[IndexWriter]:
+    def _writer(self, patience: float) -> Iterator[Writer]:
         """The right to change the index, which another process may have for a while."""
         while True:
             self._check_going_on()
@@ -213,7 +213,7 @@ class Committer:
             change.job.begin(taken.n_passages)
         return names
 
-    def _delete(self, change: Change, writer: IndexWriter) -> None:
+    def _delete(self, change: Change, writer: Writer) -> None:
         """What a change deletes: what it says, or what the documents that it adds were before."""
         with change.counted(writer):
             if isinstance(change.what, Deleting):
@@ -224,7 +224,7 @@ class Committer:
                 staying = {passage.id for passage in change.taken}
                 writer.delete([name for names in before for name in names if name not in staying])
 
-    def _add(self, changes: Sequence[tuple[Change, Taken]], writer: IndexWriter) -> None:
+    def _add(self, changes: Sequence[tuple[Change, Taken]], writer: Writer) -> None:
         """Encode the passages of several changes together, and add them."""
         coming = ((change, passage) for change, taken in changes for passage in taken)
         texts = (passage.text or "" for _, taken in changes for passage in taken)

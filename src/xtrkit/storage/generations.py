@@ -13,6 +13,7 @@ import re
 import secrets
 import shutil
 import weakref
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -103,7 +104,7 @@ class Pin:
         """
         self.directory = directory
         path = directory / manifest_name(generation)
-        descriptor = _lock_shared(path)
+        descriptor = lock_shared(path)
         self._finalizer = weakref.finalize(self, let_go, descriptor)
         try:
             with storage_errors(path, "reading"):
@@ -136,7 +137,13 @@ class Pin:
         self._finalizer()
 
 
-def _lock_shared(path: Path) -> int:
+def lock_shared(path: Path) -> int:
+    """Hold a manifest, so that it stays as long as the descriptor is open.
+
+    Raises:
+        FileNotFoundError: it was collected.
+        StorageError: it can't be read.
+    """
     descriptor = -1
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -195,8 +202,8 @@ def existing(directory: Path) -> list[int]:
         return found
     if any(name.startswith("cluster-") for name in os.listdir(directory)):
         raise IndexFormatError(
-            f"{directory} is a cluster of shards, which is searched as one index and not changed in place: change the "
-            "index that it was split from, and split that again (xtrkit cluster split)."
+            f"{directory} is a cluster of shards: this is done to an index that is not one, or to the copy of a shard "
+            "(xtrkit cluster status tells which there are)."
         )
     if (directory / "manifest.json").is_file():
         raise IndexFormatError(
@@ -275,11 +282,20 @@ def commit(directory: Path, manifest: Manifest) -> None:
         IndexLockedError: another writer committed this generation.
         StorageError: the disk refused; whether the generation is there must be looked up by opening the index.
     """
-    path = directory / manifest_name(manifest.generation)
-    temporary = f"tmp-{secrets.token_hex(4)}"
+    commit_file(directory, manifest_name(manifest.generation), manifest.generation, encoded(manifest))
+
+
+def commit_file(directory: Path, name: str, generation: int, content: bytes) -> None:
+    """Put the file in place that makes a generation, unless there is one of its name.
+
+    Raises:
+        IndexLockedError: another writer committed this generation.
+        StorageError: the disk refused; whether the generation is there must be looked up.
+    """
+    path, temporary = directory / name, f"tmp-{secrets.token_hex(4)}"
     flush(directory)
     with NewFile(directory, temporary) as file:
-        file.write(encoded(manifest))
+        file.write(content)
         file.finish()
     try:
         with storage_errors(path, "committing it"):
@@ -287,25 +303,31 @@ def commit(directory: Path, manifest: Manifest) -> None:
                 os.link(directory / temporary, path)
             except FileExistsError as error:
                 raise IndexLockedError(
-                    f"Another writer committed generation {manifest.generation} of {directory}: open it and try again."
+                    f"Another writer committed generation {generation} of {directory}: open it and try again."
                 ) from error
         flush(directory)
     finally:
         discard(directory / temporary)
 
 
-def collect(directory: Path, keep: int = KEPT) -> list[str]:
-    """Remove generations that nobody reads, but for the newest ``keep``, and files that no manifest names.
+def collect(directory: Path, keep: int | AbstractSet[int] = KEPT) -> list[str]:
+    """Remove generations that nobody reads, but for those to be kept, and files that no manifest names.
 
     The caller holds the writer's lock. What can't be removed now is left for the next time.
+
+    Args:
+        directory: the index.
+        keep: how many of the newest generations stay, or the numbers of those that do.
 
     Returns:
         the names that were removed.
     """
     removed = []
     try:
-        for generation in generations(directory)[:-keep]:
-            if _remove_manifest(directory / manifest_name(generation)):
+        found = generations(directory)
+        kept = found[-keep:] if isinstance(keep, int) else keep
+        for generation in found:
+            if generation not in kept and remove_manifest(directory / manifest_name(generation)):
                 removed.append(manifest_name(generation))
         named = {file.name for number in generations(directory) for file in _manifest_of(directory, number).files}
         for name in os.listdir(directory):
@@ -317,8 +339,8 @@ def collect(directory: Path, keep: int = KEPT) -> list[str]:
     return removed
 
 
-def _remove_manifest(path: Path) -> bool:
-    """Remove a manifest, unless a reader holds it."""
+def remove_manifest(path: Path) -> bool:
+    """Remove a manifest, unless a reader holds it; whether it is gone."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with suppress(BlockingIOError):

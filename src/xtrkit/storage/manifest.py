@@ -104,12 +104,12 @@ def encoded(manifest: Manifest) -> bytes:
         "generation": manifest.generation,
         "created_by": manifest.created_by,
         "properties": dict(manifest.properties),
-        "codec": _file_record(manifest.codec),
-        "sources": _file_record(manifest.sources),
+        "codec": file_record(manifest.codec),
+        "sources": file_record(manifest.sources),
         "segments": [
             {
                 **asdict(segment),
-                **{name: _file_record(getattr(segment, name)) for name in FILES},
+                **{name: file_record(getattr(segment, name)) for name in FILES},
             }
             for segment in manifest.segments
         ],
@@ -167,7 +167,7 @@ def _manifest(record: Mapping[str, Any]) -> Manifest:
     segments = tuple(_segment(part) for part in record["segments"])
     if not isinstance(record["properties"], dict) or not isinstance(record["created_by"], str):
         raise TypeError("its properties are no table, or its creator is no text")
-    codec, sources = (None if record[name] is None else _file(record[name]) for name in ("codec", "sources"))
+    codec, sources = (None if record[name] is None else file_of(record[name]) for name in ("codec", "sources"))
     generation = _number(record["generation"], 1)
     manifest = Manifest(generation, record["created_by"], record["properties"], codec, segments, sources)
     names = [file.name for file in manifest.files]
@@ -180,10 +180,10 @@ def _segment(record: Any) -> SegmentFacts:
     _check_keys(record, "name documents tokens dead vectors passages tombstones words analyser")
     if not isinstance(record["name"], str) or not SEGMENT_NAME.fullmatch(record["name"]):
         raise ValueError(f"{record['name']!r} is no name of a segment")
-    tombstones, words = (None if record[name] is None else _file(record[name]) for name in ("tombstones", "words"))
+    tombstones, words = (None if record[name] is None else file_of(record[name]) for name in ("tombstones", "words"))
     counts = {name: _number(record[name]) for name in ("documents", "tokens", "dead")}
     segment = SegmentFacts(
-        name=record["name"], vectors=_file(record["vectors"]), passages=_file(record["passages"]),
+        name=record["name"], vectors=file_of(record["vectors"]), passages=file_of(record["passages"]),
         tombstones=tombstones, words=words, analyser=record["analyser"], **counts,
     )  # fmt: skip
     if (words is None) != (segment.analyser is None) or not isinstance(segment.analyser, str | None):
@@ -195,7 +195,12 @@ def _segment(record: Any) -> SegmentFacts:
     return segment
 
 
-def _file(record: Any) -> FileFacts:
+def file_of(record: Any) -> FileFacts:
+    """What a manifest says of a file.
+
+    Raises:
+        ValueError: it is not what it must be.
+    """
     _check_keys(record, "name size sha256")
     name, sha256 = record["name"], record["sha256"]
     if not isinstance(name, str) or not FILE_NAME.fullmatch(name):
@@ -216,7 +221,8 @@ def _check_keys(record: Any, names: str) -> None:
         raise ValueError(f"expected the facts {names}")
 
 
-def _file_record(file: FileFacts | None) -> dict[str, Any] | None:
+def file_record(file: FileFacts | None) -> dict[str, Any] | None:
+    """What a manifest says of a file, to be written; None where there is none."""
     return None if file is None else file._asdict()
 
 

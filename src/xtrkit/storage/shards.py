@@ -1,8 +1,9 @@
 """An index in several directories: a cluster manifest names the shards, and which generation of each.
 
 The directory of a cluster holds ``cluster-GENERATION.json``, two lines of JSON as a manifest has them, and the shards,
-each an ordinary index. A cluster's generation is there when its manifest is, which is written last; what it names is
-pinned while it is read, as any generation is.
+each an ordinary index. A cluster's generation is there when its manifest is, which is written last and gets its name as
+a manifest does; what it names is pinned while it is read, as any generation is. Generations of a shard that no cluster
+manifest names are those of writers that died, and are removed by the next that commits.
 """
 
 from __future__ import annotations
@@ -11,19 +12,42 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
-from contextlib import closing
+import shutil
+import weakref
+from collections.abc import Iterable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xtrkit.errors import IndexDamagedError, IndexExistsError, IndexFormatError, InputError
-from xtrkit.storage.files import damaged, flush, storage_errors
-from xtrkit.storage.generations import Pin, back_up
-from xtrkit.storage.manifest import FILE_NAME, SHA256, Manifest, canonical, checksum_line, manifest_name
-from xtrkit.whole_file import write_whole
+from xtrkit.errors import IndexDamagedError, IndexExistsError, IndexFormatError, InputError, StorageError
+from xtrkit.storage.files import FileFacts, check_size, damaged, flush, let_go, storage_errors
+from xtrkit.storage.generations import (
+    KEPT,
+    OWN_NAME,
+    WRITER_LOCK,
+    Pin,
+    back_up,
+    collect,
+    commit_file,
+    generations,
+    lock_shared,
+    pin,
+    remove_manifest,
+)
+from xtrkit.storage.manifest import (
+    FILE_NAME,
+    SHA256,
+    Manifest,
+    canonical,
+    checksum_line,
+    file_of,
+    file_record,
+    manifest_name,
+)
 
-FORMAT, VERSION = "xtrkit-cluster", 1
+FORMAT, VERSION = "xtrkit-cluster", 2
 NAME = re.compile(r"cluster-(\d{12})\.json", re.ASCII)
+SHARD_NAME = re.compile(r"shard-(\d{4,})", re.ASCII)
 LARGEST = 1 << 24
 
 
@@ -49,12 +73,15 @@ class ClusterManifest(NamedTuple):
         created_by: which program wrote it.
         codec: sha256 of the codec that all shards share; None where they keep vectors as they are.
         shards: the shards, in the order in which documents are numbered.
+        sources: the file, in the cluster's directory, that says which files the documents were read from; None where
+            that is not known.
     """
 
     generation: int
     created_by: str
     codec: str | None
     shards: tuple[ShardFacts, ...]
+    sources: FileFacts | None = None
 
 
 def is_cluster(directory: Path) -> bool:
@@ -63,19 +90,26 @@ def is_cluster(directory: Path) -> bool:
 
 
 def write_cluster(directory: Path, manifest: ClusterManifest) -> None:
-    """Write a generation of a cluster, all of whose shards are written. When this returns, it survives a power cut."""
+    """Make a generation of a cluster, all of whose shards are written. When this returns, it survives a power cut.
+
+    Raises:
+        IndexLockedError: another writer committed this generation.
+        StorageError: the disk refused; whether the generation is there must be looked up.
+    """
+    commit_file(directory, cluster_name(manifest.generation), manifest.generation, encoded_cluster(manifest))
+
+
+def encoded_cluster(manifest: ClusterManifest) -> bytes:
+    """A cluster manifest's file."""
     record = {
         "format": FORMAT,
         "version": VERSION,
         **manifest._asdict(),
         "shards": [shard._asdict() for shard in manifest.shards],
+        "sources": file_record(manifest.sources),
     }
     line = canonical(record)
-    path = directory / cluster_name(manifest.generation)
-    with storage_errors(path, "writing"):
-        write_whole(path, (line + checksum_line(line)).decode())
-        flush(path)
-    flush(directory)
+    return line + checksum_line(line)
 
 
 def read_cluster(directory: Path, generation: int | None = None) -> ClusterManifest:
@@ -87,15 +121,36 @@ def read_cluster(directory: Path, generation: int | None = None) -> ClusterManif
         IndexFormatError: there is no cluster, or a newer xtrkit wrote it.
         StorageError: it can't be read.
     """
+    wanted = _listed(directory, generation)
+    path = directory / cluster_name(wanted)
+    with storage_errors(path, "reading"):
+        content = path.read_bytes()[:LARGEST]
+    return decoded_cluster(content, path, wanted)
+
+
+def _listed(directory: Path, generation: int | None) -> int:
+    """A generation that has a cluster manifest, the newest where none is asked for."""
     found = cluster_generations(directory) if directory.is_dir() else []
     if not found:
         raise IndexFormatError(f"There is no cluster at {directory}: make one of an index with xtrkit cluster split.")
     wanted = found[-1] if generation is None else generation
     if wanted not in found:
-        raise InputError(f"{directory} has no generation {wanted}: there are {', '.join(map(str, found))}.")
-    path = directory / cluster_name(wanted)
-    with storage_errors(path, "reading"):
-        content = path.read_bytes()[:LARGEST]
+        raise InputError(f"{directory} has no generation {wanted} (any more): there are {', '.join(map(str, found))}.")
+    return wanted
+
+
+def decoded_cluster(content: bytes, path: Path, generation: int) -> ClusterManifest:
+    """A cluster manifest from the content of its file.
+
+    Args:
+        content: the file's bytes.
+        path: where it was, for messages.
+        generation: the one that its name says.
+
+    Raises:
+        IndexDamagedError: it is not what was written.
+        IndexFormatError: a newer xtrkit wrote it.
+    """
     line = content.partition(b"\n")[0] + b"\n"
     if content != line + checksum_line(line):
         raise damaged(path, "its content is not what was written: another sha256")
@@ -105,11 +160,11 @@ def read_cluster(directory: Path, generation: int | None = None) -> ClusterManif
             raise ValueError(f"it does not say that this is a {FORMAT}")
         if record["version"] != VERSION:
             raise IndexFormatError(
-                f"{directory} has cluster format {record['version']!r}, this xtrkit reads {VERSION}: use the xtrkit "
+                f"{path.parent} has cluster format {record['version']!r}, this xtrkit reads {VERSION}: use the xtrkit "
                 "that wrote it, or split the index anew."
             )
-        return _manifest(record, wanted)
-    except (ValueError, TypeError, KeyError) as error:
+        return _manifest(record, generation)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise damaged(path, f"{type(error).__name__}: {error}") from error
 
 
@@ -118,13 +173,14 @@ class ClusterPin:
 
     Attributes:
         directory: the cluster.
+        cluster: its manifest.
         manifest: what the generation holds, as if it were one index.
         pins: of the shards, in order.
         size: bytes that it takes on disk.
     """
 
     def __init__(self, directory: Path, generation: int | None = None) -> None:
-        """Pin a generation, and look whether its shards are those that it names.
+        """Pin a generation, the newest where none is named, and look whether its shards are those that it names.
 
         Raises:
             InputError: there is no such generation.
@@ -133,17 +189,26 @@ class ClusterPin:
             StorageError: it can't be read.
         """
         self.directory = directory
-        cluster = read_cluster(directory, generation)
+        self.cluster, descriptor = _locked(directory, generation)
+        self._finalizer = weakref.finalize(self, let_go, descriptor)
         self.pins: list[Pin] = []
         try:
-            for shard in cluster.shards:
-                self.pins.append(pin_shard(directory, shard, cluster.codec))
+            for shard in self.cluster.shards:
+                self.pins.append(pin_shard(directory, shard, self.cluster.codec))
+            if self.cluster.sources is not None:
+                check_size(directory, self.cluster.sources)
         except BaseException:
             self.close()
             raise
         first = self.pins[0].manifest
-        segments = tuple(segment for pin in self.pins for segment in pin.manifest.segments)
-        self.manifest = Manifest(cluster.generation, cluster.created_by, first.properties, first.codec, segments)
+        self.manifest = Manifest(
+            self.cluster.generation,
+            self.cluster.created_by,
+            first.properties,
+            first.codec,
+            tuple(segment for pin in self.pins for segment in pin.manifest.segments),
+            self.cluster.sources,
+        )
 
     @property
     def size(self) -> int:
@@ -161,6 +226,79 @@ class ClusterPin:
         """Let the generation go."""
         for pin in self.pins:
             pin.close()
+        self._finalizer()
+
+
+def pin_any(directory: Path, generation: int | None = None) -> Pin | ClusterPin:
+    """Pin a generation of an index or of a cluster, the newest where none is named.
+
+    Raises:
+        InputError: there is no such generation.
+        IndexFormatError: there is neither, it is damaged, or a newer xtrkit wrote it.
+        StorageError: it can't be read.
+    """
+    return ClusterPin(directory, generation) if is_cluster(directory) else pin(directory, generation)
+
+
+def _locked(directory: Path, generation: int | None) -> tuple[ClusterManifest, int]:
+    """A cluster manifest, and the descriptor that keeps it, and with it what it names, from being collected."""
+    for _ in range(1000):
+        wanted = _listed(directory, generation)
+        try:
+            descriptor = lock_shared(directory / cluster_name(wanted))
+        except FileNotFoundError:
+            continue  # collected meanwhile: there is a newer one, or the one that was asked for is told to be gone
+        try:
+            return read_cluster(directory, wanted), descriptor
+        except BaseException:
+            let_go(descriptor)
+            raise
+    raise damaged(directory / cluster_name(wanted), "it is listed but can't be opened")
+
+
+def collect_cluster(directory: Path, keep: int = KEPT) -> None:
+    """Remove generations of a cluster that nobody reads, but for the newest, and what no cluster manifest names.
+
+    The caller holds the writer's lock of the cluster. What can't be removed now is left for the next time.
+
+    Args:
+        directory: the cluster.
+        keep: how many of the newest generations stay.
+    """
+    with suppress(OSError, StorageError, IndexFormatError):  # one that can't be read keeps all
+        for generation in cluster_generations(directory)[:-keep]:
+            remove_manifest(directory / cluster_name(generation))
+        left = [read_cluster(directory, generation) for generation in cluster_generations(directory)]
+        named = {one.sources.name for one in left if one.sources is not None}
+        for name in os.listdir(directory):
+            if OWN_NAME.fullmatch(name) and name not in named:
+                (directory / name).unlink()
+            elif SHARD_NAME.fullmatch(name):
+                kept = {shard.generation for one in left for shard in one.shards if shard.name == name}
+                collect(directory / name, kept)
+                if not kept:
+                    _remove_shard(directory / name)
+
+
+def _remove_shard(directory: Path) -> None:
+    """Remove the directory of a shard that no manifest names; files that are not a shard's stay, and so does it."""
+    if not generations(directory):
+        with suppress(OSError):
+            (directory / WRITER_LOCK).unlink(missing_ok=True)
+            directory.rmdir()
+
+
+def check_no_shard(path: Path) -> None:
+    """Refuse to change a shard of a cluster otherwise than through the cluster, which would know nothing of it.
+
+    Raises:
+        InputError: it is one.
+    """
+    path = path.absolute()
+    if not SHARD_NAME.fullmatch(path.name) or not is_cluster(path.parent):
+        return
+    if any(shard.name == path.name for shard in read_cluster(path.parent).shards):
+        raise InputError(f"{path} is a shard of the cluster {path.parent}: change the cluster, which knows its ids.")
 
 
 def back_up_cluster(directory: Path, target: Path, generation: int | None = None) -> int:
@@ -176,11 +314,15 @@ def back_up_cluster(directory: Path, target: Path, generation: int | None = None
     with closing(ClusterPin(directory, generation)) as pinned:
         if os.path.lexists(target):
             raise IndexExistsError(f"{target} exists already: choose another place for the copy.")
-        cluster = read_cluster(directory, pinned.manifest.generation)
+        cluster = pinned.cluster
         with storage_errors(target, "copying"):
             target.mkdir()
         for shard in cluster.shards:
             back_up(directory / shard.name, target / shard.name, shard.generation)
+        if cluster.sources is not None:
+            with storage_errors(target, "copying"):
+                shutil.copyfile(directory / cluster.sources.name, target / cluster.sources.name)
+            flush(target / cluster.sources.name)
         write_cluster(target, cluster)
         flush(target.absolute().parent)
     return cluster.generation
@@ -247,7 +389,8 @@ def _manifest(record: dict[str, Any], generation: int) -> ClusterManifest:
         raise ValueError(f"{codec!r} is no sha256")
     if len({shard.name for shard in shards}) != len(shards):
         raise ValueError("a shard is named twice")
-    return ClusterManifest(generation, created_by, codec, shards)
+    sources = None if record["sources"] is None else file_of(record["sources"])
+    return ClusterManifest(generation, created_by, codec, shards, sources)
 
 
 def _shard(record: dict[str, Any]) -> ShardFacts:
@@ -259,6 +402,8 @@ def _shard(record: dict[str, Any]) -> ShardFacts:
     return shard
 
 
-def names_of(n: int) -> Sequence[str]:
-    """The names of the directories of so many shards."""
-    return [f"shard-{number:04d}" for number in range(n)]
+def names_of(n: int, taken: Iterable[str] = ()) -> Sequence[str]:
+    """The names of the directories of so many shards, behind those that were given before."""
+    numbers = [int(match[1]) for name in taken if (match := SHARD_NAME.fullmatch(name))]
+    first = max(numbers, default=-1) + 1
+    return [f"shard-{number:04d}" for number in range(first, first + n)]

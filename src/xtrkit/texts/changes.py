@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from xtrkit.errors import CollectionError
 from xtrkit.indexing.sources import FileState, Folder, Sources, read_sources
-from xtrkit.storage.generations import pin
+from xtrkit.storage.shards import pin_any
 from xtrkit.texts.document import Fields
 from xtrkit.texts.reading import Files, SourceFile, open_source
 
@@ -69,7 +69,7 @@ def remembered(index: Path) -> tuple[int, Sources]:
     Raises:
         IndexFormatError: there is no index, or it is damaged.
     """
-    pinned = pin(index)
+    pinned = pin_any(index)
     try:
         return pinned.manifest.generation, read_sources(index, pinned.manifest.sources)
     finally:

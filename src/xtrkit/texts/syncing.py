@@ -12,8 +12,8 @@ from typing import Any
 
 from xtrkit.encoding.base import Encoder
 from xtrkit.index import Index
+from xtrkit.indexing.changing import Writer
 from xtrkit.indexing.sources import FileState, Folder, Sources
-from xtrkit.indexing.writer import IndexWriter
 from xtrkit.progress import Reporter
 from xtrkit.texts.changes import Changes, changes_of, fields_record, folder_in
 from xtrkit.texts.document import EXAMPLES, ReadingReport
@@ -123,7 +123,7 @@ def _owners(changes: Changes, others: Sequence[Folder]) -> dict[str, str]:
     return owners | {document: name for name, state in changes.unchanged.items() for document in state.documents}
 
 
-def _note_replaced(taken: Taken, writer: IndexWriter, known: Mapping[str, FileState]) -> None:
+def _note_replaced(taken: Taken, writer: Writer, known: Mapping[str, FileState]) -> None:
     """Tell of documents in the index that came otherwise, and whose ids the folder's have."""
     own = {document for state in known.values() for document in state.documents}
     replaced = [name for name in writer.ids_of_documents([*taken.documents]) if name not in own]

@@ -10,10 +10,10 @@ from typing import Any
 from xtrkit.encoding.base import Encoder
 from xtrkit.errors import InputError
 from xtrkit.index import Index
+from xtrkit.indexing.changing import Writer, WriteSummary
 from xtrkit.indexing.repairing import replace_segment
 from xtrkit.indexing.segments import RowsInMemory, write_segment
 from xtrkit.indexing.store import Properties, opened_quantiser
-from xtrkit.indexing.writer import IndexWriter, WriteSummary
 from xtrkit.passage import Passage
 from xtrkit.progress import Reporter, progress_bar
 from xtrkit.storage.generations import new_segment_name
@@ -86,7 +86,7 @@ def add_texts(
 
 
 def write_taken(
-    writer: IndexWriter, taken: Taken, index: Index, encoder: Encoder, *, batch_size: int, reporter: Reporter
+    writer: Writer, taken: Taken, index: Index, encoder: Encoder, *, batch_size: int, reporter: Reporter
 ) -> AddingSummary:
     """Encode passages, let them take the place of those of their documents, and commit."""
     unknown, ids = warn_of(taken, encoder), {passage.id for passage in taken}
