@@ -414,10 +414,11 @@ from xtrkit.cluster.ray_workers import on_ray
 from tests.cluster.test_building import Deadly
 documents, target, address, phase = json.load(open(sys.argv[1])), *sys.argv[2:]
 making = ClusterMaking(portions=Portions(8000, 1))
-build_cluster(documents, target, 5, making=making, hire=on_ray(address, 3), reporter=Deadly(2, phase))
+build_cluster(documents, target, 5, making=making, hire=on_ray(address, 2), reporter=Deadly(2, phase))
 """
 AT_WORK = ("Encoding", "Picking a sample", "Assigning tokens", "Compressing tokens", "Writing shards")
-DIRECTED = ("Partitioning", "Drawing a sample", "Finding centroids", "Adding up clusters", "Committing")
+PHASES = ("Partitioning", *AT_WORK[:2], "Drawing a sample", "Finding centroids", AT_WORK[2], "Adding up clusters",
+          *AT_WORK[3:], "Committing")  # fmt: skip
 
 
 @pytest.mark.slow
@@ -438,13 +439,16 @@ def test_workers_and_driver_are_killed_on_ray(tmp_path, monkeypatch):
 
         @contextmanager
         def phase(self, description, total, unit="", done=0):
-            crew, mortal = crews and crews[0], description in AT_WORK
-            actors = crew._team.actors if mortal else []
-            pids = ray.get([actor.__ray_call__.remote(lambda self: os.getpid()) for actor in actors])
+            if description not in AT_WORK:
+                yield lambda amount: None
+                return
+            (crew,) = crews
+            calls = [actor.__ray_call__.remote(lambda self: os.getpid()) for actor in crew._team.actors]
+            pids = ray.get(calls)
 
             def advance(amount):
                 working = [place for place, task in crew._dispatcher._working.values() if task is not None]
-                if mortal and description not in killed and working:
+                if description not in killed and working:
                     os.kill(pids[working[0]], signal.SIGKILL)
                     killed.append(description)
 
@@ -463,7 +467,7 @@ def test_workers_and_driver_are_killed_on_ray(tmp_path, monkeypatch):
         (tmp_path / "documents.json").write_text(json.dumps(documents))
         given = [str(tmp_path / "documents.json"), str(tmp_path / "driver"), ray.get_runtime_context().gcs_address]
         command = [sys.executable, "-c", BUILD_ON_RAY, *given]
-        for phase in (*AT_WORK, *DIRECTED):
+        for phase in PHASES:
             died = subprocess.run([*command, phase], check=False, timeout=300)
             assert died.returncode == -signal.SIGKILL, phase
         subprocess.run([*command, "Nothing"], check=True, timeout=300)

@@ -8,8 +8,8 @@ manifests, that of the cluster last. Whoever dies meanwhile, what was made stays
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -170,7 +170,7 @@ def build_cluster(
         forget_attempts(workplace)
         keep_to_model(workplace, encoder.identity)
         build = _Build(workplace, encoder, making, reporter)
-        with closing(hire(workplace, encoder, making.batch_size)) as crew:
+        with _nothing_left(workplace), closing(hire(workplace, encoder, making.batch_size)) as crew:
             layout = build.encoded(taken, crew)
             shards = build.shards(layout, n_shards, crew)
         build.put_in_place(layout, shards, splitting, target)
@@ -191,6 +191,17 @@ def _check_target(target: Path, workplace: Path) -> None:
         with claim(workplace):
             clear(workplace)
     check_new(target)
+
+
+@contextmanager
+def _nothing_left(workplace: Path) -> Iterator[None]:
+    """Tidy up after a run that was stopped before anything was encoded: there is nothing to go on with."""
+    try:
+        yield
+    except BaseException:
+        if not any(workplace.glob("vectors-*")):
+            clear(workplace)
+        raise
 
 
 class _Build:

@@ -94,6 +94,11 @@ class ClusterIndex(Index):
         """A cluster's generation stays as it is; open the cluster again."""
         return False
 
+    def cpu_seconds(self) -> float:
+        """What this process and those of the shards have computed so far; asking for it is part of it."""
+        seconds: list[float] = self._shards.ask("cpu_seconds", [()] * len(self._facts))
+        return super().cpu_seconds() + sum(seconds)
+
     @property
     def n_segments(self) -> int:
         """Number of shards."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from xtrkit.cluster.crew import Hire, Task, Worker
 from xtrkit.cluster.dispatch import Dispatcher, Outcome, Room
-from xtrkit.cluster.ray_shards import join, loaded_ray
+from xtrkit.cluster.ray_shards import check_address, join, loaded_ray
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.load import load_encoder_of
 from xtrkit.errors import InputError, ModelError, StorageError, XtrkitError
@@ -45,8 +45,15 @@ class Hiring:
 
 
 def on_ray(address: str, workers: int | None = None, gpus: float = 0.0) -> Hire:
-    """Workers on Ray, for :func:`~xtrkit.cluster.building.build_cluster`; see :class:`Hiring`."""
+    """Workers on Ray, for :func:`~xtrkit.cluster.building.build_cluster`; see :class:`Hiring`.
+
+    Raises:
+        InputError: nothing answers at the address; told before anything is read.
+        MissingExtraError: Ray isn't installed, or is too old.
+    """
     hiring = Hiring(address, workers, gpus)
+    loaded_ray()
+    check_address(address)
     return lambda workplace, encoder, batch_size: RayCrew(hiring, workplace, encoder, batch_size)
 
 
