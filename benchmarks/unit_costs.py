@@ -23,12 +23,12 @@ import numpy as np
 from bandwidth import total
 
 from cluster import Counted
-from xtrkit import Retriever
 from xtrkit.cluster.host import ShardHost
 from xtrkit.cluster.index import ClusterIndex
 from xtrkit.cluster.splitting import split_index
 from xtrkit.encoding import load_encoder
 from xtrkit.evaluation.beir import read_test_collection
+from xtrkit.index import Index
 from xtrkit.indexing.centroids import SAMPLE_PER_CENTROID, centroid_count, grouped
 from xtrkit.indexing.codec import codec_named
 from xtrkit.indexing.postings import SAMPLE_FLOATS, encode_block, quantiser_of, write_postings
@@ -248,16 +248,17 @@ def main():
     dim = vectors.shape[1]
     costs = {"ms a token encoded": per_token, "tokens a passage": float(lengths.mean())}
     print(f"{len(texts):,} passages, {len(vectors):,} tokens of {dim} dimensions")
+    encoded = encoder.encode_queries(list(test.queries.values())[: arguments.queries])
+    queries = [encoded[n] for n in range(len(encoded))]
     with tempfile.TemporaryDirectory() as folder:
         path, ids = Path(folder) / "idx", [record["_id"] for record in records]
-        with Retriever.create(path, texts, model=encoder, nbits=BITS, split=False) as retriever:
-            encoded = retriever.encode_queries(list(test.queries.values())[: arguments.queries])
-            queries = [encoded[n] for n in range(len(encoded))]
+        documents = np.split(vectors.astype(np.float32), np.cumsum(lengths)[:-1])
+        with Index.create(path, [documents], ids=ids, nbits=BITS, threads=1) as index:
             store = Store.open(path)
             times, sizes = writing(store, texts, ids)
             costs["us a token sorted"], costs["us a token's text"] = times
             costs["bytes a token"], costs["bytes of text a token"] = sizes
-            costs["ns a token opened"], costs["ms a query beside"], points = searching(retriever.index, queries)
+            costs["ns a token opened"], costs["ms a query beside"], points = searching(index, queries)
             spread = float(np.log(np.maximum(1, np.diff(store.segments[0].tokens.cluster_offsets))).std())
         costs["out"], costs["back"], costs["exchanges"] = messages(path, queries)
     costs["tokens a query"] = statistics.mean(map(len, queries))
