@@ -100,9 +100,9 @@ def main():
         print(
             f"split into {arguments.shards} shards: {time.perf_counter() - begin:.1f} s, {one.index.n_tokens:,} tokens"
         )
-        hosts = [ShardHost(path / shard.name, shard.generation) for shard in read_cluster(path).shards]
+        hosts = [ShardHost(path / shard.name, shard) for shard in read_cluster(path).shards]
         counted = Counted(hosts)
-        index = ClusterIndex(path, counted, [host.describe() for host in hosts])
+        index = ClusterIndex(path, lambda cluster: counted)
         print(f"{'':20}  same  exchanges  KB out, back of a query and shard  CPU ms a query: one index, shards")
         for name, recipe in MODES.items():
             equal = same(one.index, index, queries, recipe)

@@ -181,7 +181,7 @@ def messages(path, queries):
         split_index(path, target, 3)
         hosts = [ShardHost(target / shard.name, shard.generation) for shard in read_cluster(target).shards]
         counted = Counted(hosts)
-        index = ClusterIndex(target, counted, [host.describe() for host in hosts])
+        index = ClusterIndex(target, lambda cluster: counted)
         counted.reset()
         batches = range(0, len(queries), 16)
         for first in batches:

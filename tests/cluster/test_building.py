@@ -425,7 +425,7 @@ PHASES = ("Partitioning", *AT_WORK[:2], "Drawing a sample", "Finding centroids",
 def test_workers_and_driver_are_killed_on_ray(tmp_path, monkeypatch):
     """One worker in each phase; then whoever directs, in each phase, again and again. The Ray that they join lives."""
     ray = pytest.importorskip("ray")
-    from xtrkit.cluster.ray_shards import join, loaded_ray
+    from xtrkit.cluster.ray_session import join, loaded_ray
     from xtrkit.cluster.ray_workers import Hiring, RayCrew
 
     monkeypatch.setattr(spool, "BLOCK", 1 << 15)  # as workers have it

@@ -1,11 +1,12 @@
 """A cluster asked shard by shard: text, metadata, words, filters and explanations as of one index."""
 
+from functools import partial
+
 import pytest
 
 from tests.cluster.test_splitting import QUERIES, TEXTS
 from xtrkit import COLBERT, COLXTR, XTR, Retriever
-from xtrkit.cluster.engine import InProcess
-from xtrkit.cluster.host import ShardHost
+from xtrkit.cluster.host import hosts_here
 from xtrkit.cluster.index import ClusterIndex
 from xtrkit.cluster.splitting import split_index
 from xtrkit.encoding import load_encoder
@@ -28,12 +29,8 @@ def whole(tmp_path_factory):
 def sharded(whole, tmp_path_factory):
     path = tmp_path_factory.mktemp("cluster") / "shards"
     split_index(whole.index.path, path, 3)
-    hosts = [ShardHost(path / shard.name, shard.generation) for shard in read_cluster(path).shards]
-    index = ClusterIndex(path, InProcess(hosts), [host.describe() for host in hosts])
-    yield Retriever(index, load_encoder())
-    index.close()
-    for host in hosts:
-        host.close()
+    with Retriever(ClusterIndex(path, partial(hosts_here, path)), load_encoder()) as opened:
+        yield opened
 
 
 def told(hits):
@@ -103,4 +100,4 @@ def test_exact_shards_are_searched_in_one_process(tmp_path):
     Retriever.create(tmp_path / "idx", ["one", "two"], nbits=16).close()
     split_index(tmp_path / "idx", tmp_path / "shards", 2)
     with pytest.raises(InputError, match="keeps exact vectors, which are searched in one process"):
-        ShardHost(tmp_path / "shards" / "shard-0000", 1)
+        hosts_here(tmp_path / "shards", read_cluster(tmp_path / "shards"))

@@ -2,16 +2,22 @@
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.commands import in_text
 from tests.serving.server import WORDS, passages
 from xtrkit import COLBERT, COLXTR, XTR, Retriever
 from xtrkit.cluster.cluster import Cluster
+from xtrkit.cluster.ray_shards import RayGeneration
+from xtrkit.cluster.rebalancing import rebalance
 from xtrkit.cluster.splitting import split_index
 from xtrkit.errors import InputError
 from xtrkit.serving.app import create_app
@@ -42,7 +48,16 @@ def told(hits):
 def pids(cluster):
     """The processes of the shards."""
     shards = cluster._shards
-    return [shards._ray.get(actor.__ray_call__.remote(lambda host: os.getpid())) for actor in shards._actors]
+    return [pid_of(shards._ray, shards._actors[replica]) for replica in sorted(shards._actors)]
+
+
+def pid_of(ray, actor):
+    """The process of an actor, which may be about to be started again."""
+    while True:
+        try:
+            return ray.get(actor.__ray_call__.remote(lambda host: os.getpid()))
+        except ray.exceptions.ActorUnavailableError:
+            time.sleep(0.05)
 
 
 def kill(pid):
@@ -109,6 +124,11 @@ def test_a_session(tmp_path, handlers, monkeypatch):
             the_commands(path, tmp_path / "idx", cluster)
             over_http(path, cluster, expected[0])
             ours += pids(cluster)
+            ours += replicas_take_over(path, cluster, expected)
+            a_roll(path, cluster)
+            ours += pids(cluster)
+        with pytest.raises(InputError, match="This cluster is closed: open it again"):
+            cluster.search("q")
         nothing_is_left(ours, before)
 
 
@@ -125,7 +145,7 @@ def the_same_answers(index, cluster, expected):
 def errors_of_ours(index, cluster):
     """Errors that a shard raises come as what they are, without a traceback of Ray's."""
     with pytest.raises(InputError) as raised:
-        cluster._shards.ask_those("passages", {1: ([10**6],)})
+        cluster.index._remote.shards.ask_those("passages", {1: ([10**6],)})
     assert str(raised.value).startswith("No document has the number 1000000: there are 0 to ")
     for choices in ({"where": {"lenght": 4}}, {"where": {"number": "four"}}, {"subset": ["nobody"]}):
         with pytest.raises(InputError) as of_index:
@@ -142,14 +162,14 @@ def shards_that_die(cluster, expected, monkeypatch):
     kill(pids(cluster)[1])  # between searches
     assert told(cluster.search(QUERIES[0], 10, **WAYS[0])) == expected[0][0]
     assert shards.restarts == 1
-    victims, ask = [pids(cluster)[2], pids(cluster)[0]], shards.ask
+    victims, ask = [pids(cluster)[2], pids(cluster)[0]], RayGeneration.ask
 
-    def ask_and_kill(method, messages):
+    def ask_and_kill(self, method, messages):
         if victims and method == ("score" if len(victims) == 2 else "look"):
             kill(victims.pop(0))  # the one that has looked already, and the one that is about to
-        return ask(method, messages)
+        return ask(self, method, messages)
 
-    monkeypatch.setattr(shards, "ask", ask_and_kill)
+    monkeypatch.setattr(RayGeneration, "ask", ask_and_kill)
     assert [told(hits) for hits in cluster.search_batch(QUERIES, 10, **WAYS[0])] == expected[0]
     assert not victims
     monkeypatch.undo()
@@ -163,14 +183,55 @@ def the_commands(path, index, cluster):
     """They meet the session that runs."""
     ran = in_text("cluster", "status", path, "--address", cluster._shards.address, "--json")
     assert ran.returncode == 0, ran.stderr
-    found = [(shard["answers"], shard["restarts"]) for shard in json.loads(ran.stdout)["shards"]]
-    assert found == [(True, 2), (True, 1), (True, 1)]
+    found = [shard["replicas"] for shard in json.loads(ran.stdout)["shards"]]
+    assert [[(one["answers"], one["restarts"], one["lag"]) for one in of_shard] for of_shard in found] == [
+        [(True, 2, 0)], [(True, 1, 0)], [(True, 1, 0)]
+    ]  # fmt: skip
     shown = in_text("cluster", "status", path, "--address", cluster._shards.address).stdout
-    assert "actor    restarts" in shown
+    assert "1 of 1 answer" in shown
     answers = [in_text("search", one, QUERIES[0], "--explain", *more).stdout for one, more in (
         (index, ()), (path, ("--address", cluster._shards.address)),
     )]  # fmt: skip
     assert answers[0] == answers[1] != ""
+
+
+def replicas_take_over(path, cluster, expected):
+    """Where each shard has two, a search whose shard dies goes on with the other at once."""
+    with Cluster.open(path, address=cluster._shards.address, replicas=2) as doubled:
+        ours = pids(doubled)
+        assert len(set(ours)) == 6
+        for way, answers in zip(WAYS[:3], expected, strict=False):
+            assert [told(hits) for hits in doubled.search_batch(QUERIES, 10, **way)] == answers
+        for victim in (ours[0], ours[1]):  # both of one shard, one after the other has come back
+            kill(victim)
+            begin = time.monotonic()
+            for query, answer in zip(QUERIES[:4], expected[0], strict=False):
+                assert told(doubled.search(query, 10, **WAYS[0])) == answer
+            assert time.monotonic() - begin < 10
+            assert victim not in pids(doubled)
+        return [*ours, *pids(doubled)]
+
+
+def a_roll(path, cluster):
+    """Changes, a shard that is split: the old generation is answered until the new one is everywhere."""
+    old = cluster.index.snapshot()
+    query = cluster.encode_queries([QUERIES[0]])[0]
+    before = old.search(query)
+    cluster.add([{"id": f"new/{number}", "text": f"{QUERIES[0]} It is {number}."} for number in range(40)])
+    cluster.delete(["d/7"])
+    assert cluster.index.generation == 3
+    with Retriever.open(path) as one:
+        assert [told(hits) for hits in cluster.search_batch(QUERIES, 10)] == [
+            told(hits) for hits in one.search_batch(QUERIES, 10)
+        ]
+    assert rebalance(path, 1.01).split
+    assert cluster.refresh()
+    with Retriever.open(path) as one:
+        assert [told(hits) for hits in cluster.search_batch(QUERIES, 10, explain=True)] == [
+            told(hits) for hits in one.search_batch(QUERIES, 10, explain=True)
+        ]
+    again = old.search(query)
+    assert (again.ids, again.scores.tobytes()) == (before.ids, before.scores.tobytes())
 
 
 def over_http(path, cluster, expected):
@@ -208,3 +269,34 @@ def nothing_is_left(ours, before):
         time.sleep(0.1)
     assert {pid: command for pid, command in descendants().items() if pid not in before} == {}
     assert [pid for pid in ours if lives(pid)] == []
+
+
+@pytest.mark.slow  # starts a Ray with Serve, which takes a minute of two cores
+def test_routers_of_serve(tmp_path):
+    """By command: routers answer as the index does, and stop with everything that they started."""
+    pytest.importorskip("ray.serve")
+    Retriever.create(tmp_path / "idx", passages(60)).close()
+    split_index(tmp_path / "idx", tmp_path / "shards", 3)
+    before = descendants()
+    command = [sys.executable, "-m", "xtrkit", "cluster", "serve", tmp_path / "shards", "--address", "local"]
+    command += ["--port", "0", "--routers", "2"]
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as server:
+        try:
+            url = re.search(r"http://\S+?:\d+", server.stdout.readline())[0]
+            with Retriever.open(tmp_path / "idx") as index:
+                routers_answer(url, index)
+            started = [pid for pid in descendants() if pid not in before]
+        finally:
+            server.terminate()
+        assert server.wait(60) == 0
+    nothing_is_left(started, before)
+
+
+def routers_answer(url, index):
+    with httpx.Client(base_url=url, timeout=60) as client:
+        for query in QUERIES:
+            answer = client.post("/v1/search", json={"query": query, "k": 5})
+            found = [(hit["id"], hit["score"]) for hit in answer.json()["hits"]]
+            assert found == [(hit.id, hit.score) for hit in index.search(query, 5)]
+        assert client.post("/v1/search", json={"query": ""}).status_code == 400
+        assert client.post("/v1/documents", json={"documents": ["a"]}).status_code == 403

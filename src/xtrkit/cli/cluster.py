@@ -14,7 +14,7 @@ from xtrkit.cli import cluster_build
 from xtrkit.cli.grouping import grouped
 from xtrkit.cli.options import IndexPath, Json
 from xtrkit.cli.output import print_json
-from xtrkit.cli.serving import Access, Answering, Listening, run_server
+from xtrkit.cli.serving import Access, Answering, Listening, OnRay, run_server
 
 if TYPE_CHECKING:
     from xtrkit.cluster.status import ClusterStatus, ShardStatus
@@ -66,7 +66,7 @@ def status(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Tell what each shard holds and, with an address, whether its actor answers.
+    """Tell what each shard holds and, with an address, whether its actors answer, and how far they are behind.
 
     The exit code is 0 where all is well with every shard, 1 where it is not.
 
@@ -120,15 +120,32 @@ def serve(
     address: Annotated[
         str, typer.Option(help=f"Address {_ADDRESS}, [bold]local[/] starts one for as long as this serves.")
     ] = "auto",
+    replicas: Annotated[
+        int, typer.Option(help="Actors of each shard: searches take turns, and go on where one dies.", min=1, max=64)
+    ] = 1,
+    routers: Annotated[
+        int | None,
+        typer.Option(
+            help="Have so many processes of Ray Serve answer, on machines apart, instead of this one.",
+            min=1,
+            max=1024,
+            show_default=False,
+        ),
+    ] = None,
+    max_routers: Annotated[
+        int | None,
+        typer.Option(help="Under load Serve starts up to so many of them.", min=1, max=1024, show_default=False),
+    ] = None,
 ) -> None:
     """Serve clusters over HTTP, as [bold]xtrkit serve[/] does indexes: their shards are actors of Ray.
 
-    Requests that arrive together are searched together. With --workers several processes ask the same shards. Needs the
-    extras "server" and "ray".
+    Requests that arrive together are searched together. With --workers several processes of this machine ask the same
+    shards, with --routers processes of Ray Serve on any (extra "routers"). Needs the extras "server" and "ray".
 
     Example: [bold]xtrkit cluster serve shards --address local[/]
     """
-    run_server(directories, listening, access, answering, address)
+    on_ray = OnRay(address, replicas, None if routers is None else (routers, max(routers, max_routers or 0)))
+    run_server(directories, listening, access, answering, on_ray)
 
 
 def _record(status: ClusterStatus) -> dict[str, object]:
@@ -140,13 +157,13 @@ def _print_status(status: ClusterStatus) -> None:
     codec = "" if status.codec is None else f" (codec {status.codec[:12]})"
     out.print(f"{status.cluster}, generation {status.generation}: {len(status.shards)} shards, {kept}{codec}.")
     table = Table(box=None, padding=(0, 2, 0, 0))
-    asked = any(shard.answers is not None for shard in status.shards)
-    names = ["shard", "generation", "documents", "living", "tokens", "bytes", *(["actor", "restarts"] if asked else [])]
-    for name in names:
-        table.add_column(name, justify="left" if name in ("shard", "actor") else "right", no_wrap=True)
+    asked = any(shard.replicas is not None for shard in status.shards)
+    names = ["shard", "generation", "documents", "living", "tokens", "bytes"]
+    for name in [*names, *(["replicas", "restarts", "lag"] if asked else [])]:
+        table.add_column(name, justify="left" if name in ("shard", "replicas") else "right", no_wrap=True)
     for shard in status.shards:
-        table.add_row(shard.name, str(shard.generation), *_counts(shard), *(_actor(shard) if asked else ()))
-    out.print(table, width=max(out.width, 120), crop=False)
+        table.add_row(shard.name, str(shard.generation), *_counts(shard), *(_replicas(shard) if asked else ()))
+    Console(markup=False, width=max(out.width, 140)).print(table)
     for shard in status.shards:
         if shard.problem:
             out.print(shard.problem)
@@ -157,5 +174,13 @@ def _counts(shard: ShardStatus) -> list[str]:
     return ["–" if number is None else f"{number:,}" for number in numbers]
 
 
-def _actor(shard: ShardStatus) -> list[str]:
-    return ["answers" if shard.answers else "does not answer", "–" if shard.restarts is None else f"{shard.restarts:,}"]
+def _replicas(shard: ShardStatus) -> list[str]:
+    """How many of its actors answer, how often they were started again, and how far the last of them is behind."""
+    actors = shard.replicas or []
+    answering = sum(one.answers for one in actors)
+    behind = [one.lag for one in actors if one.lag is not None]
+    return [
+        f"{answering} of {len(actors)} answer" if actors else "none runs",
+        f"{sum(one.restarts or 0 for one in actors):,}",
+        f"{max(behind):,}" if behind else "–",
+    ]

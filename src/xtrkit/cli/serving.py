@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -74,6 +74,20 @@ class Answering:
     log_queries: Annotated[bool, typer.Option("--log-queries", help="Write the queries' texts into the log.")] = False
 
 
+class OnRay(NamedTuple):
+    """Where the shards of clusters run.
+
+    Attributes:
+        address: of the Ray.
+        replicas: actors of each shard.
+        routers: how many processes of Ray Serve answer, at least and at most; None where this one does.
+    """
+
+    address: str
+    replicas: int
+    routers: tuple[int, int] | None
+
+
 def serve(
     indexes: Annotated[
         list[Path], typer.Argument(metavar="INDEX…", help="Directories of the indexes.", show_default=False)
@@ -92,7 +106,11 @@ def serve(
 
 
 def run_server(
-    indexes: list[Path], listening: Listening, access: Access, answering: Answering, address: str | None = None
+    indexes: list[Path],
+    listening: Listening,
+    access: Access,
+    answering: Answering,
+    on_ray: OnRay | None = None,
 ) -> None:
     """Serve until somebody stops it.
 
@@ -101,7 +119,7 @@ def run_server(
         listening: where.
         access: to whom.
         answering: how.
-        address: of the Ray on which shards run; None without one.
+        on_ray: where shards run; None where they are searched here.
 
     Raises:
         MissingExtraError: the extra "server" isn't installed.
@@ -127,12 +145,18 @@ def run_server(
         allow_origins=tuple(access.allow_origin or ()),
         model=answering.model,
         reranker=answering.rerank,
-        threads=answering.threads or (usable_cores() if address is None else THREADS_ON_RAY),
-        address=address,
+        threads=answering.threads or (usable_cores() if on_ray is None else THREADS_ON_RAY),
+        address=on_ray and on_ray.address,
+        replicas=1 if on_ray is None else on_ray.replicas,
         log_queries=answering.log_queries,
         limits=replace(Limits(), queue=answering.queue, deadline_seconds=answering.deadline),
     )
-    run(settings, tell=typer.echo)
+    if on_ray is None or on_ray.routers is None:
+        run(settings, tell=typer.echo)
+        return
+    from xtrkit.serving.routers import Routers, serve_routers
+
+    serve_routers(settings, Routers(*on_ray.routers), tell=typer.echo)
 
 
 def _text(path: Path | None) -> str | None:

@@ -31,8 +31,9 @@ class Cluster(Retriever):
         model: str | None = None,
         reranker: Reranker | str | Path | None = None,
         encoder_threads: int | None = None,
+        replicas: int = 1,
     ) -> Cluster:
-        """Open a cluster that ``xtrkit cluster split`` made.
+        """Open a cluster that ``xtrkit cluster split`` or ``build`` made.
 
         Args:
             path: its directory.
@@ -41,6 +42,7 @@ class Cluster(Retriever):
             model: as in :meth:`xtrkit.Retriever.open`.
             reranker: as there.
             encoder_threads: as there.
+            replicas: processes of each shard, where an address is given: searches take turns, and go on where one died.
 
         Raises:
             IndexFormatError: there is no cluster, or a shard is missing, of another generation or of another codec.
@@ -50,9 +52,9 @@ class Cluster(Retriever):
         path = Path(path).absolute()
         read_cluster(path)  # before a model is loaded
         loaded: Any = load_reranker(reranker) if isinstance(reranker, str | Path) else reranker
-        shards = None if address is None else started_shards(path, address)
+        shards = None if address is None else started_shards(path, address, replicas)
         try:
-            index = Index.open(path) if shards is None else ClusterIndex(path, shards, _facts(path, shards))
+            index = Index.open(path) if shards is None else ClusterIndex(path, shards.at)
             if index.encoder is None and model is None:
                 raise ModelError(f"The cluster at {path} was made of embeddings: pass the model that made them.")
             encoder = (
@@ -75,12 +77,13 @@ class Cluster(Retriever):
             self._shards.close()
 
 
-def started_shards(path: Path, address: str) -> RayShards:
+def started_shards(path: Path, address: str, replicas: int = 1) -> RayShards:
     """The shards of a cluster on Ray; what is wrong with them on disk is told before any process is started.
 
     Args:
         path: the cluster's directory.
         address: as in :meth:`Cluster.open`.
+        replicas: as there.
 
     Raises:
         IndexFormatError: there is no cluster, or a shard is missing, of another generation or of another codec.
@@ -90,8 +93,4 @@ def started_shards(path: Path, address: str) -> RayShards:
     with closing(ClusterPin(path)) as pinned:
         if pinned.manifest.codec is None:
             raise InputError(f"{path} keeps exact vectors, which are searched in one process: leave out the address.")
-    return RayShards(path, read_cluster(path), address)
-
-
-def _facts(path: Path, shards: RayShards) -> list[Any]:
-    return shards.ask("describe", [()] * len(read_cluster(path).shards))
+    return RayShards(path, address, replicas)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol
@@ -67,6 +68,9 @@ class Shards(Protocol):
     def ask_those(self, method: str, messages: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
         """Call a method of some shards, each with arguments of its own, and wait for all of them."""
 
+    def chosen(self) -> Shards:
+        """The same shards for one search, whose exchanges must go to the same processes."""
+
 
 class InProcess:
     """Shards in this process."""
@@ -81,6 +85,10 @@ class InProcess:
     def ask_those(self, method: str, messages: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
         """Call a method of some shards, one after the other."""
         return {shard: getattr(self._shards[shard], method)(*message) for shard, message in messages.items()}
+
+    def chosen(self) -> InProcess:
+        """These: there are no others."""
+        return self
 
 
 class ShardedEngine:
@@ -99,6 +107,12 @@ class ShardedEngine:
         self._offsets = offsets_of(np.concatenate([np.diff(one.document_offsets) for one in facts]))
         self._largest_scale = np.array([max(one.largest_scale for one in facts)], dtype=np.float16)
         self.storage = f"{quantiser.codec.bits} bits, {name_of(quantiser.codec)}"
+
+    def over(self, shards: Shards) -> ShardedEngine:
+        """The same, asking other processes that have the same shards."""
+        engine = copy(self)
+        engine._shards = shards
+        return engine
 
     @property
     def n_tokens(self) -> int:

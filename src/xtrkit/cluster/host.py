@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xtrkit.cluster.engine import InProcess
 from xtrkit.cluster.messages import Allow, HostFacts
 from xtrkit.cluster.shard import Shard
 from xtrkit.errors import InputError
@@ -18,20 +19,27 @@ from xtrkit.indexing.store import Store
 from xtrkit.passage import Passage
 from xtrkit.scoring.ranking import best_first
 from xtrkit.search.engine import Ranked
+from xtrkit.storage.shards import ClusterManifest, ShardFacts, check_same
 from xtrkit.values import Segment
 
 
 class ShardHost(Shard):
     """One generation of a shard's index."""
 
-    def __init__(self, path: Path, generation: int) -> None:
+    def __init__(self, path: Path, shard: ShardFacts, before: ShardHost | None = None) -> None:
         """Open it.
+
+        Args:
+            path: the shard's directory.
+            shard: what the cluster manifest says of it.
+            before: an opened generation of it, whose segments need not be opened again.
 
         Raises:
             InputError: it keeps exact vectors.
-            IndexFormatError: it is missing, or damaged.
+            IndexFormatError: it is missing, or damaged, or another than the cluster's.
         """
-        self._store = Store.open(Path(path), generation)
+        self._store: Store = Store.open(path, shard.generation, None if before is None else before._store)
+        check_same(path, shard)
         segments: list[Segment[Any]] = self._store.corpus()
         if not all(isinstance(segment.tokens, CompressedTokens) for segment in segments):
             raise InputError(
@@ -107,3 +115,8 @@ class ShardHost(Shard):
     def close(self) -> None:
         """Close the files."""
         self._store.close()
+
+
+def hosts_here(path: Path, cluster: ClusterManifest) -> InProcess:
+    """The shards of a generation of a cluster, opened in this process."""
+    return InProcess([ShardHost(path / shard.name, shard) for shard in cluster.shards])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -16,19 +16,21 @@ from xtrkit.cluster.passages import ShardedPassages
 from xtrkit.cluster.shard import LostLookError
 from xtrkit.errors import InputError
 from xtrkit.index import Index, Where
+from xtrkit.indexing.compressed_format import Quantiser
 from xtrkit.indexing.filters import compiled
 from xtrkit.indexing.merging import LivingRows
-from xtrkit.indexing.store import Properties, opened_quantiser
+from xtrkit.indexing.store import Properties, opened_quantiser, properties_of
 from xtrkit.lexical.bm25 import Totals, weights_of
 from xtrkit.lexical.terms import terms
 from xtrkit.scoring.ranking import best_first
 from xtrkit.search.engine import Found, Ranked
 from xtrkit.search.scaling import AnyScale
-from xtrkit.storage.shards import ClusterPin
+from xtrkit.storage.shards import ClusterManifest, ClusterPin, cluster_generations
 from xtrkit.subsets import Subset, mask_of
 from xtrkit.values import Mask
 
 T = TypeVar("T")
+OpenShards = Callable[[ClusterManifest], Shards]
 
 TRIES = 10
 """How often a search is begun that meets shards that were started again meanwhile."""
@@ -43,12 +45,49 @@ class RemoteStore:
         pin: keeps its generation on disk.
         properties: what holds for all shards.
         passages: ids, texts and metadata, asked of the shards.
+        quantiser: what the shards share.
+        shards: the shards.
+        facts: what each of them says of itself.
+        engine: searches them.
     """
 
     path: Path
     pin: ClusterPin
     properties: Properties
     passages: ShardedPassages
+    quantiser: Quantiser
+    shards: Shards
+    facts: tuple[HostFacts, ...]
+    engine: ShardedEngine
+
+    @classmethod
+    def open(cls, path: Path, opened: OpenShards) -> RemoteStore:
+        """The newest generation.
+
+        Raises:
+            IndexFormatError: it is damaged.
+            InputError: it keeps exact vectors.
+        """
+        pin = ClusterPin(path)
+        try:
+            properties = properties_of(pin)
+            quantiser = opened_quantiser(pin.directories()[0], pin.manifest, properties)
+            if quantiser is None:
+                raise InputError(
+                    f"{path} keeps exact vectors, which are searched in one process: leave out the address."
+                )
+            shards = opened(pin.cluster)
+            facts = tuple(shards.ask("describe", [()] * len(pin.cluster.shards)))
+        except BaseException:
+            pin.close()
+            raise
+        engine = ShardedEngine(quantiser, shards, [one.shard for one in facts])
+        return cls(path, pin, properties, ShardedPassages(shards, facts), quantiser, shards, facts, engine)
+
+    def over(self, shards: Shards) -> RemoteStore:
+        """The same, asking other processes that have the same shards."""
+        passages, engine = self.passages.over(shards), self.engine.over(shards)
+        return replace(self, passages=passages, shards=shards, engine=engine)
 
     @property
     def generation(self) -> int:
@@ -66,53 +105,78 @@ class RemoteStore:
 
 
 class ClusterIndex(Index):
-    """Searched as an index is, with the same ranking and the same scores; it is not changed in place."""
+    """Searched as an index is, with the same ranking and the same scores."""
 
-    def __init__(self, path: Path, shards: Shards, facts: Sequence[HostFacts]) -> None:
-        """Put shards together.
+    def __init__(self, path: Path, opened: OpenShards) -> None:
+        """Open the newest generation of a cluster.
 
         Args:
             path: the cluster's directory.
-            shards: its shards, each of which holds a :class:`~xtrkit.cluster.host.ShardHost`.
-            facts: what each of them says of itself.
+            opened: opens a generation of its shards, each as a :class:`~xtrkit.cluster.host.ShardHost`.
 
         Raises:
             IndexDamagedError: the directory is not what was written.
+            InputError: it keeps exact vectors.
         """
-        pin = ClusterPin(path)
-        properties = Properties.of(pin.manifest, path)
-        quantiser = opened_quantiser(pin.directories()[0], pin.manifest, properties)
-        if quantiser is None:
-            raise InputError(f"{path} keeps exact vectors, which are searched in one process: leave out the address.")
-        self._shards, self._facts, self._quantiser = shards, tuple(facts), quantiser
-        self._sharded = ShardedEngine(quantiser, shards, [one.shard for one in facts])
-        store: Any = RemoteStore(path, pin, properties, ShardedPassages(shards, facts))
-        self._view = (store, AnyScale(self._sharded))
+        self._opened = opened
+        self._view = _view(RemoteStore.open(path, opened))
         self._device = None
 
     def refresh(self) -> bool:
-        """A cluster's generation stays as it is; open the cluster again."""
-        return False
+        """Move to the newest generation once all shards have opened it; return whether there was a newer one.
+
+        Searches at work end with the old one: each is answered by one generation.
+
+        Raises:
+            IndexFormatError: it is damaged; this index stays at its generation then.
+            XtrkitError: a shard can't be asked; as above.
+        """
+        if cluster_generations(self.path)[-1] <= self.generation:
+            return False
+        self._view = _view(RemoteStore.open(self.path, self._opened))
+        return True
+
+    def snapshot(self) -> Self:
+        """This index at its present generation, asked of the same process of each shard."""
+        index = super().snapshot()
+        shards = self._remote.shards.chosen()
+        if shards is not self._remote.shards:
+            index._view = _view(self._remote.over(shards))
+        return index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Not to be pickled.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError("A cluster on Ray can't be sent to another process: open it there, at the same address.")
+
+    @property
+    def _remote(self) -> RemoteStore:
+        store: Any = self._view[0]
+        return store  # type: ignore[no-any-return]
 
     def cpu_seconds(self) -> float:
         """What this process and those of the shards have computed so far; asking for it is part of it."""
-        seconds: list[float] = self._shards.ask("cpu_seconds", [()] * len(self._facts))
+        remote = self._remote
+        seconds: list[float] = remote.shards.ask("cpu_seconds", [()] * len(remote.facts))
         return super().cpu_seconds() + sum(seconds)
 
     @property
     def n_segments(self) -> int:
         """Number of shards."""
-        return len(self._facts)
+        return len(self._remote.facts)
 
     @property
     def n_clusters(self) -> int:
         """Number of clusters, C."""
-        return self._quantiser.n_clusters
+        return self._remote.quantiser.n_clusters
 
     @property
     def has_words(self) -> bool:
         """Whether it has texts, and so words, to search."""
-        return any(one.has_words for one in self._facts)
+        return any(one.has_words for one in self._remote.facts)
 
     def living_rows(self) -> LivingRows:
         """The vectors are with the shards.
@@ -130,14 +194,14 @@ class ClusterIndex(Index):
         """A filter that the shards keep; None where all may be found."""
         if subset is None and where is None:
             return None
-        passages: ShardedPassages = self._store.passages  # type: ignore[assignment]
+        passages, engine = self._remote.passages, self._remote.engine
         mask: Mask | None = None
         if subset is not None:
             mask = mask_of(subset, len(self.document_offsets) - 1, passages.numbers_named)
         if where is None:
-            return self._sharded.allow(mask)
+            return engine.allow(mask)
         passages.check(where)
-        return self._sharded.allow(mask, compiled(where))
+        return engine.allow(mask, compiled(where))
 
     def _words_found(self, query: str, k: int, subset: Subset | None, where: Where | None) -> Ranked:
         """As :meth:`search_words`, as document numbers; words are weighed by the documents of all shards."""
@@ -147,14 +211,20 @@ class ClusterIndex(Index):
         if not self.has_words:
             raise InputError("This index has no texts, so there are no words to look for: search without fusion.")
         held: Held | None = self._mask(subset, where)
-        times = Counter(terms(query))
-        asked = [(list(times),)] * len(self._facts)
-        having = np.sum([np.zeros(len(times), np.int64), *self._shards.ask("having", asked)], axis=0).tolist()
-        totals = Totals(*(sum(one) for one in zip(*(facts.totals for facts in self._facts), strict=True)))
+        shards, all_facts, times = self._remote.shards, self._remote.facts, Counter(terms(query))
+        asked = [(list(times),)] * len(all_facts)
+        having = np.sum([np.zeros(len(times), np.int64), *shards.ask("having", asked)], axis=0).tolist()
+        totals = Totals(*(sum(one) for one in zip(*(facts.totals for facts in all_facts), strict=True)))
         message = (weights_of(times, having, totals), totals.mean, k, held and held.name)
-        parts: list[Ranked] = self._shards.ask("words", [message] * len(self._facts))
-        documents = [part.documents + first for part, first in zip(parts, self._sharded.first_documents, strict=False)]
+        parts: list[Ranked] = shards.ask("words", [message] * len(all_facts))
+        firsts = self._remote.engine.first_documents
+        documents = [part.documents + first for part, first in zip(parts, firsts, strict=False)]
         return Ranked(*best_first(np.concatenate(documents), np.concatenate([part.scores for part in parts]), k))
+
+
+def _view(store: RemoteStore) -> Any:
+    """What an index holds: what is stored, and what searches it."""
+    return store, AnyScale(store.engine)
 
 
 def _begun_again(search: Callable[[], T]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from itertools import pairwise
 from typing import Any
 
@@ -28,6 +29,12 @@ class ShardedPassages(Passages):
         super().__init__([], [])
         self._shards, self._living_documents = shards, sum(one.living for one in facts)
         self._firsts = offsets_of(np.array([one.shard.documents for one in facts], dtype=np.int64)).tolist()
+
+    def over(self, shards: Shards) -> ShardedPassages:
+        """The same, asked of other processes that have the same shards."""
+        passages = copy(self)
+        passages._shards = shards
+        return passages
 
     def __len__(self) -> int:
         """Living documents."""

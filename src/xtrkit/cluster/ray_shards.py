@@ -1,78 +1,183 @@
-"""Shards as actors of Ray: one process each, on this machine or on others, started again when they die.
+"""Shards as actors of Ray: processes on this machine or on others, started again when they die.
 
-The rounds of a search need the same process, so these are plain named actors, which Ray's own balancing leaves alone.
-An actor that died comes back with its index opened and without what was looked at: the search begins again.
+The exchanges of a search need the same process, so these are plain named actors, which Ray's own balancing leaves
+alone. Each is asked for a generation of its shard and opens what it is asked for, so that a new one can be opened
+everywhere before anybody searches it, while searches of the old one end. An actor that died comes back without what was
+looked at: the search begins again, with another replica of the shard where there is one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xtrkit.errors import InputError, XtrkitError, missing_extra
-from xtrkit.storage.shards import ClusterManifest
+from xtrkit.cluster.ray_session import NAMESPACE, join, loaded_ray
+from xtrkit.errors import InputError, XtrkitError
+from xtrkit.storage.shards import ClusterManifest, ShardFacts
 
-OLDEST_RAY = (2, 60)
-NAMESPACE = "xtrkit"
 CPUS = 0.01
 """Logical CPUs that an actor reserves: Ray counts them, and shards share a machine's."""
 PATIENCE_S = 60.0
 """How long a shard that is down is waited for."""
 ANSWER_S = 120.0
 """How long one answer may take."""
-READY_S = 10.0
-"""How long a shard may take to say that it is there."""
-CONNECT_S = 5.0
-"""How long a Ray may take to answer at its address; Ray itself waits for minutes."""
-HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5)
-"""How a client of gRPC begins, with empty settings; a server answers with its own."""
+DOWN_S = 5.0
+"""How long no search is begun with a replica that was down, where there is another."""
+IDLE_S = 60.0
+"""How long an actor keeps an older generation that nobody asks for."""
+MOST_REPLICAS = 64
 
 
 class ShardDownError(XtrkitError):
     """A shard does not answer: its process died and was not started again in time."""
 
 
+class Replica(NamedTuple):
+    """One of the actors of a shard: the name of the shard, and its number."""
+
+    shard: str
+    number: int
+
+
 class RayShards:
-    """The shards of a cluster on Ray.
+    """The actors of a cluster's shards.
 
     Attributes:
         address: of the Ray on which they run, for other processes.
-        restarts: how many calls met a shard that had died, and were made again.
+        restarts: how many calls met an actor that had died, and were made again.
+        replicas: actors of each shard.
     """
 
-    def __init__(self, path: Path, cluster: ClusterManifest, address: str) -> None:
-        """Start an actor for each shard, or find those that are there.
+    def __init__(self, path: Path, address: str, replicas: int = 1) -> None:
+        """Join a Ray.
 
         Args:
             path: the cluster's directory, under the same name on every machine that has shards.
-            cluster: its shards.
             address: "local" starts Ray on this machine, for as long as this is open; "auto", or an address, joins one
                 that runs.
+            replicas: actors of each shard, on machines apart as far as there are machines.
 
         Raises:
-            InputError: nothing answers at the address.
+            InputError: nothing answers at the address, or there can't be so many replicas.
             MissingExtraError: Ray isn't installed, or is too old.
         """
-        self._ray, self.restarts = loaded_ray(), 0
-        self._own, self._actors = join(self._ray, address), list[Any]()
+        if isinstance(replicas, bool) or not isinstance(replicas, int) or not 1 <= replicas <= MOST_REPLICAS:
+            raise InputError(f"A shard has 1 to {MOST_REPLICAS} replicas, got {replicas!r}.")
+        self._path, self.replicas, self.restarts = path.absolute(), replicas, 0
+        self._ray = loaded_ray()
+        self._own, self._closed = join(self._ray, address), False
+        self._actors: dict[Replica, Any] = {}
+        self._down: dict[Replica, float] = {}
+        self._turn, self._lock = 0, threading.Lock()
         self.address = str(self._ray.get_runtime_context().gcs_address)
-        try:
-            self._actors = [self._actor(path, cluster, number) for number in range(len(cluster.shards))]
-            self.ask("ready", [()] * len(self._actors))
-        except BaseException:
-            self.close()
-            raise
+
+    def at(self, cluster: ClusterManifest) -> RayGeneration:
+        """A generation of the cluster, opened by every actor; those that do not run are started.
+
+        Raises:
+            ShardDownError: an actor doesn't answer.
+            XtrkitError: one of them can't open its shard.
+        """
+        self.check_open()
+        everyone = [Replica(shard.name, number) for shard in cluster.shards for number in range(self.replicas)]
+        with self._lock:
+            for place, replica in enumerate(everyone):
+                if replica not in self._actors:
+                    self._actors[replica] = self._started(replica, place)
+        for number in range(self.replicas):  # all shards at a time, replica after replica: the others go on answering
+            RayGeneration(self, cluster.shards, [number] * len(cluster.shards)).ask("ready", [()] * len(cluster.shards))
+        with self._lock:
+            for replica in self._actors.keys() - set(everyone):  # of shards that were split
+                if not any(shard.name == replica.shard for shard in self._last):
+                    del self._actors[replica]
+            self._last = cluster.shards
+        return RayGeneration(self, cluster.shards)
+
+    _last: Sequence[ShardFacts] = ()
+    """Shards of the generation before, which searches may still be at."""
+
+    def close(self) -> None:
+        """Let the actors go; those that this started end, and Ray, too, if this started it."""
+        self._closed = True
+        self._actors = {}  # an actor ends with the last handle of who started it
+        if self._own and self._ray.is_initialized():
+            self._ray.shutdown()
+
+    def check_open(self) -> None:
+        """Refuse to go on behind :meth:`close`.
+
+        Raises:
+            InputError: it is closed.
+        """
+        if self._closed:
+            raise InputError("This cluster is closed: open it again.")
+
+    def actor(self, replica: Replica) -> Any:
+        """Its handle."""
+        self.check_open()
+        return self._actors[replica]
+
+    def choice(self, shards: Sequence[ShardFacts]) -> list[int]:
+        """Which replica of each shard a search is begun with: in turn, those that are up."""
+        self._turn += 1
+        return [self._up(shard.name, self._turn) for shard in shards]
+
+    def other(self, replica: Replica, *, died: bool) -> int | None:
+        """Another replica of the shard of one that is down; None where none is up."""
+        self._down[replica] = time.monotonic() + DOWN_S
+        if died:  # for good, if the process that had started it is gone: whoever asks first starts it again
+            with self._lock:
+                self._actors[replica] = self._started(replica, replica.number)
+        number = self._up(replica.shard, replica.number + 1)
+        return None if self._is_down(Replica(replica.shard, number)) else number
+
+    def _up(self, shard: str, turn: int) -> int:
+        order = [(turn + step) % self.replicas for step in range(self.replicas)]
+        return next((number for number in order if not self._is_down(Replica(shard, number))), order[0])
+
+    def _is_down(self, replica: Replica) -> bool:
+        return self._down.get(replica, 0.0) > time.monotonic()
+
+    def _started(self, replica: Replica, place: int) -> Any:
+        """An actor, found or started: replicas of a shard follow each other, and so lie on machines apart."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        ray = self._ray
+        nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        actor = ray.remote(_ShardActor).options(
+            name=actor_name(self._path, replica),
+            namespace=NAMESPACE,
+            get_if_exists=True,
+            max_restarts=-1,
+            num_cpus=CPUS,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(nodes[place % len(nodes)], soft=True),
+            runtime_env={"env_vars": threads},
+        )
+        return actor.remote(str(self._path / replica.shard))
+
+
+class RayGeneration:
+    """One generation of a cluster's shards, as a coordinator asks them; a search of it, with the replicas that it asks.
+
+    Attributes:
+        replicas: the number of the replica of each shard.
+    """
+
+    def __init__(self, owner: RayShards, shards: Sequence[ShardFacts], replicas: list[int] | None = None) -> None:
+        self._owner, self._shards, self._chosen = owner, tuple(shards), replicas is not None
+        self.replicas = [0] * len(shards) if replicas is None else replicas
+
+    def chosen(self) -> RayGeneration:
+        """For one search, whose exchanges go to the same replicas."""
+        return self if self._chosen else RayGeneration(self._owner, self._shards, self._owner.choice(self._shards))
 
     def ask(self, method: str, messages: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Call a method of each shard, each with arguments of its own, and wait for all.
@@ -91,18 +196,17 @@ class RayShards:
             ShardDownError: one doesn't answer.
             XtrkitError: what one of them raised.
         """
-        calls = {shard: self._actors[shard].call.remote(method, message) for shard, message in messages.items()}
+        calls = {shard: self._call(shard, method, message) for shard, message in messages.items()}
         return {shard: self._answer(shard, call, method, messages[shard]) for shard, call in calls.items()}
 
-    def close(self) -> None:
-        """Let the actors go; those that this started end, and Ray, too, if this started it."""
-        self._actors = []  # an actor ends with the last handle of who started it
-        if self._own and self._ray.is_initialized():
-            self._ray.shutdown()
+    def _call(self, shard: int, method: str, arguments: tuple[Any, ...]) -> Any:
+        facts = self._shards[shard]
+        actor = self._owner.actor(Replica(facts.name, self.replicas[shard]))
+        return actor.call.remote(tuple(facts), method, arguments)
 
     def _answer(self, shard: int, call: Any, method: str, arguments: tuple[Any, ...]) -> Any:
-        """What a shard answers; one that died meanwhile is asked again when it is back."""
-        ray, until, met = self._ray, time.monotonic() + PATIENCE_S, 0
+        """What a shard answers; where one died meanwhile another replica is asked, or it again when it is back."""
+        ray, until, met = self._owner._ray, time.monotonic() + PATIENCE_S, False
         while True:
             try:
                 outcome, value = ray.get(call, timeout=ANSWER_S)
@@ -112,48 +216,44 @@ class RayShards:
                         f"Shard {shard} does not answer ({type(error).__name__}): look at the machine that it is on "
                         "(ray status)."
                     ) from error
-                self.restarts, met = self.restarts + (not met), 1
-                time.sleep(0.1)
-                call = self._actors[shard].call.remote(method, arguments)
+                if not met:
+                    self._owner.restarts += 1
+                    met = True
+                replica = Replica(self._shards[shard].name, self.replicas[shard])
+                other = self._owner.other(replica, died=isinstance(error, ray.exceptions.ActorDiedError))
+                if other is None:
+                    time.sleep(0.1)
+                else:
+                    self.replicas[shard] = other
+                call = self._call(shard, method, arguments)
                 continue
             if outcome == "raised":
                 raise value
             return value
 
-    def _actor(self, path: Path, cluster: ClusterManifest, number: int) -> Any:
-        shard = cluster.shards[number]
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        actor = self._ray.remote(_Actor).options(
-            name=actor_name(path, cluster, number),
-            namespace=NAMESPACE,
-            get_if_exists=True,
-            max_restarts=-1,
-            num_cpus=CPUS,
-            scheduling_strategy="SPREAD",
-            runtime_env={"env_vars": threads},
-        )
-        return actor.remote(str(path.absolute() / shard.name), shard.generation)
-
 
 class ActorState(NamedTuple):
-    """How a shard's actor is.
+    """How an actor is.
 
     Attributes:
-        answers: whether it answers; False also where there is none.
+        answers: whether it answers.
         restarts: how often it was started again since it was made; None where Ray doesn't tell.
+        generations: of its shard, that it has opened; empty where it doesn't answer.
     """
 
     answers: bool
     restarts: int | None
+    generations: tuple[int, ...]
 
 
-def states_of_actors(path: Path, cluster: ClusterManifest, address: str) -> list[ActorState]:
+def states_of_actors(path: Path, cluster: ClusterManifest, address: str, patience: float) -> list[list[ActorState]]:
     """Ask the actors of a cluster's shards how they are; those that nobody started stay unstarted.
 
     Args:
         path: the cluster's directory.
         cluster: its shards.
         address: that of the Ray on which they run, or "auto".
+        patience: seconds that each has to answer.
 
     Raises:
         InputError: nothing answers at the address, or it is "local", where nothing of anybody else's runs.
@@ -167,25 +267,27 @@ def states_of_actors(path: Path, cluster: ClusterManifest, address: str) -> list
     ray = loaded_ray()
     own = join(ray, address)
     try:
-        return [_state(ray, actor_name(path, cluster, number)) for number in range(len(cluster.shards))]
+        return [list(_states(ray, path, shard, patience)) for shard in cluster.shards]
     finally:
         if own:
             ray.shutdown()
 
 
-def _state(ray: ModuleType, name: str) -> ActorState:
-    try:
-        actor = ray.get_actor(name, namespace=NAMESPACE)
-    except ValueError:  # nobody started it, or who did has ended
-        return ActorState(False, None)
-    try:
-        answers = ray.get(actor.call.remote("ready", ()), timeout=READY_S)[0] == "returned"
-    except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
-        answers = False
-    return ActorState(answers, _restarts(ray, actor))
+def _states(ray: Any, path: Path, shard: ShardFacts, patience: float) -> Iterator[ActorState]:
+    for number in range(MOST_REPLICAS):
+        try:
+            actor = ray.get_actor(actor_name(path, Replica(shard.name, number)), namespace=NAMESPACE)
+        except ValueError:  # nobody started it, or who did has ended
+            return
+        try:
+            generations = ray.get(actor.opened.remote(), timeout=patience)
+        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+            yield ActorState(False, _restarts(ray, actor), ())
+        else:
+            yield ActorState(True, _restarts(ray, actor), tuple(generations))
 
 
-def _restarts(ray: ModuleType, actor: Any) -> int | None:
+def _restarts(ray: Any, actor: Any) -> int | None:
     """How often an actor was started again: Ray's public way of telling asks its dashboard, which may not run."""
     try:
         return int(ray._private.state.actors(actor._actor_id.hex())["NumRestarts"])
@@ -193,36 +295,46 @@ def _restarts(ray: ModuleType, actor: Any) -> int | None:
         return None
 
 
-def actor_name(path: Path, cluster: ClusterManifest, number: int) -> str:
-    """The name under which the actor of a shard is found: of one directory, generation and manifest."""
-    named = hashlib.sha256(f"{path.absolute()}\n{cluster.shards[number]}".encode()).hexdigest()[:16]
-    return f"{path.name}-{number}-{named}"
+def actor_name(path: Path, replica: Replica) -> str:
+    """The name under which an actor is found: of one directory, shard and replica."""
+    of_directory = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:16]
+    return f"{path.name}-{replica.shard}-{replica.number}-{of_directory}"
 
 
-class _Actor:
-    """A shard's process."""
+class _ShardActor:
+    """A shard's process: its generations, opened when they are asked for."""
 
-    def __init__(self, path: str, generation: int) -> None:
-        self._path, self._generation = Path(path), generation
-        self._host: Any = None
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._hosts: dict[ShardFacts, Any] = {}
+        self._used: dict[ShardFacts, float] = {}
 
-    def call(self, method: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
+    def call(self, shard: tuple[Any, ...], method: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
         """What a method of the host returns, or our own error that it raises: Ray's would bring its traceback along.
 
-        The host is opened by the first call: an error of a constructor is a dead actor to Ray, which starts it again.
+        Shards are opened here: an error of a constructor is a dead actor to Ray, which starts it again.
         """
         try:
-            if self._host is None:
-                self._host = _opened(self._path, self._generation)
-            return "returned", getattr(self._host, method)(*(_own(one) for one in arguments))
+            host = self._host(ShardFacts(*shard))
+            return "returned", getattr(host, method)(*(_own(one) for one in arguments))
         except XtrkitError as error:
             return "raised", error
 
+    def opened(self) -> list[int]:
+        """The generations that are open."""
+        return sorted(shard.generation for shard in self._hosts)
 
-def _opened(path: Path, generation: int) -> Any:
-    from xtrkit.cluster.host import ShardHost
+    def _host(self, shard: ShardFacts) -> Any:
+        from xtrkit.cluster.host import ShardHost
 
-    return ShardHost(path, generation)
+        now = time.monotonic()
+        if shard not in self._hosts:
+            newest = max(self._hosts.items(), key=lambda one: one[0].generation, default=(None, None))[1]
+            self._hosts[shard] = ShardHost(self._path, shard, newest)
+        self._used[shard] = now
+        for other in [one for one, used in self._used.items() if now - used > IDLE_S]:
+            del self._hosts[other], self._used[other]
+        return self._hosts[shard]
 
 
 def _own(value: Any) -> Any:
@@ -234,98 +346,3 @@ def _own(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return type(value)(_own(one) for one in value)
     return value
-
-
-def loaded_ray() -> ModuleType:
-    """Ray.
-
-    Raises:
-        MissingExtraError: it isn't installed, or too old.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise missing_extra("A cluster on more than one process", "ray") from error
-    version = tuple(int(part) for part in ray.__version__.split(".")[:2])
-    if version < OLDEST_RAY:
-        raise InputError(
-            f"Ray {ray.__version__} is installed; xtrkit needs {'.'.join(map(str, OLDEST_RAY))} or newer: upgrade it."
-        )
-    found: ModuleType = ray
-    return found
-
-
-def join(ray: ModuleType, address: str) -> bool:
-    """Join a Ray, or start one; whether it was started, or joined, by this.
-
-    Raises:
-        InputError: none answers.
-    """
-    if ray.is_initialized():
-        return False
-    check_address(address)
-    quiet: dict[str, Any] = {"namespace": NAMESPACE, "logging_level": "ERROR", "log_to_driver": False}
-    if address == "local":
-        with _handlers_kept():
-            ray.init(address="local", include_dashboard=False, **quiet)
-        return True
-    try:
-        with _handlers_kept():
-            ray.init(address=address, **quiet)
-    except (OSError, RuntimeError, ValueError) as error:
-        if "ersion mismatch" in str(error):
-            raise InputError(
-                f"The Ray at {address!r} does not fit: {' '.join(str(error).split()).rstrip('.')}. Install the same "
-                "versions of Ray and Python on all machines."
-            ) from error
-        raise _none_answers(address, error) from error
-    return True
-
-
-def check_address(address: str) -> None:
-    """Refuse an address at which nothing answers, before there is anything to do there.
-
-    Raises:
-        InputError: nothing does.
-    """
-    try:
-        if address != "local":
-            _check_answers(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
-    except OSError as error:
-        raise _none_answers(address, error) from error
-
-
-def _none_answers(address: str, error: Exception) -> InputError:
-    reason = str(error).strip().partition("\n")[0].rstrip(".")
-    return InputError(
-        f"No Ray answers at {address!r} ({reason}): start one (ray start --head), or use --address local."
-    )
-
-
-@contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Keep what a program does at SIGTERM, which Ray takes over; where it does nothing, Ray's ends its processes."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if callable(before) and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
-
-
-def _check_answers(address: str) -> None:
-    """Look whether a server of gRPC is at an address: Ray, asked to join what is not there, waits for minutes.
-
-    Raises:
-        OSError: there is none.
-    """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal():
-        return  # "auto", or what Ray refuses at once
-    with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S) as connection:
-        connection.sendall(HTTP2_PREFACE)
-        kind = connection.recv(4)[3:]
-        if kind != b"\4":
-            raise ConnectionError("something else than a Ray is there")

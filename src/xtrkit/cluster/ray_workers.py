@@ -15,7 +15,7 @@ from typing import Any
 
 from xtrkit.cluster.crew import Hire, Task, Worker
 from xtrkit.cluster.dispatch import Dispatcher, Outcome, Room
-from xtrkit.cluster.ray_shards import check_address, join, loaded_ray
+from xtrkit.cluster.ray_session import check_address, join, loaded_ray
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.load import load_encoder_of
 from xtrkit.errors import InputError, ModelError, StorageError, XtrkitError

@@ -11,6 +11,27 @@ from xtrkit.errors import XtrkitError
 from xtrkit.indexing.store import Properties
 from xtrkit.storage.shards import ClusterManifest, ShardFacts, pin_shard, read_cluster
 
+READY_S = 10.0
+"""How long an actor may take to say that it is there."""
+
+
+@dataclass(frozen=True)
+class ReplicaStatus:
+    """One actor of a shard.
+
+    Attributes:
+        answers: whether it answers.
+        restarts: how often it was started again; None where that is not known.
+        generations: of the shard, that it has open.
+        lag: by how many of the shard's generations the newest that it has open is behind the one on disk; None where it
+            has none open.
+    """
+
+    answers: bool
+    restarts: int | None
+    generations: list[int]
+    lag: int | None
+
 
 @dataclass(frozen=True)
 class ShardStatus:
@@ -22,8 +43,7 @@ class ShardStatus:
         documents, living: its documents, and those of them that are not deleted; None where it can't be read.
         tokens, bytes: its token vectors, and what it takes on disk; None where it can't be read.
         problem: why it can't be read; None where it can.
-        answers: whether its actor answers; None where no address was named.
-        restarts: how often its actor was started again; None where that is not known.
+        replicas: its actors; None where no address was named.
     """
 
     name: str
@@ -33,13 +53,13 @@ class ShardStatus:
     tokens: int | None = None
     bytes: int | None = None
     problem: str | None = None
-    answers: bool | None = None
-    restarts: int | None = None
+    replicas: list[ReplicaStatus] | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether it can be read, and its actor answers if that was asked for."""
-        return self.problem is None and self.answers is not False
+        """Whether it can be read, and its actors answer if that was asked for."""
+        answering = self.replicas is None or (self.replicas and all(one.answers for one in self.replicas))
+        return self.problem is None and bool(answering)
 
 
 @dataclass(frozen=True)
@@ -81,15 +101,20 @@ def status_of(path: str | Path, address: str | None = None) -> ClusterStatus:
     """
     path = Path(path).absolute()
     cluster = read_cluster(path)
-    actors: list[ActorState | None] = [None] * len(cluster.shards)
+    actors: list[list[ActorState]] | list[None] = [None] * len(cluster.shards)
     if address is not None:
-        actors = list(states_of_actors(path, cluster, address))
+        actors = states_of_actors(path, cluster, address, READY_S)
     shards, kept = zip(*(_seen(path, shard, cluster) for shard in cluster.shards), strict=True)
     told = [
-        one if actor is None else replace(one, answers=actor.answers, restarts=actor.restarts)
-        for one, actor in zip(shards, actors, strict=True)
+        one if of_shard is None else replace(one, replicas=[_replica(one, actor) for actor in of_shard])
+        for one, of_shard in zip(shards, actors, strict=True)
     ]
     return ClusterStatus(str(path), cluster.generation, next(filter(None, kept), None), cluster.codec, told)
+
+
+def _replica(shard: ShardStatus, actor: ActorState) -> ReplicaStatus:
+    lag = shard.generation - max(actor.generations) if actor.generations else None
+    return ReplicaStatus(actor.answers, actor.restarts, list(actor.generations), lag)
 
 
 def _seen(path: Path, shard: ShardFacts, cluster: ClusterManifest) -> tuple[ShardStatus, str | None]:

@@ -99,7 +99,7 @@ def sweep(
         documents: those of the index.
         advance: called with the number of queries that have been answered.
     """
-    index, depth = retriever.index, depth_of(measures)
+    index, depth = retriever.index.snapshot(), depth_of(measures)
     for setting, recipe in settings:
         seconds = np.zeros(len(embeddings))
         for n in range(min(WARMING, len(embeddings))):

@@ -14,7 +14,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from xtrkit.cluster.cluster import started_shards
-from xtrkit.cluster.ray_shards import join, loaded_ray
+from xtrkit.cluster.ray_session import join, loaded_ray
 from xtrkit.errors import InputError
 from xtrkit.index import Index
 from xtrkit.serving.app import create_app
@@ -22,6 +22,7 @@ from xtrkit.serving.keys import Keys, check_address
 from xtrkit.serving.logs import take_over
 from xtrkit.serving.protocol import GuardedProtocol
 from xtrkit.serving.settings import Settings
+from xtrkit.storage.shards import read_cluster
 
 ENVIRONMENT = "XTRKIT_SERVE"
 """Where worker processes find the settings."""
@@ -50,10 +51,10 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     with (
         _listening(settings.host, settings.port) as sock,
         tempfile.TemporaryDirectory(prefix="xtrkit-jobs-") as jobs,
-        _shards_kept(settings) as address,
+        shards_kept(settings) as address,
     ):
         settings = replace(settings, jobs=settings.jobs or jobs, address=address)
-        tell(_line(settings, keys, sock))
+        tell(line_of(settings, keys, sock.getsockname()[:2]))
         if settings.workers == 1:
             _run_here(settings, sock)
         else:
@@ -61,7 +62,7 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
 
 
 @contextmanager
-def _shards_kept(settings: Settings) -> Iterator[str | None]:
+def shards_kept(settings: Settings) -> Iterator[str | None]:
     """Start the shards of clusters, and keep them until the server ends, whichever of its processes do before.
 
     Yields:
@@ -70,8 +71,9 @@ def _shards_kept(settings: Settings) -> Iterator[str | None]:
     address = settings.address
     with ExitStack() as kept:
         for path in settings.names.values() if settings.address else ():
-            shards = started_shards(path, str(settings.address))
+            shards = started_shards(path, str(settings.address), settings.replicas)
             kept.callback(shards.close)
+            shards.at(read_cluster(path))
             address = shards.address
         yield address
 
@@ -149,9 +151,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield sock
 
 
-def _line(settings: Settings, keys: Keys, sock: socket.socket) -> str:
+def line_of(settings: Settings, keys: Keys, address: tuple[str, int]) -> str:
     """Where, what, and for whom."""
-    host, port = sock.getsockname()[:2]
+    host, port = address
     shown = f"[{host}]" if ":" in host else host
     reading = "a key is needed" if keys.read else "no key is needed"
     writing = "adding and deleting need the write key" if keys.write else "nothing can be changed (no write key)"

@@ -237,7 +237,7 @@ def _opened(path: Path, settings: Settings) -> Retriever:
     loaded: dict[str, Any] = {"model": settings.model, "reranker": settings.reranker, "encoder_threads": 1}
     if settings.address is None:
         return Retriever.open(path, **loaded)
-    return Cluster.open(path, address=settings.address, **loaded)
+    return Cluster.open(path, address=settings.address, replicas=settings.replicas, **loaded)
 
 
 def _has_texts(index: Index) -> bool:

@@ -83,6 +83,7 @@ class Settings:
         threads: searches at a time in each process; as many as there are cores by default.
         address: of the Ray on which the shards of the indexes run, which are clusters then; None searches all of an
             index in each process.
+        replicas: processes of each shard there.
         model: where the indexes' encoder lies, if it has moved.
         reranker: a model that scores the best passages again where a request asks for it.
         log_queries: whether the log has the queries' texts.
@@ -101,6 +102,7 @@ class Settings:
     workers: int = 1
     threads: int = field(default_factory=usable_cores)
     address: str | None = None
+    replicas: int = 1
     model: str | None = None
     reranker: str | None = None
     log_queries: bool = False

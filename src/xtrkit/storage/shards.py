@@ -224,8 +224,8 @@ class ClusterPin:
 
     def close(self) -> None:
         """Let the generation go."""
-        for pin in self.pins:
-            pin.close()
+        for pinned in self.pins:
+            pinned.close()
         self._finalizer()
 
 
@@ -349,12 +349,11 @@ def pin_shard(directory: Path, shard: ShardFacts, codec: str | None) -> Pin:
         raise IndexDamagedError(
             f"The shard {path} {what}: bring it back, or split the index anew (xtrkit cluster split)."
         ) from error
-    if facts_of(directory, shard.name, shard.generation).manifest != shard.manifest:
+    try:
+        check_same(path, shard)
+    except BaseException:
         pin.close()
-        raise IndexDamagedError(
-            f"The shard {path} is not the one that the cluster was made of: its generation {shard.generation} has "
-            "another manifest. Bring that one back, or split the index anew."
-        )
+        raise
     found = None if pin.manifest.codec is None else pin.manifest.codec.sha256
     if found != codec:
         pin.close()
@@ -362,6 +361,23 @@ def pin_shard(directory: Path, shard: ShardFacts, codec: str | None) -> Pin:
             f"The shard {path} has another codec than the cluster: its codes mean something else. Split the index anew."
         )
     return pin
+
+
+def check_same(path: Path, shard: ShardFacts) -> None:
+    """Look whether a shard's generation is the one that a cluster manifest names.
+
+    Args:
+        path: the shard's directory.
+        shard: what the cluster manifest says.
+
+    Raises:
+        IndexDamagedError: it is not.
+    """
+    if facts_of(path.parent, path.name, shard.generation).manifest != shard.manifest:
+        raise IndexDamagedError(
+            f"The shard {path} is not the one that the cluster was made of: its generation {shard.generation} has "
+            "another manifest. Bring that one back, or split the index anew."
+        )
 
 
 def cluster_generations(directory: Path) -> list[int]:

@@ -1,0 +1,116 @@
+"""Joining a Ray, or starting one on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+from xtrkit.errors import InputError, missing_extra
+
+OLDEST_RAY = (2, 60)
+NAMESPACE = "xtrkit"
+CONNECT_S = 5.0
+"""How long a Ray may take to answer at its address; Ray itself waits for minutes."""
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5)
+"""How a client of gRPC begins, with empty settings; a server answers with its own."""
+
+
+def loaded_ray() -> ModuleType:
+    """Ray.
+
+    Raises:
+        MissingExtraError: it isn't installed, or too old.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise missing_extra("A cluster on more than one process", "ray") from error
+    version = tuple(int(part) for part in ray.__version__.split(".")[:2])
+    if version < OLDEST_RAY:
+        raise InputError(
+            f"Ray {ray.__version__} is installed; xtrkit needs {'.'.join(map(str, OLDEST_RAY))} or newer: upgrade it."
+        )
+    found: ModuleType = ray
+    return found
+
+
+def join(ray: ModuleType, address: str) -> bool:
+    """Join a Ray, or start one; whether it was started, or joined, by this.
+
+    Raises:
+        InputError: none answers.
+    """
+    if ray.is_initialized():
+        return False
+    check_address(address)
+    quiet: dict[str, Any] = {"namespace": NAMESPACE, "logging_level": "ERROR", "log_to_driver": False}
+    if address == "local":
+        with _handlers_kept():
+            ray.init(address="local", include_dashboard=False, **quiet)
+        return True
+    try:
+        with _handlers_kept():
+            ray.init(address=address, **quiet)
+    except (OSError, RuntimeError, ValueError) as error:
+        if "ersion mismatch" in str(error):
+            raise InputError(
+                f"The Ray at {address!r} does not fit: {' '.join(str(error).split()).rstrip('.')}. Install the same "
+                "versions of Ray and Python on all machines."
+            ) from error
+        raise _none_answers(address, error) from error
+    return True
+
+
+def check_address(address: str) -> None:
+    """Refuse an address at which nothing answers, before there is anything to do there.
+
+    Raises:
+        InputError: nothing does.
+    """
+    try:
+        if address != "local":
+            _check_answers(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
+    except OSError as error:
+        raise _none_answers(address, error) from error
+
+
+def _none_answers(address: str, error: Exception) -> InputError:
+    reason = str(error).strip().partition("\n")[0].rstrip(".")
+    return InputError(
+        f"No Ray answers at {address!r} ({reason}): start one (ray start --head), or use --address local."
+    )
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Keep what a program does at SIGTERM, which Ray takes over; where it does nothing, Ray's ends its processes."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def _check_answers(address: str) -> None:
+    """Look whether a server of gRPC is at an address: Ray, asked to join what is not there, waits for minutes.
+
+    Raises:
+        OSError: there is none.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return  # "auto", or what Ray refuses at once
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S) as connection:
+        connection.sendall(HTTP2_PREFACE)
+        kind = connection.recv(4)[3:]
+        if kind != b"\4":
+            raise ConnectionError("something else than a Ray is there")
