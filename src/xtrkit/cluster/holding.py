@@ -17,14 +17,14 @@ from xtrkit.values import EncoderIdentity
 OF_A_BYTE = 64
 """Bytes for one of text: itself, its words, and what a tokeniser notes of each letter until it cuts the text off."""
 
-OF_A_NUMBER = 40
+OF_A_NUMBER = 20
 """Bytes for one of a block's numbers: as it is read, as a float, rotated, rounded, what it leaves over, its code."""
 
 AT_LEAST = 1 << 24
 """What little things add up to."""
 
-WORDS = 1 << 28
-"""For the words of a shard's texts while they are sorted, at most."""
+OF_WORDS, WORDS = 12, 1 << 28
+"""For the words of a shard's texts while they are sorted: bytes for one of text; and at most."""
 
 
 def by_encoding(partition: Partition, identity: EncoderIdentity) -> int:
@@ -54,7 +54,7 @@ def by_compressing(tokens: int, trained: Trained) -> int:
 
 def by_shard(rows: Rows, bits: int | None) -> int:
     """To write a shard: where each of its tokens goes, those of its codes that are put in order together, and words."""
-    words = min(WORDS, OF_A_BYTE * sum(partition.bytes for partition in rows.layout.partitions))
+    words = min(WORDS, OF_WORDS * sum(partition.bytes for partition in rows.layout.partitions))
     if bits is None:
         return AT_LEAST + words + _block(rows.dim, 0)
     codes = min(2 * ORDERED_BYTES, 2 * rows.n_tokens * code_width(rows.dim, bits))
@@ -63,4 +63,4 @@ def by_shard(rows: Rows, bits: int | None) -> int:
 
 def _block(dim: int, n_centroids: int) -> int:
     """Blocks at work: one is read while another is compared with the groups of centroids."""
-    return spool.BLOCK * (OF_A_NUMBER * dim + 2 * 16 * int(n_centroids**0.5 + 1))
+    return spool.BLOCK * (OF_A_NUMBER * dim + 12 * int(n_centroids**0.5 + 1))
