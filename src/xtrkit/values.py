@@ -279,10 +279,12 @@ class TokenHits:
 
     def at_least(self, lowest: FloatArray) -> TokenHits:
         """Those whose similarity is not below (n,) ``lowest``."""
-        counts = np.diff(self.offsets)
-        kept = self.scores >= np.repeat(lowest, counts)
+        return self.those(self.scores >= np.repeat(lowest, np.diff(self.offsets)))
+
+    def those(self, kept: Mask) -> TokenHits:
+        """Those that (H,) ``kept`` marks."""
         if kept.all():
             return self
-        owners = np.repeat(np.arange(self.n_query_tokens), counts)[kept]
+        owners = np.repeat(np.arange(self.n_query_tokens), np.diff(self.offsets))[kept]
         offsets = offsets_of(np.bincount(owners, minlength=self.n_query_tokens))
         return TokenHits(self.rows[kept], self.documents[kept], self.scores[kept], offsets)

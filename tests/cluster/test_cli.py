@@ -9,7 +9,6 @@ import threading
 import time
 from contextlib import contextmanager
 
-import numpy as np
 import pytest
 
 from tests.cluster.test_splitting import TEXTS
@@ -250,14 +249,10 @@ def test_a_shard_with_another_codec(copy, tmp_path):
     assert "has another codec than the cluster" in problem["problem"]
 
 
-def test_what_is_wrong_on_disk_is_told_before_ray_starts(index, cluster, copy, tmp_path):
+def test_what_is_wrong_on_disk_is_told_before_ray_starts(index, cluster, copy):
     shutil.rmtree(copy / "shard-0001")
     with pytest.raises(IndexDamagedError, match="shard-0001 is missing"):
         Cluster.open(copy, address="local")
-    Index.create(tmp_path / "exact", [[np.eye(4, dtype=np.float32)] * 2], nbits=16).close()
-    split_index(tmp_path / "exact", tmp_path / "shards", 2)
-    with pytest.raises(InputError, match="keeps exact vectors, which are searched in one process"):
-        Cluster.open(tmp_path / "shards", address="local")
     for command in (
         ("search", index, "q", "--address", "local"),
         ("cluster", "status", index),

@@ -11,24 +11,31 @@ from xtrkit.cluster.index import ClusterIndex
 from xtrkit.cluster.splitting import split_index
 from xtrkit.encoding import load_encoder
 from xtrkit.errors import InputError
-from xtrkit.storage.shards import read_cluster
+from xtrkit.index import Index
+
+
+@pytest.fixture(scope="module", params=[4, 16], ids=["4 bits", "exact"])
+def index(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("cluster") / "idx"
+    passages = [{"id": name, "text": text, "length": len(name)} for name, text in TEXTS.items()]
+    with Retriever.create(path, passages, nbits=request.param) as retriever:
+        retriever.delete(["rain"])
+        retriever.add([{"id": "snow", "text": "Snow covers the hills in winter.", "cold": True}])
+    split_index(path, path.parent / "shards", 3)
+    return path
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    path = tmp_path_factory.mktemp("cluster") / "idx"
-    passages = [{"id": name, "text": text, "length": len(name)} for name, text in TEXTS.items()]
-    with Retriever.create(path, passages) as retriever:
-        retriever.delete(["rain"])
-        retriever.add([{"id": "snow", "text": "Snow covers the hills in winter.", "cold": True}])
-    with Retriever.open(path) as opened:
+def whole(index):
+    """The one index; of exact vectors the shards' segments, which BLAS multiplies in the same blocks as shards do."""
+    exact = Index.open(index).storage == "float16"
+    with Retriever.open(index.parent / "shards" if exact else index) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def sharded(whole, tmp_path_factory):
-    path = tmp_path_factory.mktemp("cluster") / "shards"
-    split_index(whole.index.path, path, 3)
+def sharded(index):
+    path = index.parent / "shards"
     with Retriever(ClusterIndex(path, partial(hosts_here, path)), load_encoder()) as opened:
         yield opened
 
@@ -61,7 +68,7 @@ def test_the_same_answers_as_the_index(whole, sharded, choices):
         assert told(found) == told(expected)
         assert (found.k_prime, found.facets) == (expected.k_prime, expected.facets)
     batch = sharded.search_batch(QUERIES, 3, **choices)
-    assert [told(hits) for hits in batch] == [told(whole.search(query, 3, **choices)) for query in QUERIES]
+    assert [told(hits) for hits in batch] == [told(hits) for hits in whole.search_batch(QUERIES, 3, **choices)]
 
 
 def test_what_it_knows(whole, sharded):
@@ -96,8 +103,11 @@ def test_what_an_index_refuses_a_cluster_refuses_in_the_same_words(whole, sharde
     assert str(found.value) == str(expected.value)
 
 
-def test_exact_shards_are_searched_in_one_process(tmp_path):
-    Retriever.create(tmp_path / "idx", ["one", "two"], nbits=16).close()
-    split_index(tmp_path / "idx", tmp_path / "shards", 2)
-    with pytest.raises(InputError, match="keeps exact vectors, which are searched in one process"):
-        hosts_here(tmp_path / "shards", read_cluster(tmp_path / "shards"))
+def test_the_documents_of_the_one_index(index, sharded):
+    with Retriever.open(index) as one:
+        assert sharded.index.n_clusters == one.index.n_clusters
+        for query in QUERIES:
+            for recipe in (XTR, COLBERT, XTR.but(k_prime=5, imputation="0.2"), XTR.but(rerank=4)):
+                expected, found = one.search(query, 6, recipe=recipe), sharded.search(query, 6, recipe=recipe)
+                assert [hit.id for hit in found] == [hit.id for hit in expected]
+                assert [hit.score for hit in found] == pytest.approx([hit.score for hit in expected], rel=1e-6)

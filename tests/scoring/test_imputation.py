@@ -14,7 +14,7 @@ from xtrkit.scoring.imputation import (
     lowest_retrieved,
     none,
 )
-from xtrkit.search.exact import AllSimilarities
+from xtrkit.search.exact import AllSimilarities, lowest_of
 from xtrkit.values import TokenHits
 
 
@@ -27,7 +27,7 @@ def hits_with(*scores_of_query_tokens):
 
 
 def seen(*scores_of_query_tokens):
-    return AllSimilarities(None, None, hits_with(*scores_of_query_tokens))
+    return AllSimilarities(lowest_of(hits_with(*scores_of_query_tokens)), None)
 
 
 def test_min_is_the_lowest_similarity_that_was_retrieved():

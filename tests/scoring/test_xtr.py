@@ -9,7 +9,7 @@ from tests.conftest import one, searches, whole
 from xtrkit.kernels import reference
 from xtrkit.scoring import xtr
 from xtrkit.scoring.imputation import constant, lowest_retrieved, none
-from xtrkit.search.exact import AllSimilarities
+from xtrkit.search.exact import AllSimilarities, lowest_of
 from xtrkit.token_retrieval.exact import retrieve_tokens
 from xtrkit.values import TokenHits
 
@@ -24,7 +24,7 @@ FIGURE_3 = TokenHits(
 
 
 def scores_of(hits, impute, reduction="mean", n_documents=3):
-    missing = impute(AllSimilarities(None, None, hits)).missing
+    missing = impute(AllSimilarities(lowest_of(hits), None)).missing
     documents, scores = xtr.score(hits, n_documents, missing, reduction)
     return dict(zip(documents.tolist(), scores.tolist(), strict=True))
 

@@ -12,7 +12,19 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from xtrkit.cli import cluster, encoders, evaluation, maintain, models, render, runs, serving, serving_mcp, sweeping
+from xtrkit.cli import (
+    cluster,
+    encoders,
+    evaluation,
+    maintain,
+    models,
+    render,
+    runs,
+    serving,
+    serving_mcp,
+    sweeping,
+    transport,
+)
 from xtrkit.cli.grouping import grouped
 from xtrkit.cli.opening import open_retriever
 from xtrkit.cli.options import (
@@ -316,6 +328,7 @@ app.command()(models.rerank)
 app.command()(models.convert)
 app.add_typer(models.ur2n, name="ur2n")
 app.add_typer(cluster.cluster, name="cluster")
+transport.register(app)
 app.command()(encoders.export)
 app.command()(encoders.models)
 maintain.register(app)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from xtrkit.cluster.index import ClusterIndex
 from xtrkit.cluster.ray_shards import RayShards
 from xtrkit.encoding.load import load_encoder, load_encoder_of
-from xtrkit.errors import InputError, ModelError
+from xtrkit.errors import ModelError
 from xtrkit.index import Index
 from xtrkit.reranking.base import Reranker
 from xtrkit.reranking.load import load_reranker
@@ -46,7 +45,7 @@ class Cluster(Retriever):
 
         Raises:
             IndexFormatError: there is no cluster, or a shard is missing, of another generation or of another codec.
-            InputError: no Ray answers at the address, or the shards keep exact vectors and one is given.
+            InputError: no Ray answers at the address.
             MissingExtraError: Ray isn't installed, or too old.
         """
         path = Path(path).absolute()
@@ -87,10 +86,8 @@ def started_shards(path: Path, address: str, replicas: int = 1) -> RayShards:
 
     Raises:
         IndexFormatError: there is no cluster, or a shard is missing, of another generation or of another codec.
-        InputError: no Ray answers at the address, or the shards keep exact vectors.
+        InputError: no Ray answers at the address.
         MissingExtraError: Ray isn't installed, or too old.
     """
-    with closing(ClusterPin(path)) as pinned:
-        if pinned.manifest.codec is None:
-            raise InputError(f"{path} keeps exact vectors, which are searched in one process: leave out the address.")
+    ClusterPin(path).close()
     return RayShards(path, address, replicas)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -91,94 +91,41 @@ class InProcess:
         return self
 
 
-class ShardedEngine:
-    """Searches shards; an :class:`~xtrkit.search.engine.Engine` as any other.
+class Sharded:
+    """Shards whose documents are numbered through: what is the same however their tokens are kept.
 
     Attributes:
         first_documents: (S + 1,) the number of each shard's first document.
-        storage: how vectors are kept.
     """
 
-    def __init__(self, quantiser: Quantiser, shards: Shards, facts: Sequence[ShardFacts]) -> None:
+    def __init__(self, shards: Shards, facts: Sequence[ShardFacts]) -> None:
         self._shards, self._n_shards = shards, len(facts)
-        self._table = ClusterTable(quantiser, np.sum([one.sizes for one in facts], axis=0))
         self.first_documents = offsets_of(np.array([one.documents for one in facts], dtype=np.int64))
         self._n_findable = sum(one.findable for one in facts)
         self._offsets = offsets_of(np.concatenate([np.diff(one.document_offsets) for one in facts]))
-        self._largest_scale = np.array([max(one.largest_scale for one in facts)], dtype=np.float16)
-        self.storage = f"{quantiser.codec.bits} bits, {name_of(quantiser.codec)}"
 
-    def over(self, shards: Shards) -> ShardedEngine:
+    def over(self, shards: Shards) -> Self:
         """The same, asking other processes that have the same shards."""
         engine = copy(self)
         engine._shards = shards
         return engine
 
     @property
-    def n_tokens(self) -> int:
-        """Number of token vectors of living documents, M."""
-        return self._table.n_tokens
-
-    @property
-    def dim(self) -> int:
-        """Dimensions of a token vector, d."""
-        return self._table.quantiser.dim
-
-    @property
     def document_offsets(self) -> npt.NDArray[np.int64]:
         """(N + 1,) where each document's token vectors begin and end, counted shard after shard."""
         return self._offsets
 
-    def search(
-        self, queries: Ragged, k: int, recipe: Recipe, subset: Mask | Held | None = None, threads: int | None = None
-    ) -> list[Found]:
-        """The k best documents of each query; ``threads`` are the shards' business.
-
-        A subset is (N,) marks, or a filter that the shards keep (:meth:`allow`).
-        """
-        recipe = recipe.resolved(k, int(self.first_documents[-1]), self._table.n_clusters)
-        held = self.allow(subset) if isinstance(subset, np.ndarray) else subset
-        allowed, matching = (None, self._n_findable) if held is None else held
-        found: list[Found] = []
-        for first in range(0, len(queries), BATCH):
-            batch = [quantised(query, self._table.quantiser) for query in list(queries)[first : first + BATCH]]
-            found += _Search(self, batch, k, recipe, allowed, matching).found()
-        return found
-
-    def evidence(self, query: FloatArray, found: Found, of: Sequence[int] | None = None) -> Evidence:
-        """What the XTR scores of a search were made of."""
-        asked = quantised(query, self._table.quantiser)
-        search = _Search(self, [asked], 1, found.recipe, None, self._n_findable)
-        ((chosen, imputed),) = search.imputed_again()
-        wanted = np.arange(self.first_documents[-1]) if of is None else np.asarray(of, dtype=np.int64)
-        firsts = self.first_documents.tolist()
-        inside = {shard: (wanted[here] - firsts[shard]).tolist() for shard, here in owned(wanted, firsts)}
-        asks = {shard: (asked, chosen, imputed.lowest, numbers) for shard, numbers in inside.items()}
-        parts = {
-            (int(self._offsets[firsts[shard]]), firsts[shard]): hits
-            for shard, hits in self._shards.ask_those("hits", asks).items()
-        }
-        return Evidence(_together(parts, len(query)), imputed.missing)
-
     def best_similarities(self, query: FloatArray, document: int, most: Scores | None = None) -> Contribution:
-        """min(most_i, max_j q_i · d_j) over all tokens of a document, decompressed."""
+        """min(most_i, max_j q_i · d_j) over all tokens of a document, as well as they are known."""
         shard, inside = self._shard_of(document)
         found: Contribution = self._shards.ask_those("best_similarities", {shard: (query, inside, most)})[shard]
         return found
 
     def vectors(self, document: int) -> FloatArray:
-        """A document's (m, d) token vectors, decompressed."""
+        """A document's (m, d) token vectors, as well as they are known."""
         shard, inside = self._shard_of(document)
         vectors: FloatArray = self._shards.ask_those("vectors", {shard: (inside,)})[shard]
         return vectors
-
-    def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
-        """(n,) how far similarities of each query token can be from those with the vectors that were indexed."""
-        return error_bounds_of(self._table.quantiser, self._largest_scale, query)
-
-    def _shard_of(self, document: int) -> tuple[int, int]:
-        shard = int(np.searchsorted(self.first_documents, document, side="right")) - 1
-        return shard, document - int(self.first_documents[shard])
 
     def allow(self, mask: Mask | None, condition: Condition | None = None) -> Held:
         """Have the shards keep a filter.
@@ -191,6 +138,15 @@ class ShardedEngine:
         parts = [None if mask is None else mask[first:last] for first, last in pairwise(self.first_documents)]
         return Held(name, sum(self._shards.ask("allow", [(Allow(name, part, condition),) for part in parts])))
 
+    def _filter(self, subset: Mask | Held | None) -> tuple[str | None, int]:
+        """The name of a filter that the shards keep, None for none, and how many documents it lets through."""
+        held = self.allow(subset) if isinstance(subset, np.ndarray) else subset
+        return (None, self._n_findable) if held is None else held
+
+    def _shard_of(self, document: int) -> tuple[int, int]:
+        shard = int(np.searchsorted(self.first_documents, document, side="right")) - 1
+        return shard, document - int(self.first_documents[shard])
+
     def _ask(self, method: str, message: Any) -> list[Any]:
         """Ask every shard the same."""
         return self._shards.ask(method, [(message,)] * self._n_shards)
@@ -199,6 +155,107 @@ class ShardedEngine:
         """The best documents of all shards."""
         documents = [part.documents + first for part, first in zip(parts, self.first_documents, strict=False)]
         return Ranked(*best_first(np.concatenate(documents), np.concatenate([part.scores for part in parts]), k))
+
+    def _filling(self, name: str, place: int, missing: Scores | None, n: int, mean: bool) -> Callable[[], Ranked]:
+        """How the documents that a look did not reach are scored by all their tokens.
+
+        Args:
+            name: of the look.
+            place: which of its queries.
+            missing: (n,) m_i; None where nothing is imputed.
+            n: how many query tokens it has.
+            mean: as in :class:`~xtrkit.cluster.messages.Scoring`.
+        """
+
+        def fill_up() -> Ranked:
+            most = np.zeros(n) if missing is None else missing
+            parts = self._ask("fill", Fill(name, place, most, mean))
+            return self._merged(parts, sum(len(part.documents) for part in parts))
+
+        return fill_up
+
+    def _reranked(
+        self, queries: Sequence[Any], documents: Sequence[Documents | None], allowed: str | None, mean: bool, k: int
+    ) -> list[Ranked]:
+        """The k best of some documents of each query, or of all that a filter lets through, by all their tokens."""
+        messages = []
+        for first, last in pairwise(self.first_documents):
+            inside = [
+                None if given is None else given[(given >= first) & (given < last)] - first for given in documents
+            ]
+            messages.append((Rerank(queries, inside, allowed, mean, k),))
+        parts = self._shards.ask("rerank", messages)
+        return [self._merged([shard[place] for shard in parts], k) for place in range(len(queries))]
+
+    def _hits(
+        self, n: int, of: Sequence[int] | None, message: Callable[[int, list[int]], tuple[Any, ...]]
+    ) -> TokenHits:
+        """The retrieved tokens of some documents, asked of the shards that have them.
+
+        Args:
+            n: how many query tokens there are.
+            of: the documents; None for all.
+            message: (shard, numbers within it) -> what it is asked.
+        """
+        wanted = np.arange(self.first_documents[-1]) if of is None else np.asarray(of, dtype=np.int64)
+        firsts = self.first_documents.tolist()
+        asks = {shard: message(shard, (wanted[here] - firsts[shard]).tolist()) for shard, here in owned(wanted, firsts)}
+        parts = {
+            (int(self._offsets[firsts[shard]]), firsts[shard]): hits
+            for shard, hits in self._shards.ask_those("hits", asks).items()
+        }
+        return _together(parts, n)
+
+
+class ShardedEngine(Sharded):
+    """Searches compressed shards; an :class:`~xtrkit.search.engine.Engine` as any other.
+
+    Attributes:
+        storage: how vectors are kept.
+    """
+
+    def __init__(self, quantiser: Quantiser, shards: Shards, facts: Sequence[ShardFacts]) -> None:
+        super().__init__(shards, facts)
+        self._table = ClusterTable(quantiser, np.sum([one.sizes for one in facts], axis=0))
+        self._largest_scale = np.array([max(one.largest_scale for one in facts)], dtype=np.float16)
+        self.storage = f"{quantiser.codec.bits} bits, {name_of(quantiser.codec)}"
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of token vectors of living documents, M."""
+        return self._table.n_tokens
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a token vector, d."""
+        return self._table.quantiser.dim
+
+    def search(
+        self, queries: Ragged, k: int, recipe: Recipe, subset: Mask | Held | None = None, threads: int | None = None
+    ) -> list[Found]:
+        """The k best documents of each query; ``threads`` are the shards' business.
+
+        A subset is (N,) marks, or a filter that the shards keep (:meth:`allow`).
+        """
+        recipe = recipe.resolved(k, int(self.first_documents[-1]), self._table.n_clusters)
+        allowed, matching = self._filter(subset)
+        found: list[Found] = []
+        for first in range(0, len(queries), BATCH):
+            batch = [quantised(query, self._table.quantiser) for query in list(queries)[first : first + BATCH]]
+            found += _Search(self, batch, k, recipe, allowed, matching).found()
+        return found
+
+    def evidence(self, query: FloatArray, found: Found, of: Sequence[int] | None = None) -> Evidence:
+        """What the XTR scores of a search were made of."""
+        asked = quantised(query, self._table.quantiser)
+        search = _Search(self, [asked], 1, found.recipe, None, self._n_findable)
+        ((chosen, imputed),) = search.imputed_again()
+        hits = self._hits(len(query), of, lambda shard, numbers: (asked, chosen, imputed.lowest, numbers))
+        return Evidence(hits, imputed.missing)
+
+    def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
+        """(n,) how far similarities of each query token can be from those with the vectors that were indexed."""
+        return error_bounds_of(self._table.quantiser, self._largest_scale, query)
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,7 +333,7 @@ class _Search:
         candidates = int(recipe.candidates or k)
         maxsim = recipe.scoring == "maxsim"
         if maxsim and self._n_matching <= candidates:
-            ranked = self._reranked(self._queries, [None] * len(self._queries), recipe)
+            ranked = self._reranked([None] * len(self._queries))
             return self._told([(one, recipe) for one in ranked], None)
         by = finding_candidates(recipe) if maxsim else recipe
         self._deep = candidates if maxsim else int(by.rerank or k)
@@ -284,7 +341,7 @@ class _Search:
         if not maxsim and recipe.rerank is None:
             return self._told([(Ranked(*best_first(*one, k)), used) for one, used in looked], table.n_tokens)
         best = [best_first(*one, self._deep)[0] for one, _ in looked]
-        reranked = self._reranked(self._queries, best, recipe)
+        reranked = self._reranked(best)
         used = [replace(recipe, nprobe=one.nprobe) if maxsim else one for _, one in looked]
         return self._told(list(zip(reranked, used, strict=True)), None if maxsim else table.n_tokens)
 
@@ -317,7 +374,8 @@ class _Search:
         for place, one in enumerate(imputed):
             of_shards = [shard[place] for shard in reached]
             merged = self._engine._merged(of_shards, self._deep)
-            yield Looked(merged, sum(part.n for part in of_shards), self._filling(name, place, one, recipe))
+            fill_up = self._engine._filling(name, place, one.missing, len(one.lowest), recipe.mean)
+            yield Looked(merged, sum(part.n for part in of_shards), fill_up)
 
     def _impute(
         self, asks: Sequence[Ask], recipe: Recipe, k: int | None
@@ -349,28 +407,10 @@ class _Search:
         self._watch.lap("imputation")
         return imputed, name, None
 
-    def _filling(self, name: str, place: int, imputed: Imputed, recipe: Recipe) -> Callable[[], Ranked]:
-        def fill_up() -> Ranked:
-            most = np.zeros(len(imputed.lowest)) if imputed.missing is None else imputed.missing
-            parts = self._engine._ask("fill", Fill(name, place, most, recipe.mean))
-            return self._engine._merged(parts, sum(len(part.documents) for part in parts))
-
-        return fill_up
-
-    def _reranked(
-        self, queries: Sequence[QuantisedQuery], documents: Sequence[Documents | None], recipe: Recipe
-    ) -> list[Ranked]:
-        """The k best of some documents of each query, by all their tokens."""
-        engine, messages = self._engine, []
-        for shard in range(engine._n_shards):
-            first, last = engine.first_documents[shard], engine.first_documents[shard + 1]
-            inside = [
-                None if given is None else given[(given >= first) & (given < last)] - first for given in documents
-            ]
-            messages.append((Rerank(queries, inside, self._allowed, recipe.mean, self._k),))
-        parts = engine._shards.ask("rerank", messages)
+    def _reranked(self, documents: Sequence[Documents | None]) -> list[Ranked]:
+        ranked = self._engine._reranked(self._queries, documents, self._allowed, self._recipe.mean, self._k)
         self._watch.lap("rerank")
-        return [engine._merged([shard[place] for shard in parts], self._k) for place in range(len(queries))]
+        return ranked
 
 
 def _wanted(table: Clusters, asks: Sequence[Ask], recipe: Recipe) -> tuple[bool, int]:

@@ -10,21 +10,19 @@ from typing import Any
 import numpy as np
 
 from xtrkit.cluster.engine import InProcess
+from xtrkit.cluster.exact_shard import ExactShard
 from xtrkit.cluster.messages import Allow, HostFacts
-from xtrkit.cluster.shard import Shard
-from xtrkit.errors import InputError
-from xtrkit.indexing.compressed_format import CompressedTokens
+from xtrkit.cluster.shard import AnyShard, Shard
 from xtrkit.indexing.filters import Condition
 from xtrkit.indexing.store import Store
 from xtrkit.passage import Passage
 from xtrkit.scoring.ranking import best_first
 from xtrkit.search.engine import Ranked
 from xtrkit.storage.shards import ClusterManifest, ShardFacts, check_same
-from xtrkit.values import Segment
 
 
-class ShardHost(Shard):
-    """One generation of a shard's index."""
+class ShardHost:
+    """One generation of a shard's index; what is asked of its token vectors, its shard answers, compressed or exact."""
 
     def __init__(self, path: Path, shard: ShardFacts, before: ShardHost | None = None) -> None:
         """Open it.
@@ -35,18 +33,15 @@ class ShardHost(Shard):
             before: an opened generation of it, whose segments need not be opened again.
 
         Raises:
-            InputError: it keeps exact vectors.
             IndexFormatError: it is missing, or damaged, or another than the cluster's.
         """
         self._store: Store = Store.open(path, shard.generation, None if before is None else before._store)
         check_same(path, shard)
-        segments: list[Segment[Any]] = self._store.corpus()
-        if not all(isinstance(segment.tokens, CompressedTokens) for segment in segments):
-            raise InputError(
-                f"{path} keeps exact vectors, which are searched in one process: leave out the address, or build with "
-                "--nbits 4."
-            )
-        super().__init__(segments)
+        kind = ExactShard if self._store.quantiser is None else Shard
+        self._shard: AnyShard = kind(self._store.corpus())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shard, name)
 
     def ready(self) -> bool:
         """Whether it answers."""
@@ -62,18 +57,19 @@ class ShardHost(Shard):
         has_words = any(segment.words for segment in store.segments)
         if has_words:
             store.words.check()
-        return HostFacts(self.facts(), len(store.passages), has_words, store.words.totals)
+        return HostFacts(self._shard.facts(), len(store.passages), has_words, store.words.totals)
 
     def allow(self, ask: Allow) -> int:
         """Keep a filter, with what of its condition is met here; tell how many documents it lets through."""
-        mask = np.ones(len(self._corpus.findable), dtype=np.bool_) if ask.mask is None else ask.mask
+        mask = ask.mask
         if ask.condition is not None:
-            mask = mask & self._store.passages.meeting(Condition(*ask.condition))
-        return super().allow(ask._replace(mask=mask))
+            meeting = self._store.passages.meeting(Condition(*ask.condition))
+            mask = meeting if mask is None else mask & meeting
+        return self._shard.allow(ask._replace(mask=mask))
 
     def words(self, weights: Mapping[str, np.float32], mean: float, k: int, allowed: str | None) -> Ranked:
         """The k best documents by weighted terms."""
-        scores, mask = self._store.words.weighted(weights, mean), self._allowed(allowed)
+        scores, mask = self._store.words.weighted(weights, mean), self._shard.allowed(allowed)
         having = scores > 0
         documents = np.flatnonzero(having & mask if len(mask) else having)
         return Ranked(*best_first(documents, scores[documents].astype(np.float64), k))
@@ -108,7 +104,7 @@ class ShardHost(Shard):
 
     def living(self, first: int, last: int, texts: bool) -> list[tuple[int, Passage]]:
         """Numbers and passages of the living documents among some numbers."""
-        numbers = [number for number in range(first, last) if self._corpus.findable[number]]
+        numbers = [number for number in range(first, last) if self._shard.findable[number]]
         found = zip(numbers, self._store.passages.passages(numbers), strict=True)
         return [(number, passage if texts else passage._replace(text=None)) for number, passage in found]
 

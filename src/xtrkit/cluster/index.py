@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from xtrkit.cluster.engine import ShardedEngine, Shards
+from xtrkit.cluster.exact_engine import ExactShardedEngine
 from xtrkit.cluster.messages import Held, HostFacts
 from xtrkit.cluster.passages import ShardedPassages
 from xtrkit.cluster.shard import LostLookError
@@ -45,7 +46,7 @@ class RemoteStore:
         pin: keeps its generation on disk.
         properties: what holds for all shards.
         passages: ids, texts and metadata, asked of the shards.
-        quantiser: what the shards share.
+        quantiser: what the shards share; None where they are exact.
         shards: the shards.
         facts: what each of them says of itself.
         engine: searches them.
@@ -55,10 +56,10 @@ class RemoteStore:
     pin: ClusterPin
     properties: Properties
     passages: ShardedPassages
-    quantiser: Quantiser
+    quantiser: Quantiser | None
     shards: Shards
     facts: tuple[HostFacts, ...]
-    engine: ShardedEngine
+    engine: ShardedEngine | ExactShardedEngine
 
     @classmethod
     def open(cls, path: Path, opened: OpenShards) -> RemoteStore:
@@ -66,22 +67,22 @@ class RemoteStore:
 
         Raises:
             IndexFormatError: it is damaged.
-            InputError: it keeps exact vectors.
         """
         pin = ClusterPin(path)
         try:
             properties = properties_of(pin)
             quantiser = opened_quantiser(pin.directories()[0], pin.manifest, properties)
-            if quantiser is None:
-                raise InputError(
-                    f"{path} keeps exact vectors, which are searched in one process: leave out the address."
-                )
             shards = opened(pin.cluster)
             facts = tuple(shards.ask("describe", [()] * len(pin.cluster.shards)))
         except BaseException:
             pin.close()
             raise
-        engine = ShardedEngine(quantiser, shards, [one.shard for one in facts])
+        of_shards = [one.shard for one in facts]
+        engine = (
+            ExactShardedEngine(properties.dim, shards, of_shards)
+            if quantiser is None
+            else ShardedEngine(quantiser, shards, of_shards)
+        )
         return cls(path, pin, properties, ShardedPassages(shards, facts), quantiser, shards, facts, engine)
 
     def over(self, shards: Shards) -> RemoteStore:
@@ -116,7 +117,6 @@ class ClusterIndex(Index):
 
         Raises:
             IndexDamagedError: the directory is not what was written.
-            InputError: it keeps exact vectors.
         """
         self._opened = opened
         self._view = _view(RemoteStore.open(path, opened))
@@ -170,8 +170,9 @@ class ClusterIndex(Index):
 
     @property
     def n_clusters(self) -> int:
-        """Number of clusters, C."""
-        return self._remote.quantiser.n_clusters
+        """Number of clusters, C; 1 for exact shards."""
+        quantiser = self._remote.quantiser
+        return 1 if quantiser is None else quantiser.n_clusters
 
     @property
     def has_words(self) -> bool:

@@ -13,7 +13,7 @@ from xtrkit.kernels.bundles import ChosenClusters, QuantisedQuery
 from xtrkit.lexical.bm25 import Totals
 from xtrkit.scoring.imputation import Imputed
 from xtrkit.search.engine import Documents, Scores
-from xtrkit.values import Mask
+from xtrkit.values import FloatArray, Mask
 
 
 class Ask(NamedTuple):
@@ -131,15 +131,62 @@ class Rerank(NamedTuple):
     """Score documents by all their tokens.
 
     Attributes:
-        queries: the queries.
+        queries: the queries; of exact shards (n, d) token embeddings.
         documents: of each query, numbers within the shard; None for all that ``allowed`` lets through.
         allowed: the name of a filter.
         mean: as in :class:`Scoring`.
         k: how many come back at most.
     """
 
-    queries: Sequence[QuantisedQuery]
+    queries: Sequence[QuantisedQuery] | Sequence[FloatArray]
     documents: Sequence[Documents | None]
+    allowed: str | None
+    mean: bool
+    k: int
+
+
+class Retrieve(NamedTuple):
+    """Retrieve tokens of an exact shard for some queries, which are multiplied with it together.
+
+    Attributes:
+        name: what is retrieved is kept under it. None where nothing follows.
+        queries: (n, d) token embeddings of each.
+        k_prime: k'.
+        allowed: the name of a filter, which counts when documents are scored; None where all may be found.
+    """
+
+    name: str | None
+    queries: Sequence[FloatArray]
+    k_prime: int
+    allowed: str | None
+
+
+class ScoreBest(NamedTuple):
+    """Score what an exact shard retrieved, as far as it is among the best of all shards.
+
+    Attributes:
+        name: of the retrieval.
+        scoring: how.
+        counts: of each query (n,) how many of this shard's best tokens are among the k' best of all; of equals those
+            that come first.
+    """
+
+    name: str
+    scoring: Scoring
+    counts: Sequence[npt.NDArray[np.int64]]
+
+
+class Best(NamedTuple):
+    """The best documents of an exact shard by all tokens, MaxSim, for queries that are multiplied with it together.
+
+    Attributes:
+        queries: (n, d) token embeddings of each.
+        allowed: the name of a filter; None where all may be found.
+        mean: as in :class:`Scoring`.
+        k: how many come back at most.
+    """
+
+    queries: Sequence[FloatArray]
     allowed: str | None
     mean: bool
     k: int
@@ -193,9 +240,9 @@ class ShardFacts(NamedTuple):
     Attributes:
         documents: N, dead ones included.
         findable: how many are alive and have tokens.
-        sizes: (C,) living tokens of each cluster.
+        sizes: (C,) living tokens of each cluster; an exact shard is one cluster.
         document_offsets: (N + 1,) where each document's tokens begin and end.
-        largest_scale: float16, the largest scale of a residual.
+        largest_scale: float16, the largest scale of a residual; 0 for an exact shard.
     """
 
     documents: int

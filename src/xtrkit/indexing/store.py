@@ -25,6 +25,7 @@ from xtrkit.storage.manifest import Manifest, SegmentFacts, manifest_name
 from xtrkit.storage.passage_file import PassageFile
 from xtrkit.storage.shards import ClusterPin, pin_any
 from xtrkit.storage.tombstones import read_tombstones
+from xtrkit.storage.transport.remote_cluster import RemotePin
 from xtrkit.values import (
     EVERYONE,
     EncoderIdentity,
@@ -101,15 +102,15 @@ class Properties:
         return replace(shards[0], added_tokens=added, added_error=error / added if added else 0.0)
 
 
-def properties_of(pinned: Pin | ClusterPin) -> Properties:
+def properties_of(pinned: Pin | ClusterPin | RemotePin) -> Properties:
     """What holds for all segments of a generation.
 
     Raises:
         IndexDamagedError: it is not what it must be.
     """
-    if isinstance(pinned, ClusterPin):
-        return Properties.together([Properties.of(pin.manifest, pin.directory) for pin in pinned.pins])
-    return Properties.of(pinned.manifest, pinned.directory)
+    if isinstance(pinned, Pin):
+        return Properties.of(pinned.manifest, pinned.directory)
+    return Properties.together([Properties.of(pin.manifest, pin.directory) for pin in pinned.pins])
 
 
 def _encoder(record: Mapping[str, Any]) -> EncoderIdentity:

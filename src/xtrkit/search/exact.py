@@ -1,11 +1,12 @@
 """The exact engine: every token vector is looked at. Token retrieval, then imputation and scoring, then the k best.
 
-Nothing here keeps state: what one search asks for changes nothing for the next.
+The steps are functions, which shards call apart (:mod:`xtrkit.cluster.exact_shard`). Nothing here keeps state: what one
+search asks for changes nothing for the next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from xtrkit.recipes import Recipe
 from xtrkit.scoring import xtr
+from xtrkit.scoring.imputation import Floats, Imputed
 from xtrkit.scoring.ranking import best_first
 from xtrkit.search.engine import Contribution, Documents, Evidence, Found, Ranked, Scores
 from xtrkit.search.widening import Goal, Looked, look_until_enough, unreached
@@ -64,7 +66,7 @@ class ExactEngine:
     def evidence(self, query: FloatArray, found: Found, of: Sequence[int] | None = None) -> Evidence:
         """What the XTR scores of a search were made of."""
         (hits,) = retrieve_tokens(self._corpus, Ragged.from_arrays([query]), found.recipe.k_prime)
-        lowest, missing = found.recipe.impute(AllSimilarities(self._corpus, query, hits))
+        lowest, missing = _imputed(self._corpus, query, hits, found.recipe, None)
         return Evidence(hits.at_least(lowest), missing)
 
     def best_similarities(self, query: FloatArray, document: int, most: Scores | None = None) -> Contribution:
@@ -87,33 +89,30 @@ class AllSimilarities:
     """What an exact search saw: everything, of which the k' best are hits. Each token is a cluster of its own.
 
     Attributes:
-        corpus: what was searched.
-        query: (n, d) token embeddings.
-        hits: the k' best tokens of each query token.
+        kth: (n,) the lowest similarity that was retrieved, 0 where none was.
+        kth_of: gives what ``kth`` would be for another k'.
     """
 
-    corpus: ExactCorpus
-    query: FloatArray
-    hits: TokenHits
+    kth: Floats
+    kth_of: Callable[[int], Floats]
 
     @property
     def complete(self) -> Mask:
         """(n,) True."""
-        return np.ones(self.hits.n_query_tokens, dtype=np.bool_)
+        return np.ones(len(self.kth), dtype=np.bool_)
 
-    def kth_seen(self) -> npt.NDArray[np.float32]:
+    def kth_seen(self) -> Floats:
         """(n,) the lowest similarity that was retrieved, 0 where none was."""
-        return lowest_of(self.hits)
+        return self.kth
 
     kth_expected = last_opened = kth_seen
 
-    def at_tokens(self, tokens: float) -> npt.NDArray[np.float32]:
+    def at_tokens(self, tokens: float) -> Floats:
         """(n,) the similarity of the token at this place."""
-        (hits,) = retrieve_tokens(self.corpus, Ragged.from_arrays([self.query]), int(np.ceil(tokens)))
-        return lowest_of(hits)
+        return self.kth_of(int(np.ceil(tokens)))
 
 
-def lowest_of(hits: TokenHits) -> npt.NDArray[np.float32]:
+def lowest_of(hits: TokenHits) -> Floats:
     """(n,) the lowest similarity of each query token's hits, 0 where it has none."""
     found = (hits.scores[hits.of(i)] for i in range(hits.n_query_tokens))
     return np.array([scores.min() if len(scores) else 0.0 for scores in found], dtype=np.float32)
@@ -129,15 +128,9 @@ def _search_maxsim(
     watch: Stopwatch,
 ) -> list[Found]:
     """ColBERT's eq. 3 of every document that may be found."""
-    wanted = corpus.wanted(subset)
-    sums = sum_of_max_scores(corpus, queries, wanted, threads=threads)
+    ranked = best_by_maxsim(corpus, queries, k, corpus.wanted(subset), mean=recipe.mean, threads=threads)
     watch.lap("tokens")
-    if recipe.mean:
-        sums /= queries.lengths[:, np.newaxis]
-    documents = np.flatnonzero(wanted)
-    found = [Found(*best_first(documents, scores[documents], k), recipe) for scores in sums]
-    watch.lap("documents")
-    return found
+    return [Found(*one, recipe) for one in ranked]
 
 
 def _search_xtr(
@@ -166,7 +159,8 @@ def _search_xtr(
         ranked = best_first(*reached, used.rerank or k)
         watch.lap("documents")
         if used.rerank is not None:
-            ranked = best_first(ranked[0], _by_all_tokens(corpus, query, ranked[0], None, used.mean, threads), k)
+            scores = by_all_tokens(corpus, query, ranked[0], mean=used.mean, threads=threads)
+            ranked = best_first(ranked[0], scores, k)
             watch.lap("rerank")
         found.append(Found(*ranked, used, min(used.k_prime, corpus.n_tokens)))
     return found
@@ -176,23 +170,59 @@ def _looked(
     corpus: ExactCorpus, query: FloatArray, hits: TokenHits, matching: Mask, recipe: Recipe, threads: int | None
 ) -> Looked:
     """What the hits of one query lead to."""
-    lowest, missing = recipe.impute(AllSimilarities(corpus, query, hits))
-    reduction: Reduction = "mean" if recipe.mean else "sum"
-    documents, scores = xtr.score(hits.at_least(lowest), corpus.n_documents, missing, reduction)
-    kept = matching[documents]
-
-    reached = Ranked(documents[kept], scores[kept])
+    imputed = _imputed(corpus, query, hits, recipe, threads)
+    reached = xtr_scores(corpus, hits, imputed, matching, mean=recipe.mean)
 
     def fill_up() -> Ranked:
-        most = np.zeros(len(query)) if missing is None else missing
+        most = np.zeros(len(query)) if imputed.missing is None else imputed.missing
         others = unreached(reached.documents, matching)
-        return Ranked(others, _by_all_tokens(corpus, query, others, most, recipe.mean, threads))
+        return Ranked(others, by_all_tokens(corpus, query, others, most, mean=recipe.mean, threads=threads))
 
     return Looked(reached, len(reached.documents), fill_up)
 
 
-def _by_all_tokens(
-    corpus: ExactCorpus, query: FloatArray, documents: Documents, most: Scores | None, mean: bool, threads: int | None
+def _imputed(corpus: ExactCorpus, query: FloatArray, hits: TokenHits, recipe: Recipe, threads: int | None) -> Imputed:
+    def kth_of(k_prime: int) -> Floats:
+        return lowest_of(retrieve_tokens(corpus, Ragged.from_arrays([query]), k_prime, threads=threads)[0])
+
+    return recipe.impute(AllSimilarities(lowest_of(hits), kth_of))
+
+
+def xtr_scores(corpus: ExactCorpus, hits: TokenHits, imputed: Imputed, matching: Mask, *, mean: bool) -> Ranked:
+    """Eq. 4: documents with hits, in ascending order, and their scores.
+
+    Args:
+        corpus: what is searched.
+        hits: the retrieved tokens of one query.
+        imputed: which of them count, and m_i.
+        matching: (N,) the documents that may be found.
+        mean: whether sums are divided by the number of query tokens, or of those that retrieved if nothing is imputed.
+    """
+    reduction: Reduction = "mean" if mean else "sum"
+    documents, scores = xtr.score(hits.at_least(imputed.lowest), corpus.n_documents, imputed.missing, reduction)
+    kept = matching[documents]
+    return Ranked(documents[kept], scores[kept])
+
+
+def best_by_maxsim(
+    corpus: ExactCorpus, queries: Ragged, k: int, wanted: Mask, *, mean: bool, threads: int | None = None
+) -> list[Ranked]:
+    """ColBERT's eq. 3: the k best of the documents that (N,) ``wanted`` marks, for each query."""
+    sums = sum_of_max_scores(corpus, queries, wanted, threads=threads)
+    if mean:
+        sums /= queries.lengths[:, np.newaxis]
+    documents = np.flatnonzero(wanted)
+    return [Ranked(*best_first(documents, scores[documents], k)) for scores in sums]
+
+
+def by_all_tokens(
+    corpus: ExactCorpus,
+    query: FloatArray,
+    documents: Documents,
+    most: Scores | None = None,
+    *,
+    mean: bool,
+    threads: int | None = None,
 ) -> Scores:
     """Scores of some documents by all their tokens, no similarity above (n,) ``most``."""
     wanted = np.zeros(corpus.n_documents, dtype=np.bool_)

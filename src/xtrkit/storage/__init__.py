@@ -2,8 +2,8 @@
 
 Nothing here knows about tokens or scores: segments are named arrays, passages and tombstones. ``docs/index-format.md``
 is the specification; the chapters are ``files`` (write once, commit by link), ``arrays`` (safetensors, viewed in
-place), ``passages`` (SQLite inside a segment), ``tombstones``, ``manifest`` and ``generations`` (pin, commit,
-collect).
+place), ``passages`` (SQLite inside a segment), ``tombstones``, ``manifest``, ``generations`` (pin, commit,
+collect), ``shards`` (several directories as one) and ``transport`` (to other machines).
 """
 
 from xtrkit.lazy import lazy

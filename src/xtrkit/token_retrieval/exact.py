@@ -55,13 +55,41 @@ def retrieve_tokens(
         the hits of each query.
     """
     k = min(k_prime, corpus.n_tokens)
-    capacity = min(2 * k, corpus.n_tokens)
     if k == 0:
         return [_no_hits(len(query)) for query in queries]
     hits: list[TokenHits] = []
-    for part in _split(queries, BUFFER_ENTRIES // capacity):
-        hits += _retrieve_part(corpus, part, k, capacity, threads)
+    for part in batches(queries, k_prime, corpus.n_tokens):
+        hits += _retrieve_part(corpus, part, k, min(2 * k, corpus.n_tokens), threads)
     return hits
+
+
+def batches(queries: Ragged, k_prime: int, n_tokens: int) -> Iterator[Ragged]:
+    """Queries as they are multiplied together: as many as there is room for the hits of; one is never cut.
+
+    Args:
+        queries: token embeddings of Q queries.
+        k_prime: k'.
+        n_tokens: M.
+    """
+    most_rows, first = BUFFER_ENTRIES // max(1, min(2 * k_prime, n_tokens)), 0
+    for last in range(1, len(queries) + 1):
+        full = last < len(queries) and queries.offsets[last + 1] - queries.offsets[first] > most_rows
+        if full or last == len(queries):
+            yield Ragged(queries.rows[queries.offsets[first] : queries.offsets[last]], queries.lengths[first:last])
+            first = last
+
+
+def best_hits(hits: TokenHits, counts: npt.NDArray[np.int64]) -> TokenHits:
+    """The (n,) ``counts`` most similar hits of each query token; of equals those that come first in the index."""
+    kept = np.zeros(len(hits.scores), dtype=np.bool_)
+    for i, count in enumerate(counts.tolist()):
+        if count:
+            scores = hits.scores[hits.of(i)]
+            lowest = np.partition(scores, len(scores) - count)[len(scores) - count]
+            best = scores > lowest
+            best[np.flatnonzero(scores == lowest)[: count - np.count_nonzero(best)]] = True
+            kept[hits.of(i)] = best
+    return hits.those(kept)
 
 
 def sum_of_max_scores(
@@ -130,16 +158,6 @@ def _no_hits(n: int) -> TokenHits:
         np.zeros(0, dtype=np.float32),
         np.zeros(n + 1, dtype=np.int64),
     )
-
-
-def _split(queries: Ragged, most_rows: int) -> Iterator[Ragged]:
-    """Cut a batch of queries where it has more than ``most_rows`` query tokens; one query is never cut."""
-    first = 0
-    for last in range(1, len(queries) + 1):
-        full = last < len(queries) and queries.offsets[last + 1] - queries.offsets[first] > most_rows
-        if full or last == len(queries):
-            yield Ragged(queries.rows[queries.offsets[first] : queries.offsets[last]], queries.lengths[first:last])
-            first = last
 
 
 def _products(corpus: ExactCorpus, queries: Ragged, wanted: Mask, threads: int | None) -> Iterator[Block]:
