@@ -282,12 +282,12 @@ def test_workers_that_die_again_and_again(encoder, tmp_path):
 def test_what_workers_hold_is_bounded_in_bytes(encoder, tmp_path):
     """Slow workers: there is room for two of three, and what needs more than the room is done alone."""
     long = {"id": "long", "text": " ".join(f"Word {number}." for number in range(45_000))}
-    making = ClusterMaking(split=False, portions=Portions(bytes=2000, tokens=512))
-    ordinary = by_encoding(Partition("", 9, 2000), encoder.identity)
+    making = ClusterMaking(split=False, portions=Portions(bytes=1000, tokens=512))
+    ordinary = by_encoding(Partition("", 9, 1000), encoder.identity)
     room = 2 * ordinary + (1 << 20)
     hire, crews = crew_of(size=3, room=room, slow=0.03)
     with pytest.warns(XtrkitWarning, match="are longer than"):
-        build_cluster([*DOCUMENTS, long], tmp_path / "c", 2, model=encoder, making=making, hire=hire)
+        build_cluster([*DOCUMENTS[:9], long], tmp_path / "c", 2, model=encoder, making=making, hire=hire)
     crew = crews[0]
     assert crew.together == 2
     larger = by_encoding(Partition("", 1, len(long["text"]) + 29), encoder.identity)
@@ -296,7 +296,7 @@ def test_what_workers_hold_is_bounded_in_bytes(encoder, tmp_path):
     assert crew.sent[0] < 1000  # names and counts
     assert crew.sent[1] < 200
     hire, crews = crew_of(size=3, slow=0.03)
-    build_cluster(DOCUMENTS, tmp_path / "d", 3, model=encoder, making=making, hire=hire)
+    build_cluster(DOCUMENTS[:9], tmp_path / "d", 3, model=encoder, making=making, hire=hire)
     assert crews[0].together == 3  # where there is room, all of them work
 
 
@@ -393,6 +393,33 @@ def test_what_is_refused(encoder, tmp_path):
     with claim(workplace_of(tmp_path / "c")), pytest.raises(IndexLockedError, match="Another process is building"):
         build_cluster(DOCUMENTS, tmp_path / "c", 2, model=encoder)
     assert [path.name for path in tmp_path.iterdir()] == [".c.building"]
+
+
+def test_what_is_refused_of_ray(encoder, tmp_path, monkeypatch):
+    """Before anything is read, and nothing is left."""
+    ray = pytest.importorskip("ray")
+    from xtrkit.cluster.ray_workers import on_ray
+
+    for workers in (0, -1, True, 1.5):
+        with pytest.raises(InputError, match="number of workers must be a whole number of at least 1"):
+            on_ray("local", workers)
+    with pytest.raises(InputError, match="A worker has 0 GPUs or more, got -1"):
+        on_ray("local", gpus=-1)
+    with pytest.raises(InputError, match=r"No Ray answers at '127.0.0.1:1' .*: start one \(ray start --head\)"):
+        on_ray("127.0.0.1:1")
+
+    def joined(**given):
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.61.0\nThis process: 2.60.0.\n")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "init", joined)
+        hire = on_ray("nonsense")
+        with pytest.raises(InputError, match=r"does not fit: Version mismatch: .* 2\.61\.0 .* same versions of Ray"):
+            build_cluster(DOCUMENTS, tmp_path / "c", 2, model=encoder, hire=hire)
+    monkeypatch.setattr(ray, "__version__", "2.9.3")
+    with pytest.raises(InputError, match=r"Ray 2\.9\.3 is installed; xtrkit needs 2\.60 or newer"):
+        on_ray("local")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command(undisturbed, tmp_path):
