@@ -27,7 +27,7 @@ from xtrkit.cluster.holding import by_encoding
 from xtrkit.cluster.parts import Partition, once
 from xtrkit.cluster.splitting import split_index
 from xtrkit.encoding import load_encoder
-from xtrkit.errors import CollectionError, IndexLockedError, InputError, XtrkitWarning
+from xtrkit.errors import CollectionError, IndexLockedError, InputError
 from xtrkit.indexing import postings, spool
 from xtrkit.indexing.checking import verify
 from xtrkit.indexing.spool import claim, workplace_of
@@ -247,7 +247,7 @@ def test_workers_are_killed_in_each_phase(encoder, undisturbed, tmp_path):
     build_cluster(DOCUMENTS, tmp_path / "c", 3, model=encoder, making=making, hire=hire)
     methods = ("encode", "sample", "assign", "compress", "shard")
     assert crews[0].killed == [(method, how) for method in methods for how in ("begun", "made")]
-    assert crews[0].dispatcher.replaced == 10
+    assert (crews[0].dispatcher.replaced, crews[0].together) == (10, 2)
     assert files_of(tmp_path / "c") == files_of(undisturbed)
     for shard in (tmp_path / "c").glob("shard-*"):
         assert verify(shard, full=True).ok
@@ -281,23 +281,17 @@ def test_workers_that_die_again_and_again(encoder, tmp_path):
 
 def test_what_workers_hold_is_bounded_in_bytes(encoder, tmp_path):
     """Slow workers: there is room for two of three, and what needs more than the room is done alone."""
-    long = {"id": "long", "text": " ".join(f"Word {number}." for number in range(45_000))}
+    large = {"id": "large", "text": "Snow falls.", "note": "x" * 480_000}
     making = ClusterMaking(split=False, portions=Portions(bytes=1000, tokens=512))
-    ordinary = by_encoding(Partition("", 9, 1000), encoder.identity)
-    room = 2 * ordinary + (1 << 20)
+    room = 2 * by_encoding(Partition("", 9, 1000), encoder.identity) + (1 << 20)
     hire, crews = crew_of(size=3, room=room, slow=0.03)
-    with pytest.warns(XtrkitWarning, match="are longer than"):
-        build_cluster([*DOCUMENTS[:9], long], tmp_path / "c", 2, model=encoder, making=making, hire=hire)
-    crew = crews[0]
+    build_cluster([*DOCUMENTS[:9], large], tmp_path / "c", 2, model=encoder, making=making, hire=hire)
+    (crew,) = crews
     assert crew.together == 2
-    larger = by_encoding(Partition("", 1, len(long["text"]) + 29), encoder.identity)
-    assert larger - 1000 < crew.most <= larger  # it was at work alone
-    assert crew.most > room
+    alone = by_encoding(Partition("", 1, 480_000), encoder.identity)
+    assert room < alone < crew.most < alone + 10_000
     assert crew.sent[0] < 1000  # names and counts
     assert crew.sent[1] < 200
-    hire, crews = crew_of(size=3, slow=0.03)
-    build_cluster(DOCUMENTS[:9], tmp_path / "d", 3, model=encoder, making=making, hire=hire)
-    assert crews[0].together == 3  # where there is room, all of them work
 
 
 def test_partitions_are_bounded_in_bytes_whatever_has_them(encoder, tmp_path):
