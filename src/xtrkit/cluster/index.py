@@ -181,6 +181,12 @@ class ClusterIndex(Index):
         store: Any = self._view[0]
         return store  # type: ignore[no-any-return]
 
+    def cpu_seconds(self) -> float:
+        """What this process and those of the shards have computed so far; asking for it is part of it."""
+        remote = self._remote
+        seconds: list[float] = remote.shards.ask("cpu_seconds", [()] * len(remote.facts))
+        return super().cpu_seconds() + sum(seconds)
+
     @property
     def n_segments(self) -> int:
         """Number of shards."""
