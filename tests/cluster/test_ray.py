@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import httpx
 import pytest
 
 from tests.commands import in_text
+from tests.conftest import ROOT
 from tests.serving.server import WORDS, passages
 from xtrkit import COLBERT, COLXTR, XTR, Retriever
 from xtrkit.cluster import places
@@ -331,3 +333,22 @@ def routers_answer(url, index):
             assert found == [(hit.id, hit.score) for hit in index.search(query, 5)]
         assert client.post("/v1/search", json={"query": ""}).status_code == 400
         assert client.post("/v1/documents", json={"documents": ["a"]}).status_code == 403
+
+
+@pytest.mark.slow  # starts a Ray
+def test_the_readme(tmp_path, monkeypatch):
+    """The commands of "Beyond one machine" as they are pasted; the shards' answer is that of the index."""
+    pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    Retriever.create("xtrkit-demo", passages(30)).close()
+    (lines,) = re.findall(r"Beyond one machine.*?```\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    split, *searches = [
+        shlex.split(line.removeprefix("$ "))
+        for line in lines.splitlines()
+        if line.startswith("$ xtrkit") and "serve" not in line
+    ]
+    assert subprocess.run([sys.executable, "-m", *split], check=False).returncode == 0
+    answers = [
+        subprocess.run([sys.executable, "-m", *search], check=True, capture_output=True).stdout for search in searches
+    ]
+    assert answers[0] == answers[1] != b""

@@ -19,7 +19,7 @@ import numpy as np
 
 from xtrkit.cluster.places import Place
 from xtrkit.cluster.ray_session import NAMESPACE, join, loaded_ray
-from xtrkit.errors import InputError, XtrkitError
+from xtrkit.errors import InputError, ShardDownError, XtrkitError
 from xtrkit.storage.shards import ClusterManifest, ShardFacts
 
 CPUS = 0.01
@@ -35,10 +35,6 @@ IDLE_S = 60.0
 MOST_REPLICAS = 64
 OPENING = "ready"
 """What is asked first of a generation, and may take long: its files may have to be pulled."""
-
-
-class ShardDownError(XtrkitError):
-    """A shard does not answer: its process died and was not started again in time."""
 
 
 class Replica(NamedTuple):
