@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.cluster.messages import Allow, Answer, Fill, Look, Reached, Rerank, Score, Scoring, Seen, ShardFacts
+from xtrkit.errors import ShardDownError
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.bundles import ChosenClusters, Probes, QuantisedQuery
 from xtrkit.kernels.expectation import BORDERS, measure_opened
