@@ -489,9 +489,9 @@ def test_workers_and_driver_are_killed_on_ray(tmp_path, monkeypatch):
         given = [str(tmp_path / "documents.json"), str(tmp_path / "driver"), ray.get_runtime_context().gcs_address]
         command = [sys.executable, "-c", BUILD_ON_RAY, *given]
         for phase in PHASES:
-            died = subprocess.run([*command, phase], check=False, timeout=300)
+            died = subprocess.run([*command, phase], check=False, timeout=900)
             assert died.returncode == -signal.SIGKILL, phase
-        subprocess.run([*command, "Nothing"], check=True, timeout=300)
+        subprocess.run([*command, "Nothing"], check=True, timeout=900)
         assert files_of(tmp_path / "driver") == expected
     finally:
         ray.shutdown()
