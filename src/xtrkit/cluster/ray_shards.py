@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from xtrkit.cluster.places import Place
 from xtrkit.cluster.ray_session import NAMESPACE, join, loaded_ray
@@ -194,20 +193,27 @@ class RayGeneration:
             ShardDownError: one doesn't answer.
             XtrkitError: what one of them raised.
         """
-        calls = {shard: self._call(shard, method, message) for shard, message in messages.items()}
-        return {shard: self._answer(shard, call, method, messages[shard]) for shard, call in calls.items()}
+        packed: dict[int, bytes] = {}  # most messages are the same for all shards
+        for message in messages.values():
+            if id(message) not in packed:
+                packed[id(message)] = pickle.dumps((method, message), pickle.HIGHEST_PROTOCOL)
+        calls = {shard: self._call(shard, packed[id(message)]) for shard, message in messages.items()}
+        return {
+            shard: self._answer(shard, call, packed[id(messages[shard])], hurried=method != OPENING)
+            for shard, call in calls.items()
+        }
 
-    def _call(self, shard: int, method: str, arguments: tuple[Any, ...]) -> Any:
+    def _call(self, shard: int, packed: bytes) -> Any:
         facts = self._shards[shard]
         actor = self._owner.actor(Replica(facts.name, self.replicas[shard]))
-        return actor.call.remote(tuple(facts), method, arguments)
+        return actor.call.remote(tuple(facts), packed)
 
-    def _answer(self, shard: int, call: Any, method: str, arguments: tuple[Any, ...]) -> Any:
+    def _answer(self, shard: int, call: Any, packed: bytes, *, hurried: bool) -> Any:
         """What a shard answers; where one died meanwhile another replica is asked, or it again when it is back."""
         ray, until = self._owner._ray, None
         while True:
             try:
-                outcome, value = ray.get(call, timeout=None if method == OPENING else ANSWER_S)
+                outcome, value = pickle.loads(ray.get(call, timeout=ANSWER_S if hurried else None))
             except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
                 now = time.monotonic()
                 if (until is not None and now > until) or isinstance(error, ray.exceptions.GetTimeoutError):
@@ -224,7 +230,7 @@ class RayGeneration:
                     time.sleep(0.1)
                 else:
                     self.replicas[shard] = other
-                call = self._call(shard, method, arguments)
+                call = self._call(shard, packed)
                 continue
             if outcome == "raised":
                 raise value
@@ -308,16 +314,18 @@ class _ShardActor:
         self._hosts: dict[ShardFacts, Any] = {}
         self._used: dict[ShardFacts, float] = {}
 
-    def call(self, shard: tuple[Any, ...], method: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
+    def call(self, shard: tuple[Any, ...], packed: bytes) -> bytes:
         """What a method of the host returns, or our own error that it raises: Ray's would bring its traceback along.
 
-        Shards are opened here: an error of a constructor is a dead actor to Ray, which starts it again.
+        Shards are opened here: an error of a constructor is a dead actor to Ray, which starts it again. Messages are
+        pickled by us: half the time of Ray's own way with them, and arrays that may be written to, as kernels want.
         """
+        method, arguments = pickle.loads(packed)
         try:
-            host = self._host(ShardFacts(*shard))
-            return "returned", getattr(host, method)(*(_own(one) for one in arguments))
+            answer = "returned", getattr(self._host(ShardFacts(*shard)), method)(*arguments)
         except XtrkitError as error:
-            return "raised", error
+            answer = "raised", error
+        return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
 
     def opened(self) -> list[int]:
         """The generations that are open."""
@@ -334,14 +342,3 @@ class _ShardActor:
         for other in [one for one, used in self._used.items() if now - used > IDLE_S]:
             del self._hosts[other], self._used[other]
         return self._hosts[shard]
-
-
-def _own(value: Any) -> Any:
-    """A message whose arrays may be written to, as kernels are compiled for; Ray's lie in shared memory."""
-    if isinstance(value, np.ndarray):
-        return value if value.flags.writeable else value.copy()
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_own(one) for one in value))
-    if isinstance(value, tuple | list):
-        return type(value)(_own(one) for one in value)
-    return value
