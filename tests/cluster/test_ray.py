@@ -130,6 +130,7 @@ def test_a_session(tmp_path, handlers, monkeypatch):
             over_http(path, cluster, expected[0])
             ours += pids(cluster)
             ours += replicas_take_over(path, cluster, expected)
+            ours += exact_vectors(tmp_path, cluster)
             ours += pushed_to_a_store(path, cluster, expected, monkeypatch)
             a_roll(path, cluster)
             ours += pids(cluster)
@@ -216,6 +217,18 @@ def replicas_take_over(path, cluster, expected):
             assert time.monotonic() - begin < 10
             assert victim not in pids(doubled)
         return [*ours, *pids(doubled)]
+
+
+def exact_vectors(folder, cluster):
+    """Searched over shards as by one process that opens the cluster."""
+    Retriever.create(folder / "exact", passages(24), nbits=16).close()
+    split_index(folder / "exact", folder / "of-exact", 2)
+    address = cluster._shards.address
+    with Retriever.open(folder / "of-exact") as one, Cluster.open(folder / "of-exact", address=address) as shards:
+        for way in (*WAYS[:2], WAYS[4], {"where": {"lang": "de"}}):
+            answers = [told(hits) for hits in one.search_batch(QUERIES, 10, **way)]
+            assert [told(hits) for hits in shards.search_batch(QUERIES, 10, **way)] == answers
+        return pids(shards)
 
 
 def pushed_to_a_store(path, cluster, expected, monkeypatch):
