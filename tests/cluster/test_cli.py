@@ -360,3 +360,10 @@ def test_nothing_loads_ray_before_it_is_asked_for(cluster):
         "sys.exit('ray' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0
+
+
+def test_routers_that_there_cant_be(cluster):
+    serve = ("cluster", "serve", cluster, "--address", "local")
+    assert "without --routers" in refusal(*serve, "--max-routers", 4)
+    assert "got 4 to 2" in refusal(*serve, "--routers", 4, "--max-routers", 2)
+    assert "Either processes of this machine answer" in refusal(*serve, "--routers", 2, "--workers", 2)

@@ -91,11 +91,7 @@ class ClusterWriter(Writer):
         self._touched.update(passage.document for passage in batch.passages)
         owners = self._owners(batch, located)
         for shard, (writer, of_shard) in enumerate(zip(self._writers, located.places, strict=True)):
-            taken = [
-                (passage, vectors)
-                for passage, vectors in zip(*batch, strict=True)
-                if owners[passage.id] == shard
-            ]
+            taken = [(passage, vectors) for passage, vectors in zip(*batch, strict=True) if owners[passage.id] == shard]
             if taken:
                 writer._stage(Batch(*(list(column) for column in zip(*taken, strict=True))), of_shard)
         if sum(writer.staged_bytes for writer in self._writers) > STAGED_BYTES:
