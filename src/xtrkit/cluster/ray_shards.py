@@ -156,13 +156,12 @@ class RayShards:
         place = self._places.get(replica, replica.number)
         nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        actor = ray.remote(_ShardActor).options(
+        actor = ray.remote(concurrency_groups={OPENING: 1})(_ShardActor).options(
             name=actor_name(self._place, replica),
             namespace=NAMESPACE,
             get_if_exists=True,
             max_restarts=-1,
             num_cpus=CPUS,
-            concurrency_groups={OPENING: 1},
             scheduling_strategy=NodeAffinitySchedulingStrategy(nodes[place % len(nodes)], soft=True),
             runtime_env={"env_vars": threads},
         )
