@@ -13,6 +13,7 @@
     ├── TrainingError       a training can't go on, or its output directory is in use
     ├── IndexLockedError    another process is at work on an index
     ├── ServerError         a server of xtrkit did not do what it was asked, or can't be reached
+    ├── ShardDownError      a shard of a cluster does not answer
     ├── StorageError        the operating system could not write or read a file of an index
     └── MissingExtraError   an optional dependency isn't installed (also an ImportError)
 

@@ -18,7 +18,6 @@ from xtrkit.indexing.store import Store
 from xtrkit.passage import Passage
 from xtrkit.search.engine import Engine
 from xtrkit.search.opening import engine_of
-from xtrkit.storage.generations import generations
 from xtrkit.values import EncoderIdentity, FloatArray, Splitting
 
 
@@ -244,5 +243,7 @@ class OpenedIndex:
 
 def reopened(kind: type[OpenedIndex], path: Path, generation: int, device: str | None) -> OpenedIndex:
     """An index that was pickled: at the generation that it had, or the newest where that is gone."""
-    there = generation in generations(path) if path.is_dir() else False
-    return kind.open(path, generation=generation if there else None, device=device)
+    try:
+        return kind.open(path, generation=generation, device=device)
+    except InputError:  # it is gone; or there is no such device, which is told again
+        return kind.open(path, device=device)

@@ -1,6 +1,7 @@
 """A cluster that is changed in place: held to a table of what it should hold, and to the one index of its shards."""
 
 import json
+import pickle
 import shutil
 from contextlib import closing
 
@@ -203,6 +204,17 @@ def test_new_documents_go_where_there_is_least(cluster):
     assert max(counts) <= 6
 
 
+def test_one_large_batch_is_spread(cluster):
+    """The passages of a document lie together."""
+    passages = [Passage(f"p{number}", part=(f"long/{number // 3}", 0, 1)) for number in range(36)]
+    with Index.open(cluster) as index, index.writer() as writer:
+        writer.add(passages, [vectors(number) for number in range(36)])
+    _, shards = held(cluster)
+    of_documents = [{shards[f"p{number + more}"] for more in range(3)} for number in range(0, 36, 3)]
+    assert all(len(one) == 1 for one in of_documents)
+    assert len(set.union(*of_documents)) == 3
+
+
 def test_a_batch_counts_whole_or_not_at_all(cluster):
     with Index.open(cluster) as index, index.writer() as writer:
         with pytest.raises(InputError, match="comes twice in a batch"):
@@ -232,6 +244,8 @@ def test_a_shard_is_changed_through_its_cluster(cluster):
         index.delete([next(index.ids())])
     assert f"{shard} is a shard of the cluster {cluster}" in refusal("compact", shard)
     assert f"{shard} is a shard of the cluster {cluster}" in refusal("repair", shard, "--rollback", 1)
+    (cluster.parent / "link").symlink_to(shard)
+    assert "is a shard of the cluster" in refusal("compact", cluster.parent / "link")
     with Index.open(cluster) as index, pytest.raises(InputError, match="share their centroids"):
         index.compact(retrain=True)
 
@@ -248,3 +262,35 @@ def test_rebalancing(cluster):
     assert "No shard has more than 50" in answer("cluster", "rebalance", cluster, "--largest", 50)
     assert "more than 1 times" in refusal("cluster", "rebalance", cluster, "--largest", 1)
     assert "There is no cluster" in refusal("cluster", "rebalance", cluster / "shard-0001")
+
+
+def test_rebalancing_beside_shards_that_are_almost_empty(cluster):
+    """A median of nothing, or of almost nothing, would make a shard of each document."""
+    _, shards = held(cluster)
+    kept = [name for name in shards if shards[name] == "shard-0001"]
+    with Index.open(cluster) as index:
+        index.delete(shards.keys() - set(kept))
+        assert rebalance(cluster).split == {}
+        with index.writer() as writer:
+            writer.add(["tiny"], [vectors(1, 1)])
+        assert len(rebalance(cluster).split["shard-0001"]) == 2
+        index.delete([*kept, "tiny"])
+    assert set(rebalance(cluster).tokens.values()) == {0}
+
+
+def test_a_pickled_index_stays_at_its_generation(cluster):
+    with Index.open(cluster) as index:
+        snapshot = index.snapshot()
+        index.delete(["d1"])
+        index.delete(["d2"])
+        with pickle.loads(pickle.dumps(snapshot)) as again:
+            assert (again.generation, len(again)) == (1, 24)
+        del snapshot
+        with closing(Index.open(cluster)) as newest:
+            sent = pickle.dumps(newest)
+    with Index.open(cluster) as index:
+        index.compact()
+        index.delete(["d3"])
+        index.compact()
+    with pickle.loads(sent) as again:
+        assert len(again) == 21

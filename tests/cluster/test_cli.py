@@ -19,6 +19,7 @@ from xtrkit.cluster.cluster import Cluster
 from xtrkit.cluster.engine import InProcess
 from xtrkit.cluster.host import ShardHost
 from xtrkit.cluster.index import ClusterIndex
+from xtrkit.cluster.places import Here
 from xtrkit.cluster.splitting import split_index
 from xtrkit.errors import IndexDamagedError, InputError, MissingExtraError
 from xtrkit.index import Index
@@ -286,7 +287,7 @@ def test_what_evaluate_and_sweep_refuse_of_an_address(index, cluster, tmp_path):
 
 def test_what_shards_compute_is_in_the_times_of_a_sweep(cluster):
     hosts = [ShardHost(cluster / shard.name, shard) for shard in read_cluster(cluster).shards]
-    with ClusterIndex(cluster, lambda _: InProcess(hosts)) as opened:
+    with ClusterIndex(Here(cluster), lambda _: InProcess(hosts)) as opened:
         begin = time.process_time()
         counted = opened.cpu_seconds()
         assert 4 * begin <= counted <= 4 * time.process_time()  # this process, and three shards that are in it
@@ -360,3 +361,10 @@ def test_nothing_loads_ray_before_it_is_asked_for(cluster):
         "sys.exit('ray' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0
+
+
+def test_routers_that_there_cant_be(cluster):
+    serve = ("cluster", "serve", cluster, "--address", "local")
+    assert "without --routers" in refusal(*serve, "--max-routers", 4)
+    assert "got 4 to 2" in refusal(*serve, "--routers", 4, "--max-routers", 2)
+    assert "Either processes of this machine answer" in refusal(*serve, "--routers", 2, "--workers", 2)

@@ -1,5 +1,6 @@
 """One session of Ray: three shards as actors answer as the index does, killed or not, and leave nothing behind."""
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -20,12 +22,15 @@ from tests.serving.server import WORDS, passages
 from xtrkit import COLBERT, COLXTR, XTR, Retriever
 from xtrkit.cluster import places
 from xtrkit.cluster.cluster import Cluster
-from xtrkit.cluster.ray_shards import RayGeneration
+from xtrkit.cluster.ray_session import NAMESPACE
+from xtrkit.cluster.ray_shards import RayGeneration, actor_name
 from xtrkit.cluster.rebalancing import rebalance
 from xtrkit.cluster.splitting import split_index
-from xtrkit.errors import IndexFormatError, InputError
+from xtrkit.errors import IndexFormatError, InputError, ShardDownError
 from xtrkit.serving.app import create_app
 from xtrkit.serving.settings import Settings
+from xtrkit.storage.generations import WriterLock
+from xtrkit.storage.shards import read_cluster
 from xtrkit.storage.transport.pushing import push
 
 QUERIES = [f"which passage tells of {word}?" for word in WORDS] + [
@@ -134,8 +139,13 @@ def test_a_session(tmp_path, handlers, monkeypatch):
             ours += pushed_to_a_store(path, cluster, expected, monkeypatch)
             a_roll(path, cluster)
             ours += pids(cluster)
+            other = Cluster.open(path, address="local")
         with pytest.raises(InputError, match="This cluster is closed: open it again"):
             cluster.search("q")
+        with other, Retriever.open(path) as one:  # the Ray goes with the last
+            assert told(other.search(QUERIES[0])) == told(one.search(QUERIES[0]))
+            ours += pids(other)
+        other.close()
         nothing_is_left(ours, before)
 
 
@@ -154,6 +164,9 @@ def errors_of_ours(index, cluster):
     with pytest.raises(InputError) as raised:
         cluster.index._remote.shards.ask_those("passages", {1: ([10**6],)})
     assert str(raised.value).startswith("No document has the number 1000000: there are 0 to ")
+    bad = [facts._replace(generation="one") for facts in read_cluster(cluster.index.path).shards]
+    with pytest.raises(ShardDownError, match=r"Shard 0 can't be opened by its actor \(ValueError: .*same xtrkit"):
+        RayGeneration(cluster._shards, bad).ask("ready", [()] * len(bad))
     for choices in ({"where": {"lenght": 4}}, {"where": {"number": "four"}}, {"subset": ["nobody"]}):
         with pytest.raises(InputError) as of_index:
             index.search("q", **choices)
@@ -248,7 +261,15 @@ def pushed_to_a_store(path, cluster, expected, monkeypatch):
             changed.delete(["d/9"])
             push(path.parent / "changed", url)
             monkeypatch.setattr(places, "LISTED_S", 0)
-            assert pulled.refresh()
+            with ThreadPoolExecutor(1) as pool:
+                with contextlib.ExitStack() as busy:  # as where pulling takes long
+                    for directory in cache.glob("*/shard-*"):
+                        busy.enter_context(WriterLock(directory))
+                    moving = pool.submit(pulled.refresh)
+                    time.sleep(2)
+                    assert told(pulled.search(QUERIES[0], 10, **WAYS[0])) == expected[0][0]
+                    assert not moving.done()
+                assert moving.result(60)
             for query in QUERIES:
                 assert told(pulled.search(query)) == told(changed.search(query))
     with pytest.raises(InputError, match="is in a store: pull it"):
@@ -276,14 +297,20 @@ def a_roll(path, cluster):
         assert [told(hits) for hits in cluster.search_batch(QUERIES, 10, explain=True)] == [
             told(hits) for hits in one.search_batch(QUERIES, 10, explain=True)
         ]
-    again = old.search(query)
+    ray, split = cluster._shards._ray, set(cluster._shards._actors)
+    for _ in range(2):
+        cluster.delete([next(cluster.index.ids())])
+        assert rebalance(path, 1.01).split
+        assert cluster.refresh()
+    gone = min(split - set(cluster._shards._actors))
+    with pytest.raises(ValueError, match="Failed to look up actor"):
+        ray.get_actor(actor_name(cluster._shards._place, gone), namespace=NAMESPACE)
+    again = old.search(query)  # whose shards' actors are started again
     assert (again.ids, again.scores.tobytes()) == (before.ids, before.scores.tobytes())
 
 
 def over_http(path, cluster, expected):
     """The same app in front of the same shards, many requests at a time, while a shard is killed."""
-    from concurrent.futures import ThreadPoolExecutor
-
     from starlette.testclient import TestClient
 
     def ask(query):

@@ -15,6 +15,7 @@ from xtrkit.cli.grouping import grouped
 from xtrkit.cli.options import IndexPath, Json
 from xtrkit.cli.output import print_json
 from xtrkit.cli.serving import Access, Answering, Listening, OnRay, run_server
+from xtrkit.errors import InputError
 
 if TYPE_CHECKING:
     from xtrkit.cluster.status import ClusterStatus, ShardStatus
@@ -156,7 +157,12 @@ def serve(
     Examples: [bold]xtrkit cluster serve shards --address local[/]
     [bold]xtrkit cluster serve s3://bucket/wiki --address auto --replicas 2 --routers 4[/]
     """
-    on_ray = OnRay(address, replicas, None if routers is None else (routers, max(routers, max_routers or 0)), cache)
+    if routers is None and max_routers is not None:
+        raise InputError("There is no most number of routers without --routers, the least: give both, or neither.")
+    if routers is not None and listening.workers > 1:
+        raise InputError("Either processes of this machine answer (--workers) or those of Ray Serve (--routers).")
+    most = routers if max_routers is None else max_routers
+    on_ray = OnRay(address, replicas, None if routers is None or most is None else (routers, most), cache)
     run_server(directories, listening, access, answering, on_ray)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from xtrkit.cluster.ray_shards import RayShards
 from xtrkit.encoding.load import load_encoder, load_encoder_of
 from xtrkit.errors import InputError, ModelError
 from xtrkit.index import Index
+from xtrkit.indexing.store import properties_of
 from xtrkit.reranking.base import Reranker
 from xtrkit.reranking.load import load_reranker
 from xtrkit.retriever import Retriever
+from xtrkit.values import EncoderIdentity
 
 
 class Cluster(Retriever):
@@ -49,21 +52,22 @@ class Cluster(Retriever):
         Raises:
             IndexFormatError: there is no cluster, or a shard is missing, of another generation or of another codec.
             InputError: no Ray answers at the address.
+            ModelError: the model can't be loaded, or is not the one that made the vectors.
             MissingExtraError: Ray isn't installed, or too old.
         """
         place = place_of(path, cache)
-        check_place(place, address)  # before a model is loaded
+        made_with = check_place(place, address)  # before a model is loaded, or a process is started
+        if made_with is None and model is None:
+            raise ModelError(f"The cluster at {path} was made of embeddings: pass the model that made them.")
         loaded: Any = load_reranker(reranker) if isinstance(reranker, str | Path) else reranker
+        encoder = (
+            load_encoder(str(model), threads=encoder_threads)
+            if made_with is None
+            else load_encoder_of(made_with, model, threads=encoder_threads)
+        )
         shards = None if address is None else RayShards(place, address, replicas)
         try:
             index = Index.open(place.path) if shards is None else ClusterIndex(place, shards.at)
-            if index.encoder is None and model is None:
-                raise ModelError(f"The cluster at {path} was made of embeddings: pass the model that made them.")
-            encoder = (
-                load_encoder(str(model), threads=encoder_threads)
-                if index.encoder is None
-                else load_encoder_of(index.encoder, model, threads=encoder_threads)
-            )
         except BaseException:
             if shards is not None:
                 shards.close()
@@ -79,12 +83,15 @@ class Cluster(Retriever):
             self._shards.close()
 
 
-def check_place(place: Place, address: str | None) -> None:
+def check_place(place: Place, address: str | None) -> EncoderIdentity | None:
     """Look whether a cluster can be opened, before any process is started.
 
     Args:
         place: where it lies.
         address: of the Ray that shall have its shards; None without one.
+
+    Returns:
+        which encoder made its vectors; None where they were given.
 
     Raises:
         IndexFormatError: there is no cluster, or a shard is missing, of another generation or of another codec.
@@ -93,4 +100,5 @@ def check_place(place: Place, address: str | None) -> None:
     """
     if address is None and not isinstance(place, Here):
         raise InputError(f"{place.where} is in a store: pull it (xtrkit pull) and open that, or give a Ray's address.")
-    place.pin().close()
+    with closing(place.pin()) as pinned:
+        return properties_of(pinned).encoder

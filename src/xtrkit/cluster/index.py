@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -122,7 +123,7 @@ class ClusterIndex(Index):
         Raises:
             IndexDamagedError: the directory is not what was written.
         """
-        self._place, self._opened = place, opened
+        self._place, self._opened, self._moving = place, opened, threading.Lock()
         self._view = _view(RemoteStore.open(place, opened))
         self._device = None
 
@@ -135,10 +136,11 @@ class ClusterIndex(Index):
             IndexFormatError: it is damaged; this index stays at its generation then.
             XtrkitError: a shard can't be asked; as above.
         """
-        if self._place.newest() <= self.generation:
-            return False
-        self._view = _view(RemoteStore.open(self._place, self._opened))
-        return True
+        with self._moving:  # who moved to an older one than another thread would take it back
+            if self._place.newest() <= self.generation:
+                return False
+            self._view = _view(RemoteStore.open(self._place, self._opened))
+            return True
 
     def writer(self, *, progress: bool = False) -> Writer:
         """Change the cluster, in the directory where it lies."""

@@ -82,7 +82,7 @@ class ShardedPassages(Passages):
         return any(self._ask("any_meets", condition))
 
     def meeting(self, condition: Condition) -> npt.NDArray[np.bool_]:
-        """It is the shards that look (:meth:`ShardedWords.allow`)."""
+        """It is the shards that look (:meth:`xtrkit.cluster.host.ShardHost.allow`)."""
         raise NotImplementedError
 
     def _ask(self, method: str, *arguments: object) -> list[Any]:

@@ -17,6 +17,8 @@ OLDEST_RAY = (2, 60)
 NAMESPACE = "xtrkit"
 CONNECT_S = 5.0
 """How long a Ray may take to answer at its address; Ray itself waits for minutes."""
+_joined = 0
+_counting = threading.Lock()
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5)
 """How a client of gRPC begins, with empty settings; a server answers with its own."""
 
@@ -44,19 +46,41 @@ def loaded_ray() -> ModuleType:
 
 
 def join(ray: ModuleType, address: str) -> bool:
-    """Join a Ray, or start one; whether it was started, or joined, by this.
+    """Join a Ray, or start one; whether :func:`leave` must be called in the end.
+
+    A process is in one Ray at a time: who comes second shares it, and the last one to leave ends it. One that the
+    program itself has joined is left to it.
 
     Raises:
         InputError: none answers.
     """
-    if ray.is_initialized():
-        return False
+    global _joined
+    with _counting:
+        if ray.is_initialized() and not _joined:
+            return False
+        if not ray.is_initialized():
+            _joined = 0  # whatever was joined is gone
+            _begin(ray, address)
+        _joined += 1
+        return True
+
+
+def leave(ray: ModuleType) -> None:
+    """Leave the Ray that was joined; one that was started for it ends with the last who leaves."""
+    global _joined
+    with _counting:
+        _joined = max(_joined - 1, 0)
+        if not _joined and ray.is_initialized():
+            ray.shutdown()
+
+
+def _begin(ray: ModuleType, address: str) -> None:
     check_address(address)
     quiet: dict[str, Any] = {"namespace": NAMESPACE, "logging_level": "ERROR", "log_to_driver": False}
     if address == "local":
         with _handlers_kept():
             ray.init(address="local", include_dashboard=False, **quiet)
-        return True
+        return
     try:
         with _handlers_kept():
             ray.init(address=address, **quiet)
@@ -67,7 +91,6 @@ def join(ray: ModuleType, address: str) -> bool:
                 "versions of Ray and Python on all machines."
             ) from error
         raise _none_answers(address, error) from error
-    return True
 
 
 def check_address(address: str) -> None:

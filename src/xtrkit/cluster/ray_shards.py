@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from xtrkit.cluster.places import Place
-from xtrkit.cluster.ray_session import NAMESPACE, join, loaded_ray
+from xtrkit.cluster.ray_session import NAMESPACE, join, leave, loaded_ray
 from xtrkit.errors import InputError, ShardDownError, XtrkitError
 from xtrkit.storage.shards import ClusterManifest, ShardFacts
 
@@ -33,7 +33,8 @@ IDLE_S = 60.0
 """How long an actor keeps an older generation that nobody asks for."""
 MOST_REPLICAS = 64
 OPENING = "ready"
-"""What is asked first of a generation, and may take long: its files may have to be pulled."""
+"""What is asked first of a generation, and may take long: its files may have to be pulled. So an actor has a thread for
+it, and answers searches of older generations meanwhile."""
 
 
 class Replica(NamedTuple):
@@ -71,6 +72,7 @@ class RayShards:
         self._ray = loaded_ray()
         self._own, self._closed = join(self._ray, address), False
         self._actors: dict[Replica, Any] = {}
+        self._places: dict[Replica, int] = {}
         self._down: dict[Replica, float] = {}
         self._turn, self._lock = 0, threading.Lock()
         self.address = str(self._ray.get_runtime_context().gcs_address)
@@ -82,18 +84,17 @@ class RayShards:
             ShardDownError: an actor doesn't answer.
             XtrkitError: one of them can't open its shard.
         """
-        self.check_open()
         everyone = [Replica(shard.name, number) for shard in cluster.shards for number in range(self.replicas)]
         with self._lock:
-            for place, replica in enumerate(everyone):
-                if replica not in self._actors:
-                    self._actors[replica] = self._started(replica, place)
+            self._places |= {replica: place for place, replica in enumerate(everyone)}
+        for replica in everyone:
+            self.actor(replica)
         for number in range(self.replicas):  # all shards at a time, replica after replica: the others go on answering
             RayGeneration(self, cluster.shards, [number] * len(cluster.shards)).ask(OPENING, [()] * len(cluster.shards))
         with self._lock:
             for replica in self._actors.keys() - set(everyone):  # of shards that were split
                 if not any(shard.name == replica.shard for shard in self._last):
-                    del self._actors[replica]
+                    self._ray.kill(self._actors.pop(replica))  # others may hold it: who still needs it starts it again
             self._last = cluster.shards
         return RayGeneration(self, cluster.shards)
 
@@ -102,10 +103,11 @@ class RayShards:
 
     def close(self) -> None:
         """Let the actors go; those that this started end, and Ray, too, if this started it."""
-        self._closed = True
-        self._actors = {}  # an actor ends with the last handle of who started it
-        if self._own and self._ray.is_initialized():
-            self._ray.shutdown()
+        with self._lock:
+            own, self._own, self._closed = self._own and not self._closed, False, True
+            self._actors = {}  # an actor ends with the last handle of who started it
+        if own:
+            leave(self._ray)
 
     def check_open(self) -> None:
         """Refuse to go on behind :meth:`close`.
@@ -117,9 +119,12 @@ class RayShards:
             raise InputError("This cluster is closed: open it again.")
 
     def actor(self, replica: Replica) -> Any:
-        """Its handle."""
-        self.check_open()
-        return self._actors[replica]
+        """Its handle; one that does not run is started, as that of a shard that was split, for who searches it yet."""
+        with self._lock:
+            self.check_open()
+            if replica not in self._actors:
+                self._actors[replica] = self._started(replica)
+            return self._actors[replica]
 
     def choice(self, shards: Sequence[ShardFacts]) -> list[int]:
         """Which replica of each shard a search is begun with: in turn, those that are up."""
@@ -131,7 +136,8 @@ class RayShards:
         self._down[replica] = time.monotonic() + DOWN_S
         if died:  # for good, if the process that had started it is gone: whoever asks first starts it again
             with self._lock:
-                self._actors[replica] = self._started(replica, replica.number)
+                self.check_open()  # Ray would be started again by who asks it for an actor
+                self._actors[replica] = self._started(replica)
         number = self._up(replica.shard, replica.number + 1)
         return None if self._is_down(Replica(replica.shard, number)) else number
 
@@ -142,14 +148,15 @@ class RayShards:
     def _is_down(self, replica: Replica) -> bool:
         return self._down.get(replica, 0.0) > time.monotonic()
 
-    def _started(self, replica: Replica, place: int) -> Any:
+    def _started(self, replica: Replica) -> Any:
         """An actor, found or started: replicas of a shard follow each other, and so lie on machines apart."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         ray = self._ray
+        place = self._places.get(replica, replica.number)
         nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        actor = ray.remote(_ShardActor).options(
+        actor = ray.remote(concurrency_groups={OPENING: 1})(_ShardActor).options(
             name=actor_name(self._place, replica),
             namespace=NAMESPACE,
             get_if_exists=True,
@@ -197,24 +204,22 @@ class RayGeneration:
         for message in messages.values():
             if id(message) not in packed:
                 packed[id(message)] = pickle.dumps((method, message), pickle.HIGHEST_PROTOCOL)
-        calls = {shard: self._call(shard, packed[id(message)]) for shard, message in messages.items()}
-        return {
-            shard: self._answer(shard, call, packed[id(messages[shard])], hurried=method != OPENING)
-            for shard, call in calls.items()
-        }
+        opening = method == OPENING
+        calls = {shard: self._call(shard, packed[id(message)], opening) for shard, message in messages.items()}
+        return {shard: self._answer(shard, call, packed[id(messages[shard])], opening) for shard, call in calls.items()}
 
-    def _call(self, shard: int, packed: bytes) -> Any:
+    def _call(self, shard: int, packed: bytes, opening: bool) -> Any:
         facts = self._shards[shard]
-        actor = self._owner.actor(Replica(facts.name, self.replicas[shard]))
-        return actor.call.remote(tuple(facts), packed)
+        call = self._owner.actor(Replica(facts.name, self.replicas[shard])).call
+        return (call.options(concurrency_group=OPENING) if opening else call).remote(tuple(facts), packed)
 
-    def _answer(self, shard: int, call: Any, packed: bytes, *, hurried: bool) -> Any:
+    def _answer(self, shard: int, call: Any, packed: bytes, opening: bool) -> Any:
         """What a shard answers; where one died meanwhile another replica is asked, or it again when it is back."""
         ray, until = self._owner._ray, None
         while True:
             try:
-                outcome, value = pickle.loads(ray.get(call, timeout=ANSWER_S if hurried else None))
-            except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
+                outcome, value = pickle.loads(ray.get(call, timeout=None if opening else ANSWER_S))
+            except _lost(ray) as error:
                 now = time.monotonic()
                 if (until is not None and now > until) or isinstance(error, ray.exceptions.GetTimeoutError):
                     raise ShardDownError(
@@ -230,11 +235,24 @@ class RayGeneration:
                     time.sleep(0.1)
                 else:
                     self.replicas[shard] = other
-                call = self._call(shard, packed)
+                call = self._call(shard, packed, opening)
                 continue
+            except ray.exceptions.RayTaskError as error:
+                if not opening:
+                    raise
+                raise ShardDownError(
+                    f"Shard {shard} can't be opened by its actor ({type(error.cause).__name__}: {error.cause}): look "
+                    "whether its machine has the same xtrkit, and what it needs."
+                ) from error
             if outcome == "raised":
                 raise value
             return value
+
+
+def _lost(ray: Any) -> tuple[type[Exception], ...]:
+    """How Ray says that an actor is down, or that its answer was lost with its machine."""
+    errors = ray.exceptions
+    return errors.RayActorError, errors.GetTimeoutError, errors.ObjectLostError
 
 
 class ActorState(NamedTuple):
@@ -275,7 +293,7 @@ def states_of_actors(place: Place, cluster: ClusterManifest, address: str, patie
         return [list(_states(ray, place, shard, patience)) for shard in cluster.shards]
     finally:
         if own:
-            ray.shutdown()
+            leave(ray)
 
 
 def _states(ray: Any, place: Place, shard: ShardFacts, patience: float) -> Iterator[ActorState]:
@@ -313,6 +331,7 @@ class _ShardActor:
         self._place = place
         self._hosts: dict[ShardFacts, Any] = {}
         self._used: dict[ShardFacts, float] = {}
+        self._opening = threading.Lock()
 
     def call(self, shard: tuple[Any, ...], packed: bytes) -> bytes:
         """What a method of the host returns, or our own error that it raises: Ray's would bring its traceback along.
@@ -329,16 +348,24 @@ class _ShardActor:
 
     def opened(self) -> list[int]:
         """The generations that are open."""
-        return sorted(shard.generation for shard in self._hosts)
+        return sorted(shard.generation for shard in list(self._hosts))
 
     def _host(self, shard: ShardFacts) -> Any:
+        host = self._hosts.get(shard)
+        if host is None:
+            with self._opening:
+                host = self._open(shard)
+        now = self._used[shard] = time.monotonic()
+        for other in [one for one, used in list(self._used.items()) if now - used > IDLE_S]:
+            self._hosts.pop(other, None)
+            self._used.pop(other, None)
+        return host
+
+    def _open(self, shard: ShardFacts) -> Any:
         from xtrkit.cluster.host import ShardHost
 
-        now = time.monotonic()
-        if shard not in self._hosts:
-            newest = max(self._hosts.items(), key=lambda one: one[0].generation, default=(None, None))[1]
-            self._hosts[shard] = ShardHost(self._place.shard(shard), shard, newest)
-        self._used[shard] = now
-        for other in [one for one, used in self._used.items() if now - used > IDLE_S]:
-            del self._hosts[other], self._used[other]
+        if shard not in self._hosts:  # the other thread may have opened it meanwhile
+            path = self._place.shard(shard)
+            newest = max(list(self._hosts.items()), key=lambda one: one[0].generation, default=(None, None))[1]
+            self._hosts[shard] = ShardHost(path, shard, newest)
         return self._hosts[shard]

@@ -15,7 +15,7 @@ from typing import Any
 
 from xtrkit.cluster.crew import Hire, Task, Worker
 from xtrkit.cluster.dispatch import Dispatcher, Outcome, Room
-from xtrkit.cluster.ray_session import check_address, join, loaded_ray
+from xtrkit.cluster.ray_session import check_address, join, leave, loaded_ray
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.load import load_encoder_of
 from xtrkit.errors import InputError, ModelError, StorageError, XtrkitError
@@ -99,11 +99,11 @@ class RayCrew:
 
     def close(self) -> None:
         """Let the actors go, and Ray, too, if this started it."""
-        if self._ray.is_initialized():
-            if self._team is not None:
-                self._team.close()
-            if self._own:
-                self._ray.shutdown()
+        if self._ray.is_initialized() and self._team is not None:
+            self._team.close()
+        if self._own:
+            self._own = False
+            leave(self._ray)
 
 
 class RayTeam:

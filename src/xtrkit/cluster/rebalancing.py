@@ -41,6 +41,8 @@ class Rebalanced(NamedTuple):
 def rebalance(path: str | Path, largest: float = LARGEST, reporter: Reporter = SILENT) -> Rebalanced:
     """Split the shards that grew, in one generation; documents keep their order, so rankings and scores stay.
 
+    No piece is made smaller than shards are on average, so that a few tiny ones don't make very many.
+
     Args:
         path: the cluster's directory.
         largest: how many times the tokens of the median shard one may have; more than 1.
@@ -60,13 +62,13 @@ def rebalance(path: str | Path, largest: float = LARGEST, reporter: Reporter = S
 
     def change(shards: Sequence[ShardFacts]) -> list[ShardFacts]:
         tokens.update({shard.name: _tokens(path, shard) for shard in shards})
-        most = largest * median_low(tokens.values())
+        most, least = _limits(largest, list(tokens.values()))
         after: list[ShardFacts] = []
         for shard in shards:
-            if tokens[shard.name] <= max(most, 1):
+            if tokens[shard.name] <= most:
                 after.append(shard)
                 continue
-            pieces = _split(path, shard, int(-(-tokens[shard.name] // max(most, 1))), reporter)
+            pieces = _split(path, shard, int(-(-tokens[shard.name] // max(most, least))), reporter)
             if len(pieces) > 1:
                 split[shard.name] = [piece.name for piece in pieces]
                 del tokens[shard.name]
@@ -76,6 +78,16 @@ def rebalance(path: str | Path, largest: float = LARGEST, reporter: Reporter = S
 
     generation = change_shards(path, change, keep=KEPT)
     return Rebalanced(generation, split, {name: tokens[name] for name in _names(path, generation)})
+
+
+def _limits(largest: float, tokens: Sequence[int]) -> tuple[float, float]:
+    """How many tokens a shard may have, and how many a piece of one shall have at least.
+
+    Shards that were emptied say nothing of how large one should be. Where most are tiny, so is the median: pieces as
+    large as that would be as many as there are documents.
+    """
+    held = [number for number in tokens if number] or [0]
+    return largest * median_low(held), sum(held) / len(held)
 
 
 def _split(path: Path, shard: ShardFacts, n: int, reporter: Reporter) -> list[ShardFacts]:

@@ -89,17 +89,11 @@ class ClusterWriter(Writer):
 
     def _stage(self, batch: Batch, located: Located) -> None:
         self._touched.update(passage.document for passage in batch.passages)
-        smallest = min(range(len(self._writers)), key=self._tokens.__getitem__)
-        owners = {name: shard for shard, of_shard in enumerate(located.places) for name in of_shard.there}
+        owners = self._owners(batch, located)
         for shard, (writer, of_shard) in enumerate(zip(self._writers, located.places, strict=True)):
-            taken = [
-                (passage, vectors)
-                for passage, vectors in zip(*batch, strict=True)
-                if owners.get(passage.id, smallest) == shard
-            ]
+            taken = [(passage, vectors) for passage, vectors in zip(*batch, strict=True) if owners[passage.id] == shard]
             if taken:
                 writer._stage(Batch(*(list(column) for column in zip(*taken, strict=True))), of_shard)
-                self._tokens[shard] += sum(len(vectors) for _, vectors in taken)
         if sum(writer.staged_bytes for writer in self._writers) > STAGED_BYTES:
             try:
                 for writer in self._writers:
@@ -107,6 +101,17 @@ class ClusterWriter(Writer):
             except BaseException:
                 self.close()
                 raise
+
+    def _owners(self, batch: Batch, located: Located) -> dict[str, int]:
+        """{id: shard}: where it is already, or where the fewest tokens are; new passages of a document lie together."""
+        owners = {name: shard for shard, of_shard in enumerate(located.places) for name in of_shard.there}
+        documents: dict[str, int] = {}
+        for passage, vectors in zip(*batch, strict=True):
+            if passage.id not in owners:
+                smallest = min(range(len(self._tokens)), key=self._tokens.__getitem__)
+                owners[passage.id] = documents.setdefault(passage.document, smallest)
+            self._tokens[owners[passage.id]] += len(vectors)
+        return owners
 
     def _commit(self) -> WriteSummary:
         before = self._pin.cluster

@@ -11,7 +11,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from typing import Any, NamedTuple
@@ -174,7 +174,8 @@ class Committer:
                 group.append(change)
             self._add([(change, change.taken) for change in group if change.taken is not None], writer)
             summary = writer.commit()
-        self._index.refresh()
+        with suppress(XtrkitError):  # it is committed, whether or not it can be opened now: the server looks again soon
+            self._index.refresh()
         return Done([*answers, *((change, change.told(summary)) for change in group)], left)
 
     @contextmanager

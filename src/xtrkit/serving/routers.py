@@ -64,14 +64,14 @@ def serve_routers(settings: Settings, routers: Routers, tell: Callable[[str], No
         IndexFormatError: a directory is no index.
         MissingExtraError: Ray Serve isn't installed.
     """
-    try:
-        from ray import serve
-    except ImportError as error:
-        raise missing_extra("Routers of Ray Serve", "routers") from error
     if not 1 <= routers.least <= routers.most:
         raise InputError(
             f"There is at least 1 router, and not more than at most, got {routers.least} to {routers.most}."
         )
+    try:
+        from ray import serve
+    except ImportError as error:
+        raise missing_extra("Routers of Ray Serve", "routers") from error
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     check_address(settings)
     keys = Keys.of(settings)

@@ -21,7 +21,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 from fastapi import Depends, Request
 
 from xtrkit.cluster.cluster import Cluster
-from xtrkit.errors import IndexFormatError, StorageError, XtrkitWarning
+from xtrkit.errors import XtrkitError, XtrkitWarning
 from xtrkit.hits import Hits
 from xtrkit.index import Index
 from xtrkit.passage import Passage
@@ -120,7 +120,7 @@ class Service:
 
     def _refresh(self) -> None:
         for served in self.served.values():
-            with suppress(StorageError, IndexFormatError):  # the old generation goes on being served
+            with suppress(XtrkitError):  # the old generation goes on being served, and this is tried again
                 served.retriever.refresh()
 
     # -- asking ------------------------------------------------------------------------------------------------------

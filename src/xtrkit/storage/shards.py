@@ -294,7 +294,7 @@ def check_no_shard(path: Path) -> None:
     Raises:
         InputError: it is one.
     """
-    path = path.absolute()
+    path = path.resolve()  # a link to a shard is that shard
     if not SHARD_NAME.fullmatch(path.name) or not is_cluster(path.parent):
         return
     if any(shard.name == path.name for shard in read_cluster(path.parent).shards):
