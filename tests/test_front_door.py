@@ -10,7 +10,8 @@ import pytest
 import xtrkit
 from xtrkit import Hits, Index, Passage, Retriever
 from xtrkit.encoding import load_encoder
-from xtrkit.errors import CollectionError, IndexExistsError, IndexLockedError, InputError
+from xtrkit.errors import CollectionError, IndexExistsError, IndexLockedError, InputError, StorageError
+from xtrkit.texts import taking
 from xtrkit.texts.given import source_of
 from xtrkit.texts.taking import take
 
@@ -354,3 +355,16 @@ def test_the_names_of_the_front_door_are_public():
     assert xtrkit.Retriever is Retriever
     assert xtrkit.Index is Index
     assert {"Hit", "Hits", "Passage"} <= set(xtrkit.__all__)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+def test_a_disk_that_is_full_while_texts_are_read(tmp_path, monkeypatch):
+    """One sentence, and nothing more where the file is let go of."""
+    monkeypatch.setattr(taking.tempfile, "TemporaryFile", lambda **_: open("/dev/full", "wb", buffering=512))  # noqa: SIM115
+    taken = taking.Taken(tmp_path, {})
+    taken.append(Passage("short", "A text."), "")
+    with pytest.raises(StorageError, match="keeping texts there until they are encoded failed"):
+        list(taken)
+    with pytest.raises(StorageError, match="No space left on device"):
+        taken.append(Passage("long", "A text. " * 1000), "")
+    del taken

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.cluster.test_cli import answer, refusal
+from tests.commands import in_text
 from xtrkit import Passage
 from xtrkit.cluster.rebalancing import rebalance
 from xtrkit.cluster.splitting import split_index
@@ -294,3 +295,27 @@ def test_a_pickled_index_stays_at_its_generation(cluster):
         index.compact()
     with pickle.loads(sent) as again:
         assert len(again) == 21
+
+
+def test_going_back_to_the_generation_before(cluster):
+    with Index.open(cluster) as index:
+        before = ranking(index)
+        index.delete(["d1"])
+    newest = cluster / "cluster-000000000002.json"
+    content = newest.read_bytes()
+    newest.write_bytes(content[:-1])
+    assert f"xtrkit repair {cluster} --rollback 1" in in_text("verify", cluster).stdout
+    newest.write_bytes(content)
+    changed = next(shard for shard in read_cluster(cluster).shards if shard.generation == 2).name
+    (damaged,) = (cluster / changed).glob("s*.dead-*")
+    damaged.write_bytes(b"")
+    assert verify(cluster).repair == [f"xtrkit repair {cluster} --rollback 1"]
+    assert answer("repair", cluster, "--rollback", 1).startswith("Generation 3 holds what generation 1 held.")
+    assert verify(cluster, full=True).ok
+    assert "has no generation 7 (any more): there are 1, 2, 3" in refusal("repair", cluster, "--rollback", 7)
+    with Index.open(cluster) as index:
+        assert ranking(index) == before
+        assert index.delete(["d2"]).generation == 4
+        assert index.delete(["d3"]).generation == 5
+    assert verify(cluster, full=True).ok
+    assert cluster_generations(cluster) == [4, 5]

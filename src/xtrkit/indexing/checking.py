@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from xtrkit.errors import IndexFormatError, StorageError, XtrkitError
-from xtrkit.indexing.index_checking import IDS_SHOWN, Problem, Report, ids_of, verify_index
+from xtrkit.indexing.index_checking import IDS_SHOWN, Problem, Report, ids_of, repair_of, verify_index
 from xtrkit.indexing.store import Store
 from xtrkit.storage.manifest import manifest_name
 from xtrkit.storage.shards import (
@@ -45,25 +46,35 @@ def verify(path: Path, *, full: bool = False, advance: Callable[[int], None] = l
     if not is_cluster(path):
         return verify_index(path, full=full, advance=advance)
     begin, found = time.perf_counter(), cluster_generations(path)
-    problems: list[Problem] = []
-    try:
-        cluster = read_cluster(path, found[-1])
-    except (IndexFormatError, StorageError) as error:
-        problems.append(Problem(cluster_name(found[-1]), None, str(error)))
-        return Report(str(path), found[-1], full, 0, time.perf_counter() - begin, problems, [])
-    reports = [_of_shard(path, shard, cluster, full=full, advance=advance) for shard in cluster.shards]
-    problems = [problem for report in reports for problem in report.problems]
-    problems += _ids_that_come_twice(path, cluster) if full else []
+    reports, problems = _looked_at(path, found[-1], full=full, advance=advance)
+    back: list[int] = []
+    if problems:  # the newest of the others in which all is what was written, whatever was asked for of this one
+        older = (one for one in reversed(found[:-1]) if not _looked_at(path, one, full=True, advance=advance)[1])
+        back = list(islice(older, 1))
     return Report(
         str(path),
-        cluster.generation,
+        found[-1],
         full,
         sum(report.bytes_read for report in reports),
         time.perf_counter() - begin,
         problems,
-        [] if problems else [cluster.generation],
-        None if full else NOT_CHECKED.format(len(reports)),
+        back if problems else [found[-1]],
+        None if full or not reports else NOT_CHECKED.format(len(reports)),
+        [f"{repair_of(path)} --rollback {generation}" for generation in back],
     )
+
+
+def _looked_at(
+    path: Path, generation: int, *, full: bool, advance: Callable[[int], None]
+) -> tuple[list[Report], list[Problem]]:
+    """What was found of each shard of a generation, and what is wrong with all of it."""
+    try:
+        cluster = read_cluster(path, generation)
+    except (IndexFormatError, StorageError) as error:
+        return [], [Problem(cluster_name(generation), None, str(error))]
+    reports = [_of_shard(path, shard, cluster, full=full, advance=advance) for shard in cluster.shards]
+    problems = [problem for report in reports for problem in report.problems]
+    return reports, problems + (_ids_that_come_twice(path, cluster) if full else [])
 
 
 def _of_shard(

@@ -142,8 +142,7 @@ def _repair(path: Path, manifest: Manifest | None, problems: list[Problem], olde
     """The commands that mend an index: encoding anew loses nothing, going back what is newer, dropping passages."""
     if not problems:
         return []
-    name = str(path) if not str(path).startswith("-") else f"./{path}"
-    command = f"xtrkit repair {shlex.quote(name)}"
+    command = repair_of(path)
     damaged_files = {problem.file for problem in problems}
     if manifest and manifest.sources and damaged_files == {manifest.sources.name}:
         return [f"{command} --forget-sources"]
@@ -167,6 +166,12 @@ def _repair(path: Path, manifest: Manifest | None, problems: list[Problem], olde
     if manifest is None or shared or (len(bad) == len(manifest.segments) and not again):
         return []  # a file that all depends on, or every segment
     return [*steps, *(f"{command} --drop-segment {segment.name}" for segment in bad if segment not in again), *last]
+
+
+def repair_of(path: Path) -> str:
+    """How the commands that mend an index begin."""
+    name = str(path) if not str(path).startswith("-") else f"./{path}"
+    return f"xtrkit repair {shlex.quote(name)}"
 
 
 def _can_be_encoded(path: Path, manifest: Manifest, segment: SegmentFacts, damaged_files: set[str]) -> bool:

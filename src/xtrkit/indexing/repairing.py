@@ -18,7 +18,7 @@ from xtrkit.storage.files import check_content, storage_errors
 from xtrkit.storage.generations import WriterLock, collect, commit, existing, new_words_name, roll_back
 from xtrkit.storage.manifest import Manifest, SegmentFacts, decoded, manifest_name
 from xtrkit.storage.passage_file import PassageFile
-from xtrkit.storage.shards import check_no_shard
+from xtrkit.storage.shards import check_no_shard, is_cluster, roll_back_cluster
 from xtrkit.values import EncoderIdentity
 
 
@@ -36,7 +36,7 @@ def encoder_of(path: Path) -> EncoderIdentity:
 
 
 def roll_back_to(path: Path, generation: int) -> int:
-    """Make a generation that holds what an older one held; return its number.
+    """Make a generation of an index, or of a cluster, that holds what an older one held; return its number.
 
     Raises:
         InputError: there is no such generation.
@@ -45,6 +45,9 @@ def roll_back_to(path: Path, generation: int) -> int:
         StorageError: the disk refused.
     """
     check_no_shard(path)
+    if is_cluster(path):
+        with WriterLock(path):
+            return roll_back_cluster(path, generation)
     existing(path)
     with WriterLock(path):
         return roll_back(path, generation)

@@ -328,6 +328,20 @@ def back_up_cluster(directory: Path, target: Path, generation: int | None = None
     return cluster.generation
 
 
+def roll_back_cluster(directory: Path, generation: int) -> int:
+    """Make a generation that holds what an older one held; return its number. The caller holds the writer's lock.
+
+    Raises:
+        InputError: there is no such generation.
+        IndexDamagedError: it is damaged too.
+        StorageError: the disk refused.
+    """
+    with closing(ClusterPin(directory, generation)) as pinned:
+        number = cluster_generations(directory)[-1] + 1
+        write_cluster(directory, pinned.cluster._replace(generation=number))
+    return number
+
+
 def facts_of(directory: Path, name: str, generation: int) -> ShardFacts:
     """What a cluster manifest says of a shard that is written."""
     content = (directory / name / manifest_name(generation)).read_bytes()

@@ -11,6 +11,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import IO, Any
@@ -22,6 +23,7 @@ from xtrkit.forks import keep_for_ever, tell_of_forks
 from xtrkit.indexing.sources import FileState
 from xtrkit.passage import Part, Passage, checked_passage
 from xtrkit.progress import SILENT, Advance, Reporter
+from xtrkit.storage.files import storage_errors
 from xtrkit.texts.changes import state_of
 from xtrkit.texts.document import Document, Problem, ReadingReport
 from xtrkit.texts.reading import Files, Source, SourceFile
@@ -33,6 +35,9 @@ SURVEYED = 256
 """Texts that are kept aside, to tell how large an index will be and whether the model can read them."""
 
 BLOCK = 1 << 20
+
+
+KEEPING = "keeping texts there until they are encoded"
 
 
 class Taken:
@@ -68,9 +73,10 @@ class Taken:
         self.files: dict[str, FileState] = {}
         self.spoilt: set[str] = set()
         self._random = Random(0)
+        self._directory = Path(directory)
         # Where the index goes there is room; what is there temporarily may be larger than the memory.
         self._file: IO[bytes] = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - lives as long as this does
-        self._finalizer = weakref.finalize(self, self._file.close)
+        self._finalizer = weakref.finalize(self, _closed, self._file)
         tell_of_forks(self)
 
     def after_fork(self) -> None:
@@ -88,7 +94,9 @@ class Taken:
 
     def append(self, passage: Passage, where: str) -> None:
         """Take in a passage."""
-        self._file.write(json.dumps([*passage, where], ensure_ascii=False).encode() + b"\n")
+        line = json.dumps([*passage, where], ensure_ascii=False).encode() + b"\n"
+        with storage_errors(self._directory, KEEPING):
+            self._file.write(line)
         text = passage.text or ""
         self.n_passages += 1
         self.text_bytes += len(passage.id) + len(text.encode())
@@ -99,7 +107,8 @@ class Taken:
 
     def _rows(self) -> Iterator[list[Any]]:
         """The lines of the file; several may go through it at a time."""
-        self._file.flush()
+        with storage_errors(self._directory, KEEPING):
+            self._file.flush()
         place, begun = 0, list[bytes]()
         while block := os.pread(self._file.fileno(), BLOCK, place):
             place += len(block)
@@ -108,6 +117,12 @@ class Taken:
                 yield json.loads(b"".join([*begun, line]))
                 begun = []
             begun.append(rest)
+
+
+def _closed(file: IO[bytes]) -> None:
+    """Close a file that nobody needs any more; what a full disk does not take is not missed."""
+    with suppress(OSError):
+        file.close()
 
 
 def take(
