@@ -84,7 +84,7 @@ class Trained(NamedTuple):
     """Centroids that were found on a sample, before all tokens were assigned to them.
 
     Attributes:
-        rotation: (d, d); rotated rows are ``rows @ rotation``.
+        rotation: (D, d), as a :class:`~xtrkit.indexing.compressed_format.Quantiser` has it.
         tree: the centroids' directions.
         held_out: (H, d) rotated vectors that the codec is fitted to.
         longest: length of the longest vector of the sample.
@@ -140,6 +140,7 @@ def train(
     rows: TokenRows,
     codec: Codec,
     *,
+    code_dim: int | None = None,
     seed: int = 0,
     reporter: Reporter = SILENT,
     assign: clustering.Assign = clustering.CentroidTree.assign,
@@ -150,6 +151,8 @@ def train(
     Args:
         rows: the vectors; at least one.
         codec: how vectors are kept.
+        code_dim: how many dimensions codes keep: those of the directions in which the vectors are longest; None keeps
+            all.
         seed: the same vectors and seed give the same centroids.
         reporter: told about the progress.
         assign: how tokens find their centroids.
@@ -159,7 +162,7 @@ def train(
         the centroids with the codec, and (M,) the cluster of each token.
     """
     with Workers(threads) as workers:
-        trained = _find_centroids(rows, codec, seed, reporter, assign, workers)
+        trained = _find_centroids(rows, codec, seed, reporter, assign, workers, code_dim)
         assigned, sums = _assign(rows, trained, reporter, assign, workers)
     return fitted(codec, trained, sums), assigned
 
@@ -192,15 +195,39 @@ def fitted(codec: Codec, trained: Trained, sums: ClusterSums) -> Quantiser:
 
 
 def _find_centroids(
-    rows: TokenRows, codec: Codec, seed: int, reporter: Reporter, assign: clustering.Assign, workers: Workers
+    rows: TokenRows,
+    codec: Codec,
+    seed: int,
+    reporter: Reporter,
+    assign: clustering.Assign,
+    workers: Workers,
+    code_dim: int | None = None,
 ) -> Trained:
-    rotation = codec.rotation(rows.dim, seed)
-    sample = _sample(rows, rotation, _sample_size(rows), seed, reporter)
+    if code_dim is None or code_dim == rows.dim:
+        rotation = codec.rotation(rows.dim, seed)
+        sample = _sample(rows, rotation, _sample_size(rows), seed, reporter)
+    else:
+        sample = _sample(rows, np.eye(rows.dim, dtype=np.float32), _sample_size(rows), seed, reporter)
+        rotation = principal_directions(sample, code_dim) @ codec.rotation(code_dim, seed)
+        sample = sample @ rotation
     held_out, longest = sample[:HELD_OUT].copy(), float(np.sqrt(_squares(sample).max()))
     with reporter.phase("Finding centroids", (1 + clustering.ROUNDS) * len(sample), "comparisons") as advance:
         n_centroids = clustering.centroid_count(rows.n_tokens)
         tree = clustering.train(sample, n_centroids, seed, advance, assign, workers)
     return Trained(rotation, tree, held_out, longest)
+
+
+def principal_directions(vectors: Floats, number: int) -> Floats:
+    """(D, number) the orthonormal directions in which (S, D) vectors are longest: PCA without a mean taken away.
+
+    The mean stays, for what counts is inner products with queries. Which of two opposite directions is taken is settled
+    by the largest component, so that the same vectors give the same bits.
+    """
+    wide = vectors.astype(np.float64)
+    _, directions = np.linalg.eigh(wide.T @ wide)
+    kept = directions[:, ::-1][:, :number]
+    signs = np.sign(kept[np.abs(kept).argmax(axis=0), np.arange(number)])
+    return np.asarray(kept * signs, dtype=np.float32)
 
 
 def quantiser_of(
@@ -246,12 +273,12 @@ def compress(
         blocks: Iterable[tuple[slice, Codes]]
         if assigned is not None:
             blocks = encoding.blocks(assigned)
-        elif rows.n_tokens * code_width(quantiser.dim, quantiser.bits) <= ORDERED_BYTES:
+        elif rows.n_tokens * code_width(quantiser.code_dim, quantiser.bits) <= ORDERED_BYTES:
             assigned = np.empty(rows.n_tokens, dtype=np.int32)
             blocks = list(encoding.blocks(assigned, quantiser.tree))
         else:  # where codes go must be known before they come
             assign = clustering.CentroidTree.assign
-            trained = Trained(quantiser.rotation, quantiser.tree, np.zeros((0, quantiser.dim), np.float32), 1.0)
+            trained = Trained(quantiser.rotation, quantiser.tree, np.zeros((0, quantiser.code_dim), np.float32), 1.0)
             assigned, _ = _assign(rows, trained, reporter, assign, workers)
             blocks = encoding.blocks(assigned)
         file = write_postings(directory, name, blocks, rows.lengths(), assigned, encoding.scales, quantiser, reporter)
@@ -310,7 +337,7 @@ def _sample(rows: TokenRows, rotation: Floats, size: int, seed: int, reporter: R
     random = np.random.default_rng(seed)
     chosen[_drawn(rows.n_tokens, size, random)] = True
     places = random.permutation(size)
-    sample = np.empty((size, rows.dim), dtype=np.float32)
+    sample = np.empty((size, rotation.shape[1]), dtype=np.float32)
     taken = 0
     with reporter.phase("Drawing a sample", rows.n_tokens, "tokens") as advance:
         for block, vectors in rows.blocks():
