@@ -3,15 +3,20 @@
     python benchmarks/cluster.py INDEX DATASET [--shards 3] [--queries 100] [--ray]
 
 In process, where every message is pickled to be counted; with --ray, through actors on this machine, too. The rankings
-and the bytes of the scores are compared in every mode.
+and the bytes of the scores are compared in every mode: of exact vectors with one process that opens the cluster, since
+products depend, in their last bits, on the blocks in which they are computed.
 """
 
 import argparse
 import pickle
+import re
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
+import httpx
 import numpy as np
 
 from xtrkit import COLBERT, COLXTR, XTR, Retriever
@@ -19,6 +24,7 @@ from xtrkit.cluster.cluster import Cluster
 from xtrkit.cluster.engine import InProcess
 from xtrkit.cluster.host import ShardHost
 from xtrkit.cluster.index import ClusterIndex
+from xtrkit.cluster.places import Here
 from xtrkit.cluster.splitting import split_index
 from xtrkit.evaluation.beir import read_test_collection
 from xtrkit.storage.shards import read_cluster
@@ -81,6 +87,36 @@ def cpu(index, queries, recipe, rounds=5):
     return float(np.median(taken))
 
 
+def over_http(one, path, address, texts):
+    """How many rankings of each mode are the same when a server is asked, one query after the other."""
+    command = [sys.executable, "-m", "xtrkit", "cluster", "serve", str(path), "--address", address, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        try:
+            url = re.search(r"http://\S+?:\d+", server.stdout.readline())[0]
+            with httpx.Client(base_url=url, timeout=120) as client:
+                while client.get("/readyz").status_code != 200:
+                    time.sleep(0.2)
+                for name, recipe in MODES.items():
+                    equal = 0
+                    for text in texts:
+                        body = {"query": text, "k": 10, "group_by_document": False, **asked_as(recipe)}
+                        hits = client.post("/v1/search", json=body).json()["hits"]
+                        expected = one.search(text, 10, recipe=recipe, group_by_document=False)
+                        equal += [(hit["id"], hit["score"]) for hit in hits] == [
+                            (hit.id, hit.score) for hit in expected
+                        ]
+                    print(f"{name:20}  {equal:>3}/{len(texts)} over HTTP", flush=True)
+        finally:
+            server.terminate()
+
+
+def asked_as(recipe):
+    """A recipe, as a request says it."""
+    name = {COLBERT: "colbert", COLXTR: "colxtr"}.get(recipe, "xtr")
+    fields = ("nprobe", "k_prime", "imputation")
+    return {"recipe": name, **{one: getattr(recipe, one) for one in fields if getattr(recipe, one) is not None}}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("index", type=Path)
@@ -88,6 +124,8 @@ def main():
     parser.add_argument("--shards", type=int, default=3)
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--ray", action="store_true")
+    parser.add_argument("--http", action="store_true", help="ask a server in front of these actors, too")
+    parser.add_argument("--no-costs", action="store_true", help="leave out the part in process")
     arguments = parser.parse_args()
     one = Retriever.open(arguments.index)
     texts = list(read_test_collection(arguments.dataset).queries.values())[: arguments.queries]
@@ -100,11 +138,13 @@ def main():
         print(
             f"split into {arguments.shards} shards: {time.perf_counter() - begin:.1f} s, {one.index.n_tokens:,} tokens"
         )
+        if one.index.storage == "float16":
+            one = Retriever.open(path)
         hosts = [ShardHost(path / shard.name, shard) for shard in read_cluster(path).shards]
         counted = Counted(hosts)
-        index = ClusterIndex(path, lambda cluster: counted)
+        index = ClusterIndex(Here(path), lambda cluster: counted)
         print(f"{'':20}  same  exchanges  KB out, back of a query and shard  CPU ms a query: one index, shards")
-        for name, recipe in MODES.items():
+        for name, recipe in () if arguments.no_costs else MODES.items():
             equal = same(one.index, index, queries, recipe)
             counted.reset()
             index.search_batch(queries[:16], 10, recipe=recipe)
@@ -131,6 +171,8 @@ def main():
                         cluster.index.search_batch(queries[first : first + size], 10)
                     taken = 1000 * (time.perf_counter() - begin) / len(queries)
                     print(f"batches of {size} through Ray: {taken:.2f} ms a query")
+                if arguments.http:
+                    over_http(one, path, cluster._shards.address, texts)
 
 
 if __name__ == "__main__":

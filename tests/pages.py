@@ -91,7 +91,9 @@ def says_what_there_is(words):
 
         from xtrkit.cli.app import app
 
-        command = typer.main.get_command(app).commands[words[1]]
+        command, rest = typer.main.get_command(app), words[1:]
+        while hasattr(command, "commands"):
+            command, rest = command.commands[rest[0]], rest[1:]
         return set(options_of(words)) <= {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
     script = next((Path(word) for word in words if word.startswith("benchmarks/")), None)
     if script is None:

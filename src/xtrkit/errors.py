@@ -93,6 +93,10 @@ class ServerError(XtrkitError):
         self.kind = kind
 
 
+class ShardDownError(XtrkitError):
+    """A shard of a cluster does not answer: its process died and was not started again in time."""
+
+
 class StorageError(XtrkitError):
     """The operating system refused to write or read a file of an index: disk full, input/output error, permissions."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -75,6 +76,10 @@ class OpenedIndex:
     def close(self) -> None:
         """Close the files."""
         self._store.close()
+
+    def cpu_seconds(self) -> float:
+        """What those who search it have computed so far, whatever it was: this process, on all its threads."""
+        return time.process_time()
 
     @property
     def _store(self) -> Store:

@@ -27,6 +27,10 @@ Advance = Callable[[int], None]
 SECONDS_BETWEEN_LINES = 60.0
 """How often a line is written where there is no terminal."""
 
+SPEED_OVER = 1800.0
+"""Seconds whose work tells how fast it is. What is done by others comes in portions, minutes apart: over half a minute,
+as is usual, there would be no estimate."""
+
 
 @contextmanager
 def progress_bar(
@@ -61,8 +65,9 @@ def progress_bar(
         TimeRemainingColumn(),
         TextColumn("left"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=SPEED_OVER) as bars:
         task = bars.add_task(description, total=total, completed=done)
+        bars.advance(task, 0)  # speed is measured from here on
         yield lambda amount: bars.advance(task, amount)
 
 

@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from tests.cluster.processes import Processes
 from tests.cluster.test_splitting import QUERIES, TEXTS, told
 from tests.forking import fork
 from xtrkit import Retriever
@@ -20,11 +22,13 @@ from xtrkit.cli.cluster_build import build
 from xtrkit.cli.grouping import grouped
 from xtrkit.cluster.building import ClusterMaking, Portions, build_cluster
 from xtrkit.cluster.crew import InProcess
-from xtrkit.cluster.parts import once
+from xtrkit.cluster.dispatch import WorkerDownError
+from xtrkit.cluster.holding import by_encoding
+from xtrkit.cluster.parts import Partition, once
 from xtrkit.cluster.splitting import split_index
 from xtrkit.encoding import load_encoder
 from xtrkit.errors import CollectionError, IndexLockedError, InputError
-from xtrkit.indexing import spool
+from xtrkit.indexing import postings, spool
 from xtrkit.indexing.checking import verify
 from xtrkit.indexing.spool import claim, workplace_of
 from xtrkit.indexing.store import Store
@@ -35,7 +39,7 @@ DOCUMENTS = [
     for copy in range(2)
     for name, text in TEXTS.items()
 ]
-SMALL = Portions(characters=200, tokens=128)
+SMALL = Portions(bytes=300, tokens=128)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -120,7 +124,7 @@ class Backwards(InProcess):
 
 
 def test_portions_and_order_change_nothing(encoder, undisturbed, tmp_path):
-    other = ClusterMaking(batch_size=3, portions=Portions(characters=700, tokens=64))
+    other = ClusterMaking(batch_size=3, portions=Portions(bytes=900, tokens=64))
     build_cluster(DOCUMENTS, tmp_path / "a", 3, model=encoder, making=other, hire=Backwards)
     assert contents(tmp_path / "a") == contents(undisturbed)
     build_cluster(DOCUMENTS, tmp_path / "b", 3, model=encoder, making=ClusterMaking(portions=SMALL), hire=Backwards)
@@ -225,6 +229,131 @@ def test_of_other_texts_no_more_is_encoded_than_must_be(encoder, tmp_path):
         assert built.get([DOCUMENTS[-1]["id"]])[0].text == "Something else was said."
 
 
+def crew_of(**choices):
+    """What hires processes, and the list that they are put on."""
+    crews = []
+
+    def hire(*given):
+        crews.append(Processes(*given, **choices))
+        return crews[0]
+
+    return hire, crews
+
+
+def test_workers_are_killed_in_each_phase(encoder, undisturbed, tmp_path):
+    """One of each phase when it has just got a task, another when its part is there but for the name."""
+    hire, crews = crew_of(kills=("begun", "made"))
+    making = ClusterMaking(portions=SMALL)
+    build_cluster(DOCUMENTS, tmp_path / "c", 3, model=encoder, making=making, hire=hire)
+    methods = ("encode", "sample", "assign", "compress", "shard")
+    assert crews[0].killed == [(method, how) for method in methods for how in ("begun", "made")]
+    assert (crews[0].dispatcher.replaced, crews[0].together) == (10, 2)
+    assert files_of(tmp_path / "c") == files_of(undisturbed)
+    for shard in (tmp_path / "c").glob("shard-*"):
+        assert verify(shard, full=True).ok
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+def test_the_driver_is_killed_while_workers_work(encoder, undisturbed, tmp_path):
+    """At the second thing that each phase tells; its workers end, whatever they were at."""
+    making = ClusterMaking(portions=SMALL)
+    phases = ("Encoding", "Picking a sample", "Assigning tokens", "Compressing tokens", "Writing shards")
+    for phase in phases:
+        hire, _ = crew_of(slow=0.02)
+        deadly = Deadly(2, phase)
+        assert not in_child(
+            lambda hire=hire, deadly=deadly: build_cluster(
+                DOCUMENTS, tmp_path / "c", 3, model=encoder, making=making, hire=hire, reporter=deadly
+            )
+        )
+    hire, _ = crew_of()
+    build_cluster(DOCUMENTS, tmp_path / "c", 3, model=encoder, making=making, hire=hire)
+    assert files_of(tmp_path / "c") == files_of(undisturbed)
+
+
+def test_workers_that_die_again_and_again(encoder, tmp_path):
+    hire, crews = crew_of(kills=("begun", "begun", "begun"))
+    with pytest.raises(WorkerDownError, match=r"3 workers died of vectors-000000-.*the same call goes on from here"):
+        build_cluster(DOCUMENTS, tmp_path / "c", 3, model=encoder, hire=hire)
+    assert len(crews[0].killed) == 3
+    build_cluster(DOCUMENTS, tmp_path / "c", 3, model=encoder)
+
+
+def test_what_workers_hold_is_bounded_in_bytes(encoder, tmp_path):
+    """Slow workers: there is room for two of three, and what needs more than the room is done alone."""
+    large = {"id": "large", "text": "Snow falls.", "note": "x" * 480_000}
+    making = ClusterMaking(split=False, portions=Portions(bytes=1000, tokens=512))
+    room = 2 * by_encoding(Partition("", 9, 1000), encoder.identity) + (1 << 20)
+    hire, crews = crew_of(size=3, room=room, slow=0.03)
+    build_cluster([*DOCUMENTS[:9], large], tmp_path / "c", 2, model=encoder, making=making, hire=hire)
+    (crew,) = crews
+    assert crew.together == 2
+    alone = by_encoding(Partition("", 1, 480_000), encoder.identity)
+    assert room < alone < crew.most < alone + 10_000
+    assert crew.sent[0] < 1000  # names and counts
+    assert crew.sent[1] < 200
+
+
+def test_partitions_are_bounded_in_bytes_whatever_has_them(encoder, tmp_path):
+    heavy = [{"id": f"é{n}", "text": "Mice eat cheese.", "note": "ü" * 400} for n in range(9)]
+    dying = Watched(encoder, die_after=9)
+    making = ClusterMaking(portions=Portions(bytes=2000))
+    assert not in_child(lambda: build_cluster(heavy, tmp_path / "c", 2, model=dying, making=making))
+    sizes = [path.stat().st_size for path in workplace_of(tmp_path / "c").glob("texts-*/*")]
+    assert len(sizes) == 5
+    assert max(sizes) <= 2000
+
+
+def read_by_this_process():
+    """Bytes that calls of read() have returned."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="needs /proc")
+def test_who_directs_reads_the_sample_alone(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr(postings, "SAMPLE_FLOATS", 128 * 40)
+    read = {}
+
+    class Reading(Reporter):
+        @contextmanager
+        def phase(self, description, total, unit="", done=0):
+            read[description] = read_by_this_process()
+            yield lambda amount: None
+
+    hire, _ = crew_of()
+    making = ClusterMaking(portions=SMALL)
+    summary = build_cluster(DOCUMENTS, tmp_path / "c", 3, model=encoder, making=making, hire=hire, reporter=Reading())
+    vectors, sample = 256 * summary.tokens, 256 * 40
+    assert 10 * sample < vectors
+    assert read["Finding centroids"] - read["Drawing a sample"] < 3 * sample
+    Retriever.create(tmp_path / "idx", DOCUMENTS, model=encoder).close()
+    split_index(tmp_path / "idx", tmp_path / "split", 3)
+    assert contents(tmp_path / "c") == contents(tmp_path / "split")
+
+
+def test_no_other_model_goes_on(encoder, tmp_path):
+    making, dying = ClusterMaking(portions=SMALL), Watched(encoder, die_after=8)
+    assert not in_child(lambda: build_cluster(DOCUMENTS, tmp_path / "c", 3, model=dying, making=making))
+    other = load_encoder(document_length=100)
+    with pytest.raises(InputError, match=r"has encoded with xtrkit-mini \(512 tokens, .*\), this one would with .*100"):
+        build_cluster(DOCUMENTS, tmp_path / "c", 3, model=other, making=making)
+    spool.remove(next(workplace_of(tmp_path / "c").glob("model-*")))  # of a build that had encoded nothing
+    for part in workplace_of(tmp_path / "c").glob("vectors-*"):
+        spool.remove(part)
+    build_cluster(DOCUMENTS, tmp_path / "c", 3, model=other, making=making)
+
+
+def test_fewer_shards_than_before(encoder, undisturbed, tmp_path):
+    making, watched = ClusterMaking(portions=SMALL), Watched(encoder)
+    deadly = Deadly(2, "Writing shards")
+    assert not in_child(
+        lambda: build_cluster(DOCUMENTS, tmp_path / "c", 5, model=encoder, making=making, reporter=deadly)
+    )
+    build_cluster(DOCUMENTS, tmp_path / "c", 3, model=watched, making=making)
+    assert watched.texts == []
+    assert files_of(tmp_path / "c") == files_of(undisturbed)
+
+
 def test_of_two_attempts_one_is_kept(tmp_path):
     def make(directory):
         if not (tmp_path / "part").exists():  # somebody else is faster
@@ -253,11 +382,38 @@ def test_what_is_refused(encoder, tmp_path):
         build_cluster(DOCUMENTS[:1] * 2, tmp_path / "c", 2, model=encoder)
     with pytest.raises(InputError, match="nbits must be"):
         ClusterMaking(nbits=3)
-    with pytest.raises(InputError, match="at least one character"):
+    with pytest.raises(InputError, match="at least one byte"):
         ClusterMaking(portions=Portions(0))
     with claim(workplace_of(tmp_path / "c")), pytest.raises(IndexLockedError, match="Another process is building"):
         build_cluster(DOCUMENTS, tmp_path / "c", 2, model=encoder)
     assert [path.name for path in tmp_path.iterdir()] == [".c.building"]
+
+
+def test_what_is_refused_of_ray(encoder, tmp_path, monkeypatch):
+    """Before anything is read, and nothing is left."""
+    ray = pytest.importorskip("ray")
+    from xtrkit.cluster.ray_workers import on_ray
+
+    for workers in (0, -1, True, 1.5):
+        with pytest.raises(InputError, match="number of workers must be a whole number of at least 1"):
+            on_ray("local", workers)
+    with pytest.raises(InputError, match="A worker has 0 GPUs or more, got -1"):
+        on_ray("local", gpus=-1)
+    with pytest.raises(InputError, match=r"No Ray answers at '127.0.0.1:1' .*: start one \(ray start --head\)"):
+        on_ray("127.0.0.1:1")
+
+    def joined(**given):
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.61.0\nThis process: 2.60.0.\n")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "init", joined)
+        hire = on_ray("nonsense")
+        with pytest.raises(InputError, match=r"does not fit: Version mismatch: .* 2\.61\.0 .* same versions of Ray"):
+            build_cluster(DOCUMENTS, tmp_path / "c", 2, model=encoder, hire=hire)
+    monkeypatch.setattr(ray, "__version__", "2.9.3")
+    with pytest.raises(InputError, match=r"Ray 2\.9\.3 is installed; xtrkit needs 2\.60 or newer"):
+        on_ray("local")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command(undisturbed, tmp_path):
@@ -277,48 +433,67 @@ import json, sys
 from xtrkit.cluster.building import ClusterMaking, Portions, build_cluster
 from xtrkit.cluster.ray_workers import on_ray
 from tests.cluster.test_building import Deadly
-documents = json.load(open(sys.argv[1]))
+documents, target, address, phase = json.load(open(sys.argv[1])), *sys.argv[2:]
 making = ClusterMaking(portions=Portions(8000, 1))
-build_cluster(documents, sys.argv[2], 5, making=making, hire=on_ray("local", 3), reporter=Deadly(4, sys.argv[3]))
+build_cluster(documents, target, 5, making=making, hire=on_ray(address, 2), reporter=Deadly(2, phase))
 """
+AT_WORK = ("Encoding", "Picking a sample", "Assigning tokens", "Compressing tokens", "Writing shards")
+PHASES = ("Partitioning", *AT_WORK[:2], "Drawing a sample", "Finding centroids", AT_WORK[2], "Adding up clusters",
+          *AT_WORK[3:], "Committing")  # fmt: skip
 
 
 @pytest.mark.slow
 def test_workers_and_driver_are_killed_on_ray(tmp_path, monkeypatch):
+    """One worker in each phase; then whoever directs, in each phase, again and again. The Ray that they join lives."""
     ray = pytest.importorskip("ray")
+    from xtrkit.cluster.ray_session import join, loaded_ray
     from xtrkit.cluster.ray_workers import Hiring, RayCrew
 
     monkeypatch.setattr(spool, "BLOCK", 1 << 15)  # as workers have it
-    documents = [{"id": f"{name}-{n}", "text": f"{text} ({n})"} for n in range(45) for name, text in TEXTS.items()]
-    making, crews, pids, killed = ClusterMaking(portions=Portions(8000, 1)), [], [], []
+    documents = [{"id": f"{name}-{n}", "text": f"{text} ({n})"} for n in range(60) for name, text in TEXTS.items()]
+    making, crews, killed = ClusterMaking(portions=Portions(8000, 1)), [], []
     build_cluster(documents, tmp_path / "undisturbed", 5, making=making)
+    expected = files_of(tmp_path / "undisturbed")
 
     class Murderous(Reporter):
-        """Kills a worker in each phase."""
+        """Kills a worker in each phase, one that is at work."""
 
         @contextmanager
         def phase(self, description, total, unit="", done=0):
+            if description not in AT_WORK:
+                yield lambda amount: None
+                return
+            (crew,) = crews
+            calls = [actor.__ray_call__.remote(lambda self: os.getpid()) for actor in crew._team.actors]
+            pids = ray.get(calls)
+
             def advance(amount):
-                if description in ("Encoding", "Assigning tokens", "Writing shards") and description not in killed:
-                    os.kill(pids[len(killed)], signal.SIGKILL)
+                working = [place for place, task in crew._dispatcher._working.values() if task is not None]
+                if description not in killed and working:
+                    os.kill(pids[working[0]], signal.SIGKILL)
                     killed.append(description)
 
             yield advance
 
     def hire(*given):
         crews.append(RayCrew(Hiring("local", 3), *given))
-        pids.extend(ray.get([actor.__ray_call__.remote(lambda self: os.getpid()) for actor in crews[0]._actors]))
         return crews[0]
 
-    build_cluster(documents, tmp_path / "workers", 5, making=making, hire=hire, reporter=Murderous())
-    assert (len(killed), crews[0].replaced) == (3, 3)
-    assert files_of(tmp_path / "workers") == files_of(tmp_path / "undisturbed")
-    assert not ray.is_initialized()
+    join(loaded_ray(), "local")
+    try:
+        build_cluster(documents, tmp_path / "workers", 5, making=making, hire=hire, reporter=Murderous())
+        assert (killed, crews[0].replaced) == (list(AT_WORK), 5)
+        assert files_of(tmp_path / "workers") == expected
 
-    (tmp_path / "documents.json").write_text(json.dumps(documents))
-    command = [sys.executable, "-c", BUILD_ON_RAY, str(tmp_path / "documents.json")]
-    died = subprocess.run([*command, str(tmp_path / "driver"), "Encoding"], check=False, timeout=300)
-    assert died.returncode == -signal.SIGKILL
-    assert list(workplace_of(tmp_path / "driver").glob("vectors-*"))
-    subprocess.run([*command, str(tmp_path / "driver"), "Nothing"], check=True, timeout=300)
-    assert files_of(tmp_path / "driver") == files_of(tmp_path / "undisturbed")
+        (tmp_path / "documents.json").write_text(json.dumps(documents))
+        given = [str(tmp_path / "documents.json"), str(tmp_path / "driver"), ray.get_runtime_context().gcs_address]
+        command = [sys.executable, "-c", BUILD_ON_RAY, *given]
+        for phase in PHASES:
+            died = subprocess.run([*command, phase], check=False, timeout=900)
+            assert died.returncode == -signal.SIGKILL, phase
+        subprocess.run([*command, "Nothing"], check=True, timeout=900)
+        assert files_of(tmp_path / "driver") == expected
+    finally:
+        ray.shutdown()
+    assert all(verify(shard, full=True).ok for shard in (tmp_path / "driver").glob("shard-*"))
+    assert not workplace_of(tmp_path / "driver").exists()

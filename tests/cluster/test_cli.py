@@ -16,6 +16,9 @@ from tests.commands import in_text
 from xtrkit import Retriever
 from xtrkit.cluster import ray_session
 from xtrkit.cluster.cluster import Cluster
+from xtrkit.cluster.engine import InProcess
+from xtrkit.cluster.host import ShardHost
+from xtrkit.cluster.index import ClusterIndex
 from xtrkit.cluster.splitting import split_index
 from xtrkit.errors import IndexDamagedError, InputError, MissingExtraError
 from xtrkit.index import Index
@@ -96,6 +99,14 @@ def test_status_of_what_is_damaged(copy):
     assert "shard-0001 is missing: bring it back" in in_text("cluster", "status", copy).stdout
 
 
+def write_judged(folder):
+    """A test collection of one query."""
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "queries.jsonl").write_text('{"_id": "1", "text": "what do mice eat?"}\n')
+    (folder / "corpus.jsonl").write_text('{"_id": "mice", "text": "Mice eat cheese and seeds."}\n')
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n1\tmice\t1\n")
+
+
 def test_searching_and_telling(index, cluster, tmp_path):
     assert found(cluster) == found(index)
     assert found(cluster, "--fusion", "rrf") == found(index, "--fusion", "rrf")
@@ -105,10 +116,7 @@ def test_searching_and_telling(index, cluster, tmp_path):
     for path in (index, cluster):
         answer("run", path, tmp_path / "q.tsv", "-o", tmp_path / f"{path.name}.trec")
     assert (tmp_path / "idx.trec").read_bytes() == (tmp_path / "shards.trec").read_bytes()
-    (tmp_path / "b" / "qrels").mkdir(parents=True)
-    (tmp_path / "b" / "queries.jsonl").write_text('{"_id": "1", "text": "what do mice eat?"}\n')
-    (tmp_path / "b" / "corpus.jsonl").write_text('{"_id": "mice", "text": "Mice eat cheese and seeds."}\n')
-    (tmp_path / "b" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n1\tmice\t1\n")
+    write_judged(tmp_path / "b")
     told = json.loads(answer("evaluate", cluster, tmp_path / "b", "--json"))
     assert '"nDCG@10": 1.0' in json.dumps(told)
 
@@ -262,6 +270,26 @@ def test_what_is_wrong_on_disk_is_told_before_ray_starts(index, cluster, copy):
     assert refusal("search", cluster, "q", "--address", "local", "--device", "cpu") == (
         "Shards on Ray are searched on CPUs: leave out --device, or --address."
     )
+
+
+def test_what_evaluate_and_sweep_refuse_of_an_address(index, cluster, tmp_path):
+    write_judged(tmp_path)
+    assert refusal("evaluate", tmp_path, "--address", "local") == (
+        "There is no cluster to search at --address local: give its directory, too."
+    )
+    for command in ("evaluate", "sweep"):
+        assert "There is no cluster at" in refusal(command, index, tmp_path, "--address", "local")
+        assert refusal(command, cluster, tmp_path, "--address", "local", "--device", "cpu") == (
+            "Shards on Ray are searched on CPUs: leave out --device, or --address."
+        )
+
+
+def test_what_shards_compute_is_in_the_times_of_a_sweep(cluster):
+    hosts = [ShardHost(cluster / shard.name, shard) for shard in read_cluster(cluster).shards]
+    with ClusterIndex(cluster, lambda _: InProcess(hosts)) as opened:
+        begin = time.process_time()
+        counted = opened.cpu_seconds()
+        assert 4 * begin <= counted <= 4 * time.process_time()  # this process, and three shards that are in it
 
 
 def test_without_ray(cluster, monkeypatch):

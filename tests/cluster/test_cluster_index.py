@@ -8,6 +8,7 @@ from tests.cluster.test_splitting import QUERIES, TEXTS
 from xtrkit import COLBERT, COLXTR, XTR, Retriever
 from xtrkit.cluster.host import hosts_here
 from xtrkit.cluster.index import ClusterIndex
+from xtrkit.cluster.places import Here
 from xtrkit.cluster.splitting import split_index
 from xtrkit.encoding import load_encoder
 from xtrkit.errors import InputError
@@ -36,7 +37,7 @@ def whole(index):
 @pytest.fixture(scope="module")
 def sharded(index):
     path = index.parent / "shards"
-    with Retriever(ClusterIndex(path, partial(hosts_here, path)), load_encoder()) as opened:
+    with Retriever(ClusterIndex(Here(path), partial(hosts_here, path)), load_encoder()) as opened:
         yield opened
 
 

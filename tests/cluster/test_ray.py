@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,15 +15,18 @@ import httpx
 import pytest
 
 from tests.commands import in_text
+from tests.conftest import ROOT
 from tests.serving.server import WORDS, passages
 from xtrkit import COLBERT, COLXTR, XTR, Retriever
+from xtrkit.cluster import places
 from xtrkit.cluster.cluster import Cluster
 from xtrkit.cluster.ray_shards import RayGeneration
 from xtrkit.cluster.rebalancing import rebalance
 from xtrkit.cluster.splitting import split_index
-from xtrkit.errors import InputError
+from xtrkit.errors import IndexFormatError, InputError
 from xtrkit.serving.app import create_app
 from xtrkit.serving.settings import Settings
+from xtrkit.storage.transport.pushing import push
 
 QUERIES = [f"which passage tells of {word}?" for word in WORDS] + [
     "who wrote it?", "a king of the north", "nobody wrote it down", "number 7", "bread and wine", "stars over rivers",
@@ -125,6 +130,8 @@ def test_a_session(tmp_path, handlers, monkeypatch):
             over_http(path, cluster, expected[0])
             ours += pids(cluster)
             ours += replicas_take_over(path, cluster, expected)
+            ours += exact_vectors(tmp_path, cluster)
+            ours += pushed_to_a_store(path, cluster, expected, monkeypatch)
             a_roll(path, cluster)
             ours += pids(cluster)
         with pytest.raises(InputError, match="This cluster is closed: open it again"):
@@ -210,6 +217,45 @@ def replicas_take_over(path, cluster, expected):
             assert time.monotonic() - begin < 10
             assert victim not in pids(doubled)
         return [*ours, *pids(doubled)]
+
+
+def exact_vectors(folder, cluster):
+    """Searched over shards as by one process that opens the cluster."""
+    Retriever.create(folder / "exact", passages(24), nbits=16).close()
+    split_index(folder / "exact", folder / "of-exact", 2)
+    address = cluster._shards.address
+    with Retriever.open(folder / "of-exact") as one, Cluster.open(folder / "of-exact", address=address) as shards:
+        for way in (*WAYS[:2], WAYS[4], {"where": {"lang": "de"}}):
+            answers = [told(hits) for hits in one.search_batch(QUERIES, 10, **way)]
+            assert [told(hits) for hits in shards.search_batch(QUERIES, 10, **way)] == answers
+        return pids(shards)
+
+
+def pushed_to_a_store(path, cluster, expected, monkeypatch):
+    """From a URL each machine pulls what it needs; a new generation is pushed there, and rolls in."""
+    url, cache = f"file://{path.parent}/store/wiki", path.parent / "cache"
+    push(path, url)
+    with Cluster.open(url, address=cluster._shards.address, cache=cache) as pulled:
+        ours = pids(pulled)
+        assert not set(ours) & set(pids(cluster))
+        assert [told(hits) for hits in pulled.search_batch(QUERIES, 10, **WAYS[0])] == expected[0]
+        assert {entry.name for entry in cache.glob("*/*")} == {"codec", "shard-0000", "shard-0001", "shard-0002"}
+        for change in (pulled.compact, pulled.verify, lambda: pulled.delete(["d/1"]), lambda: pulled.add(["text"])):
+            with pytest.raises(InputError, match="is a cluster in a store, where it is searched and not changed"):
+                change()
+        shutil.copytree(path, path.parent / "changed")
+        with Retriever.open(path.parent / "changed") as changed:
+            changed.delete(["d/9"])
+            push(path.parent / "changed", url)
+            monkeypatch.setattr(places, "LISTED_S", 0)
+            assert pulled.refresh()
+            for query in QUERIES:
+                assert told(pulled.search(query)) == told(changed.search(query))
+    with pytest.raises(InputError, match="is in a store: pull it"):
+        Cluster.open(url)
+    with pytest.raises(IndexFormatError, match="There is no cluster and no index at"):
+        Cluster.open(f"{url}-3", address=cluster._shards.address)
+    return ours
 
 
 def a_roll(path, cluster):
@@ -300,3 +346,22 @@ def routers_answer(url, index):
             assert found == [(hit.id, hit.score) for hit in index.search(query, 5)]
         assert client.post("/v1/search", json={"query": ""}).status_code == 400
         assert client.post("/v1/documents", json={"documents": ["a"]}).status_code == 403
+
+
+@pytest.mark.slow  # starts a Ray
+def test_the_readme(tmp_path, monkeypatch):
+    """The commands of "Beyond one machine" as they are pasted; the shards' answer is that of the index."""
+    pytest.importorskip("ray")
+    monkeypatch.chdir(tmp_path)
+    Retriever.create("xtrkit-demo", passages(30)).close()
+    (lines,) = re.findall(r"Beyond one machine.*?```\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    split, *searches = [
+        shlex.split(line.removeprefix("$ "))
+        for line in lines.splitlines()
+        if line.startswith("$ xtrkit") and "serve" not in line
+    ]
+    assert subprocess.run([sys.executable, "-m", *split], check=False).returncode == 0
+    answers = [
+        subprocess.run([sys.executable, "-m", *search], check=True, capture_output=True).stdout for search in searches
+    ]
+    assert answers[0] == answers[1] != b""

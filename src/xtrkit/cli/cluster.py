@@ -112,7 +112,10 @@ def rebalance(
 @grouped
 def serve(
     directories: Annotated[
-        list[Path], typer.Argument(metavar="DIR…", help="Directories of clusters.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="DIR…", help="Directories of clusters, or URLs that they were pushed to.", show_default=False
+        ),
     ],
     listening: Listening,
     access: Access,
@@ -136,15 +139,24 @@ def serve(
         int | None,
         typer.Option(help="Under load Serve starts up to so many of them.", min=1, max=1024, show_default=False),
     ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where each machine keeps the shards that it pulls from a URL. [dim]\\[default: ~/.cache/xtrkit][/]",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Serve clusters over HTTP, as [bold]xtrkit serve[/] does indexes: their shards are actors of Ray.
 
     Requests that arrive together are searched together. With --workers several processes of this machine ask the same
-    shards, with --routers processes of Ray Serve on any (extra "routers"). Needs the extras "server" and "ray".
+    shards, with --routers processes of Ray Serve on any (extra "routers"). A URL is that of a store to which the
+    cluster was pushed ([bold]xtrkit push[/]). Needs the extras "server" and "ray".
 
-    Example: [bold]xtrkit cluster serve shards --address local[/]
+    Examples: [bold]xtrkit cluster serve shards --address local[/]
+    [bold]xtrkit cluster serve s3://bucket/wiki --address auto --replicas 2 --routers 4[/]
     """
-    on_ray = OnRay(address, replicas, None if routers is None else (routers, max(routers, max_routers or 0)))
+    on_ray = OnRay(address, replicas, None if routers is None else (routers, max(routers, max_routers or 0)), cache)
     run_server(directories, listening, access, answering, on_ray)
 
 

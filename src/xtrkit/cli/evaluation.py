@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -13,7 +14,8 @@ from rich.console import Console
 
 from xtrkit.cli import bench_output
 from xtrkit.cli.asking import DATASET, Asked
-from xtrkit.cli.options import Effort, Json, Opening
+from xtrkit.cli.opening import open_retriever
+from xtrkit.cli.options import Address, Effort, Json, Opening
 from xtrkit.cli.output import print_json
 from xtrkit.errors import InputError
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from xtrkit.evaluating.bench import Systems as Measurable
     from xtrkit.evaluation.collection import TestCollection
     from xtrkit.recipes import Recipe
+    from xtrkit.retriever import Retriever
 
 out = Console(soft_wrap=True, markup=False)
 
@@ -251,6 +254,7 @@ def evaluate(
     comparing: Comparing,
     written: Written,
     asked: Asked,
+    address: Address = None,
 ) -> None:
     """Measure an index, or runs from anywhere, on a test collection: XTR at several k', ColBERT, fusions, BM25.
 
@@ -271,6 +275,8 @@ def evaluate(
     measures = asked.names()
     tests = asked.tests(paths[-1])
     index = paths[0] if len(paths) == 2 else None
+    if address is not None and index is None:
+        raise InputError(f"There is no cluster to search at --address {address}: give its directory, too.")
     names = chosen.names(tests, indexed=index is not None)
     runs = [file for test in tests for file in chosen.files(test).values()]
     written.check(comparing.plot, [paths[-1], *runs, *asked.files], tests, names)
@@ -280,10 +286,15 @@ def evaluate(
     def bar(what: str, total: int) -> Any:
         return progress_bar(what, total, shown=shown, unit="queries")
 
-    bench = Bench(chosen, index, measures, opening.model, opening.device, bar, written.check_ids)
-    bench.prepare(tests)
-    sets = [bench.measured(test.keeping_identical() if systems.keep_identical else test) for test in tests]
-    told = [_compared(one, comparing, chosen) for one in sets]
+    with ExitStack() as stack:
+
+        def opened(path: Path) -> Retriever:
+            return stack.enter_context(open_retriever(path, opening, address))
+
+        bench = Bench(chosen, index, measures, opened, bar, written.check_ids)
+        bench.prepare(tests)
+        sets = [bench.measured(test.keeping_identical() if systems.keep_identical else test) for test in tests]
+        told = [_compared(one, comparing, chosen) for one in sets]
     if shown:
         bench_output.show(out, sets, told)
     for path in chain(

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from xtrkit.errors import InputError
 
 if TYPE_CHECKING:
-    from xtrkit.cli.options import Opening
+    from xtrkit.cli.options import Loading
     from xtrkit.retriever import Retriever
 
 
-def open_retriever(index: Path, opening: Opening, address: str | None, reranker: str | None = None) -> Retriever:
+def open_retriever(index: Path, opening: Loading, address: str | None, reranker: str | None = None) -> Retriever:
     """The retriever that a command was told to open.
 
     Raises:

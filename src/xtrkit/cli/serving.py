@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -80,12 +81,14 @@ class OnRay(NamedTuple):
     Attributes:
         address: of the Ray.
         replicas: actors of each shard.
+        cache: where machines keep what they pull of clusters in stores.
         routers: how many processes of Ray Serve answer, at least and at most; None where this one does.
     """
 
     address: str
     replicas: int
     routers: tuple[int, int] | None
+    cache: Path | None = None
 
 
 def serve(
@@ -106,7 +109,7 @@ def serve(
 
 
 def run_server(
-    indexes: list[Path],
+    indexes: Sequence[str | Path],
     listening: Listening,
     access: Access,
     answering: Answering,
@@ -115,7 +118,7 @@ def run_server(
     """Serve until somebody stops it.
 
     Args:
-        indexes: directories.
+        indexes: directories; URLs, too, of clusters on Ray.
         listening: where.
         access: to whom.
         answering: how.
@@ -148,6 +151,7 @@ def run_server(
         threads=answering.threads or (usable_cores() if on_ray is None else THREADS_ON_RAY),
         address=on_ray and on_ray.address,
         replicas=1 if on_ray is None else on_ray.replicas,
+        cache=_text(on_ray.cache) if on_ray else None,
         log_queries=answering.log_queries,
         limits=replace(Limits(), queue=answering.queue, deadline_seconds=answering.deadline),
     )

@@ -17,7 +17,8 @@ from rich.text import Text
 
 from xtrkit.cli.asking import DATASET, Asked
 from xtrkit.cli.bench_output import print_notes
-from xtrkit.cli.options import IndexPath, Json, Loading
+from xtrkit.cli.opening import open_retriever
+from xtrkit.cli.options import Address, IndexPath, Json, Loading
 from xtrkit.cli.output import print_json
 from xtrkit.errors import InputError
 
@@ -101,11 +102,13 @@ def sweep(
     settings: Grid,
     asked: Asked,
     found: Found,
+    address: Address = None,
 ) -> None:
     """Find the cheapest setting of an index: quality and CPU time of every combination.
 
     Queries are searched one at a time on one thread; encoding them, the same for all settings, is left out of the
-    times. The first measure decides. Needs the extra "eval", and "plots" for a picture.
+    times; the CPU time of a cluster's shards is in them. The first measure decides. Needs the extra "eval", and "plots"
+    for a picture.
 
     Example: [bold]xtrkit sweep idx scifact/ --k-prime 100,1000 --nprobe 8,32,128 --within 0.005 --plot sweep.svg[/]
     """
@@ -114,7 +117,6 @@ def sweep(
     from xtrkit.evaluating.sweeping import sweep as measure_settings
     from xtrkit.progress import progress_bar
     from xtrkit.recipes import XTR
-    from xtrkit.retriever import Retriever
 
     choices, names, shown = settings.choices, asked.names(), not found.as_json
     found.check([dataset, *asked.files])
@@ -123,21 +125,20 @@ def sweep(
         raise InputError(f"{dataset} has {1 + len(others)} sets: sweep one at a time.")
     names = names or list(test.protocol.measures)
     tried = grid(XTR, choices)
-    retriever = Retriever.open(index, model=loading.model, device=loading.device)
-    exact = retriever.index.storage == "float16"
-    if exact:
-        tried = grid(XTR, {name: given for name, given in choices.items() if name not in ("nprobe", "candidates")})
-    documents = IndexedDocuments.of(retriever.index)
-    check_searchable(retriever, test, documents)
-    embeddings = retriever.encode_queries(list(test.queries.values()), progress=shown)
-    points: list[Point] = []
-    with progress_bar("Sweeping", len(tried) * len(test.queries), shown=shown, unit="queries") as advance:
-        points += measure_settings(
-            retriever, test, tried, names, embeddings=embeddings, documents=documents, advance=advance
-        )
-    points = with_front(points, names[0])
-    best = cheapest(points, names[0], found.within)
-    notes = notes_of(test, names, [point.row for point in points], retriever=retriever, documents=documents)
+    with open_retriever(index, loading, address) as retriever:
+        exact = retriever.index.storage == "float16"
+        if exact:
+            tried = grid(XTR, {name: given for name, given in choices.items() if name not in ("nprobe", "candidates")})
+        documents = IndexedDocuments.of(retriever.index)
+        check_searchable(retriever, test, documents)
+        embeddings = retriever.encode_queries(list(test.queries.values()), progress=shown)
+        with progress_bar("Sweeping", len(tried) * len(test.queries), shown=shown, unit="queries") as advance:
+            measured = measure_settings(
+                retriever, test, tried, names, embeddings=embeddings, documents=documents, advance=advance
+            )
+            points = with_front(list(measured), names[0])
+        best = cheapest(points, names[0], found.within)
+        notes = notes_of(test, names, [point.row for point in points], retriever=retriever, documents=documents)
     notes += _no_clusters() if exact else []
     _tell(points, best, test, found, notes)
 

@@ -8,23 +8,29 @@ manifests, that of the cluster last. Whoever dies meanwhile, what was made stays
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from xtrkit.cluster.crew import Assigned, Crew, Hire, InProcess, ShardPlan, SharedCodec, Task, shard_made
+import numpy as np
+
+from xtrkit.cluster.crew import Crew, Hire, InProcess, Pieces, ShardPlan, SharedCodec, Task, shard_made
+from xtrkit.cluster.holding import by_assigning, by_compressing, by_encoding, by_sampling, by_shard
 from xtrkit.cluster.parts import (
     ARRAYS,
     Layout,
     Partition,
+    Ranges,
     Rows,
     forget_attempts,
     hash_of,
+    keep_to_model,
     once,
     partitioned,
+    picked_of,
     read_trained,
     write_layout,
     write_trained,
@@ -35,10 +41,10 @@ from xtrkit.encoding.load import load_encoder
 from xtrkit.encoding.new_directory import check_new
 from xtrkit.errors import InputError
 from xtrkit.indexing import spool
-from xtrkit.indexing.codec import codec_named
+from xtrkit.indexing.codec import Codec, codec_named
 from xtrkit.indexing.compressed_format import write_quantiser
 from xtrkit.indexing.creating import BUILDING, Making, creator, make_empty
-from xtrkit.indexing.postings import ClusterSums, find_centroids, fitted
+from xtrkit.indexing.postings import ClusterSums, Trained, drawn_sample, find_centroids, fitted
 from xtrkit.indexing.spool import claim, clear, workplace_of
 from xtrkit.indexing.store import DEFAULT_BITS, EXACT_BITS, Properties
 from xtrkit.progress import SILENT, Reporter
@@ -55,7 +61,7 @@ from xtrkit.texts.splitting import splitting_for
 from xtrkit.texts.taking import Taken, check_any, take
 from xtrkit.values import Splitting
 
-VERSION = 1
+VERSION = 2
 """Of what parts hold; those of another version are not gone on with."""
 
 MOST_TOKENS = 1 << 32
@@ -66,13 +72,20 @@ class Portions(NamedTuple):
     """How work is cut into tasks; the cluster is the same.
 
     Attributes:
-        characters: of the texts that are encoded together, a minute's work.
-        tokens: that are assigned together; by default a million, and 16 for each centroid, so that the sums over the
-            clusters, which are written down for each task, stay a quarter of the vectors.
+        bytes: of the texts that are encoded together, with ids and metadata, a minute's work; a single passage may have
+            more.
+        tokens: that are worked on together later; by default a million, and where they are assigned 16 for each
+            centroid, so that the sums over the clusters, which are written down for each task, stay a quarter of the
+            vectors.
     """
 
-    characters: int = 1 << 20
+    bytes: int = 1 << 20
     tokens: int | None = None
+
+    def together(self, least: int) -> int:
+        """How many tokens are worked on together: whole blocks."""
+        tokens = self.tokens or max(1 << 20, least)
+        return -(-tokens // spool.BLOCK) * spool.BLOCK
 
 
 PORTIONS = Portions()
@@ -100,8 +113,8 @@ class ClusterMaking:
 
     def __post_init__(self) -> None:
         Making(self.nbits, self.codec)  # refuses what can't be
-        if self.portions.characters < 1 or (self.portions.tokens or 1) < 1:
-            raise InputError(f"Portions must be of at least one character and one token, got {self.portions}.")
+        if self.portions.bytes < 1 or (self.portions.tokens or 1) < 1:
+            raise InputError(f"Portions must be of at least one byte and one token, got {self.portions}.")
 
 
 PLAIN = ClusterMaking()
@@ -131,7 +144,8 @@ def build_cluster(
         reporter: told about the progress.
 
     Raises:
-        InputError: something is at ``target`` already, or there are fewer passages than shards.
+        InputError: something is at ``target`` already, there are fewer passages than shards, or an interrupted run has
+            encoded with another model.
         CollectionError: something can't be read; found before anything is encoded.
         IndexLockedError: another process builds this cluster.
         ModelError: the model can't be loaded.
@@ -154,8 +168,9 @@ def build_cluster(
         reporter.note(expectation(taken, encoder, Making(making.nbits, making.codec), target))
     with claim(workplace):
         forget_attempts(workplace)
+        keep_to_model(workplace, encoder.identity)
         build = _Build(workplace, encoder, making, reporter)
-        with closing(hire(workplace, encoder, making.batch_size)) as crew:
+        with _nothing_left(workplace), closing(hire(workplace, encoder, making.batch_size)) as crew:
             layout = build.encoded(taken, crew)
             shards = build.shards(layout, n_shards, crew)
         build.put_in_place(layout, shards, splitting, target)
@@ -178,6 +193,17 @@ def _check_target(target: Path, workplace: Path) -> None:
     check_new(target)
 
 
+@contextmanager
+def _nothing_left(workplace: Path) -> Iterator[None]:
+    """Tidy up after a run that was stopped before anything was encoded: there is nothing to go on with."""
+    try:
+        yield
+    except BaseException:
+        if not any(workplace.glob("vectors-*")):
+            clear(workplace)
+        raise
+
+
 class _Build:
     """The steps of a build, for the process that directs it."""
 
@@ -191,60 +217,93 @@ class _Build:
         origin = json.dumps([VERSION, asdict(identity)], sort_keys=True)
         partitions: list[Partition] = []
         with self._reporter.phase("Partitioning", taken.n_passages, "passages") as advance:
-            for partition in partitioned(self._workplace, taken, origin, self._making.portions.characters):
+            for partition in partitioned(self._workplace, taken, origin, self._making.portions.bytes):
                 partitions.append(partition)
                 advance(partition.passages)
-        tasks = [Task(one.vectors, "encode", (one,), one.passages) for one in partitions]
+        tasks = [Task(one.vectors, "encode", (one,), one.passages, by_encoding(one, identity)) for one in partitions]
         self._have_done("Encoding", "passages", tasks, crew)
         return write_layout(self._workplace, tuple(partitions), identity.dim)
 
     def shards(self, layout: Layout, n_shards: int, crew: Crew) -> list[ShardPlan]:
         """Have the files of all shards written."""
-        codec, assigned = self._compression(layout, crew)
-        ends = ends_of(layout.lengths, n_shards)
-        origin = hash_of(layout.name, codec, ends)
+        pieces = None if self._codec is None else self._compressed(layout, self._codec, crew)
+        ends = ends_of(np.diff(layout.tokens), n_shards)
+        origin = hash_of(layout.name, pieces, ends)
         plans, tasks = [], []
         for number, (first, end) in enumerate(pairwise([0, *ends])):
-            tokens = int(layout.tokens[end] - layout.tokens[first])
-            if tokens >= MOST_TOKENS:
-                raise InputError(f"Shard {number} would have {tokens:,} tokens, of 4,294,967,295: make more shards.")
+            rows = Rows(layout, int(layout.tokens[first]), int(layout.tokens[end]))
+            if rows.n_tokens >= MOST_TOKENS:
+                raise InputError(
+                    f"Shard {number} would have {rows.n_tokens:,} tokens, of 4,294,967,295: make more shards."
+                )
             segment = new_segment_name(1, hash_of(origin, number)[:8])
-            plans.append(ShardPlan(segment, first, end, codec, assigned))
-            tasks.append(Task(_part_of(number, plans[-1]), "shard", (layout.name, plans[-1]), tokens))
+            plans.append(ShardPlan(segment, first, end, pieces))
+            holds = by_shard(rows, None if pieces is None else pieces.codec.bits)
+            tasks.append(Task(_part_of(number, plans[-1]), "shard", (layout.name, plans[-1]), rows.n_tokens, holds))
         self._have_done("Writing shards", "tokens", tasks, crew)
         return plans
 
-    def _compression(self, layout: Layout, crew: Crew) -> tuple[SharedCodec | None, Assigned | None]:
-        """Find centroids, have all tokens assigned, and fit a codec."""
-        if self._codec is None:
-            return None, None
-        codec, making, reporter = self._codec, self._making, self._reporter
+    def _compressed(self, layout: Layout, codec: Codec, crew: Crew) -> Pieces:
+        """Find centroids, have all tokens assigned, fit a codec, and have all tokens compressed."""
+        making = self._making
         digest = hash_of(layout.name, making.codec, making.nbits)
-        every = Rows(layout, 0, layout.n_tokens)
-        place = once(
-            self._workplace,
-            f"centroids-{digest}",
-            lambda directory: write_trained(directory, find_centroids(every, codec, reporter=reporter)),
-        )
-        trained = read_trained(place)
-        assigned = _assigned(digest, making.portions, len(trained.tree.centroids))
-        firsts = range(0, layout.n_tokens, assigned.tokens)
-        ends = [min(first + assigned.tokens, layout.n_tokens) for first in firsts]
-        tasks = [
-            Task(assigned.part(number), "assign", (layout.name, place.name, first, end), end - first)
-            for number, (first, end) in enumerate(zip(firsts, ends, strict=True))
-        ]
-        self._have_done("Assigning tokens", "tokens", tasks, crew)
+        centroids = self._centroids(layout, codec, digest, crew)
+        trained = read_trained(centroids)
+        together = making.portions.together(16 * len(trained.tree.centroids))
+        most = min(together, layout.n_tokens)
+        assigned = Ranges("assigned", hash_of(digest, together), together)
+        holds = by_assigning(most, trained)
+        self._of_ranges("Assigning tokens", "assign", assigned, (layout, centroids.name), holds, crew)
+        shared = self._fitted(layout, codec, digest, trained, assigned)
+        compressed = Ranges("compressed", hash_of(digest, together), together)
+        holds = by_compressing(most, trained)
+        self._of_ranges("Compressing tokens", "compress", compressed, (layout, shared, assigned), holds, crew)
+        return Pieces(shared, assigned, compressed)
+
+    def _centroids(self, layout: Layout, codec: Codec, digest: str, crew: Crew) -> Path:
+        """Have the vectors of a sample picked, and find centroids on them; the part that has these."""
+        workplace, name, dim = self._workplace, f"centroids-{digest}", layout.dim
+        if not (workplace / name).is_dir():
+            drawn = drawn_sample(layout.n_tokens, dim)
+            together = self._making.portions.together(1 << 22)
+            sampled = Ranges("sampled", hash_of(layout.name, together), together)
+            holds = by_sampling(drawn, dim)
+            self._of_ranges("Picking a sample", "sample", sampled, (layout,), holds, crew)
+            picked = picked_of(workplace, sampled, layout, drawn.numbers)
+            once(
+                workplace,
+                name,
+                lambda directory: write_trained(
+                    directory, find_centroids(picked, layout.n_tokens, dim, codec, reporter=self._reporter)
+                ),
+            )
+        return workplace / name
+
+    def _fitted(self, layout: Layout, codec: Codec, digest: str, trained: Trained, assigned: Ranges) -> SharedCodec:
+        """Add up what was found of each cluster, and fit a codec."""
+        name, parts = new_codec_name(1, digest[:8]), assigned.parts(layout.n_tokens)
 
         def make(directory: Path) -> None:
             sums = ClusterSums(trained)
-            for task in tasks:
-                sums.include(open_arrays(self._workplace / task.part / ARRAYS))
+            with self._reporter.phase("Adding up clusters", len(parts), "parts") as advance:
+                for part in parts:
+                    sums.include(open_arrays(self._workplace / part / ARRAYS))
+                    advance(1)
             write_quantiser(directory, name, fitted(codec, trained, sums))
 
-        name = new_codec_name(1, digest[:8])
         made = once(self._workplace, f"codec-{digest}", make)
-        return SharedCodec(f"{made.name}/{name}", making.codec, making.nbits), assigned
+        return SharedCodec(f"{made.name}/{name}", self._making.codec, self._making.nbits)
+
+    def _of_ranges(
+        self, what: str, method: str, ranges: Ranges, given: tuple[Layout, *tuple[Any, ...]], holds: int, crew: Crew
+    ) -> None:
+        """Have something done for all tokens, some consecutive ones at a time."""
+        layout, *more = given
+        tasks = [
+            Task(ranges.part(number), method, (layout.name, *more, first, end), end - first, holds)
+            for number, (first, end) in enumerate(ranges.bounds(layout.n_tokens))
+        ]
+        self._have_done(what, "tokens", tasks, crew)
 
     def put_in_place(
         self, layout: Layout, plans: Sequence[ShardPlan], splitting: Splitting | None, target: Path
@@ -254,24 +313,25 @@ class _Build:
         Raises:
             StorageError: the disk refused, or something is there by now.
         """
-        building, codec = make_empty(self._workplace / BUILDING), plans[0].codec
+        building, pieces = make_empty(self._workplace / BUILDING), plans[0].pieces
+        codec = None if pieces is None else pieces.codec
         found = [shard_made(self._workplace / _part_of(number, plan)) for number, plan in enumerate(plans)]
         properties = Properties(layout.dim, self._making.nbits, encoder=self._encoder.identity, splitting=splitting)
-        if codec is not None:
-            errors = {block: error for _, of_shard in found for block, error in of_shard.items()}
+        if pieces is not None:
             error = 0.0
-            for block in sorted(errors):  # in order, as one index adds them up
-                error += errors[block]
+            for part in pieces.compressed.parts(layout.n_tokens):  # in order, as one index adds them up
+                for of_block in open_arrays(self._workplace / part / ARRAYS)["errors"].tolist():
+                    error += of_block
             properties = replace(
                 properties,
-                codec=codec.name,
+                codec=pieces.codec.name,
                 trained_tokens=layout.n_tokens,
                 trained_error=error / layout.n_tokens,
             )
         file = None if codec is None else file_facts_of(self._workplace / codec.file)
         shards = []
         with self._reporter.phase("Committing", len(plans), "shards") as advance:
-            for number, (name, (segment, _)) in enumerate(zip(names_of(len(plans)), found, strict=True)):
+            for number, (name, segment) in enumerate(zip(names_of(len(plans)), found, strict=True)):
                 with storage_errors(building / name, "making it"):
                     (building / name).mkdir()
                     for one in segment.files:
@@ -300,10 +360,3 @@ class _Build:
 
 def _part_of(number: int, plan: ShardPlan) -> str:
     return f"shard-{number:04d}-{hash_of(plan)}"
-
-
-def _assigned(digest: str, portions: Portions, n_centroids: int) -> Assigned:
-    """How many tokens are assigned together: whole blocks."""
-    tokens = portions.tokens or max(1 << 20, 16 * n_centroids)
-    tokens = -(-tokens // spool.BLOCK) * spool.BLOCK
-    return Assigned(hash_of(digest, tokens), tokens)

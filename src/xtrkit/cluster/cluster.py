@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from xtrkit.cluster.index import ClusterIndex
+from xtrkit.cluster.places import Here, Place, place_of
 from xtrkit.cluster.ray_shards import RayShards
 from xtrkit.encoding.load import load_encoder, load_encoder_of
-from xtrkit.errors import ModelError
+from xtrkit.errors import InputError, ModelError
 from xtrkit.index import Index
 from xtrkit.reranking.base import Reranker
 from xtrkit.reranking.load import load_reranker
 from xtrkit.retriever import Retriever
-from xtrkit.storage.shards import ClusterPin, read_cluster
 
 
 class Cluster(Retriever):
@@ -31,29 +31,32 @@ class Cluster(Retriever):
         reranker: Reranker | str | Path | None = None,
         encoder_threads: int | None = None,
         replicas: int = 1,
+        cache: str | Path | None = None,
     ) -> Cluster:
         """Open a cluster that ``xtrkit cluster split`` or ``build`` made.
 
         Args:
-            path: its directory.
+            path: its directory; or, with an address, the URL that it was pushed to (:mod:`xtrkit.storage.transport`),
+                from which each machine pulls its shards.
             address: where its shards run: "local" starts Ray on this machine for as long as this is open, "auto" or an
                 address joins one that runs; None searches all shards in this process, without Ray.
             model: as in :meth:`xtrkit.Retriever.open`.
             reranker: as there.
             encoder_threads: as there.
             replicas: processes of each shard, where an address is given: searches take turns, and go on where one died.
+            cache: where machines keep what they pull from a URL; by default a folder among the user's caches.
 
         Raises:
             IndexFormatError: there is no cluster, or a shard is missing, of another generation or of another codec.
             InputError: no Ray answers at the address.
             MissingExtraError: Ray isn't installed, or too old.
         """
-        path = Path(path).absolute()
-        read_cluster(path)  # before a model is loaded
+        place = place_of(path, cache)
+        check_place(place, address)  # before a model is loaded
         loaded: Any = load_reranker(reranker) if isinstance(reranker, str | Path) else reranker
-        shards = None if address is None else started_shards(path, address, replicas)
+        shards = None if address is None else RayShards(place, address, replicas)
         try:
-            index = Index.open(path) if shards is None else ClusterIndex(path, shards.at)
+            index = Index.open(place.path) if shards is None else ClusterIndex(place, shards.at)
             if index.encoder is None and model is None:
                 raise ModelError(f"The cluster at {path} was made of embeddings: pass the model that made them.")
             encoder = (
@@ -76,18 +79,18 @@ class Cluster(Retriever):
             self._shards.close()
 
 
-def started_shards(path: Path, address: str, replicas: int = 1) -> RayShards:
-    """The shards of a cluster on Ray; what is wrong with them on disk is told before any process is started.
+def check_place(place: Place, address: str | None) -> None:
+    """Look whether a cluster can be opened, before any process is started.
 
     Args:
-        path: the cluster's directory.
-        address: as in :meth:`Cluster.open`.
-        replicas: as there.
+        place: where it lies.
+        address: of the Ray that shall have its shards; None without one.
 
     Raises:
         IndexFormatError: there is no cluster, or a shard is missing, of another generation or of another codec.
-        InputError: no Ray answers at the address.
-        MissingExtraError: Ray isn't installed, or too old.
+        InputError: it is in a store, and there is no Ray to pull it.
+        StorageError: it can't be reached.
     """
-    ClusterPin(path).close()
-    return RayShards(path, address, replicas)
+    if address is None and not isinstance(place, Here):
+        raise InputError(f"{place.where} is in a store: pull it (xtrkit pull) and open that, or give a Ray's address.")
+    place.pin().close()

@@ -17,6 +17,7 @@ from xtrkit.cluster.parts import (
     FACTS,
     ROWS,
     Partition,
+    Ranges,
     Rows,
     facts_in,
     once,
@@ -26,13 +27,13 @@ from xtrkit.cluster.parts import (
 )
 from xtrkit.encoding.base import Encoder
 from xtrkit.indexing import spool
-from xtrkit.indexing.codec import Codes
-from xtrkit.indexing.compressed_format import Quantiser, open_quantiser
+from xtrkit.indexing.codec import Codes, code_width
+from xtrkit.indexing.compressed_format import open_quantiser
 from xtrkit.indexing.documents import checked_documents
-from xtrkit.indexing.postings import assign_tokens, encode_block, write_postings
+from xtrkit.indexing.postings import assign_tokens, drawn_sample, encode_block, write_postings
 from xtrkit.indexing.segments import segment_facts, vectors_name, write_segment
 from xtrkit.indexing.workers import Workers
-from xtrkit.storage.arrays import append_array, open_arrays, write_arrays
+from xtrkit.storage.arrays import ArraySpec, ArrayWriter, append_array, write_arrays
 from xtrkit.storage.files import FileFacts, storage_errors
 from xtrkit.storage.manifest import SegmentFacts
 from xtrkit.texts.encoding import encoded
@@ -45,29 +46,15 @@ class Task(NamedTuple):
         part: what it makes.
         method: of :class:`Worker`.
         arguments: that it takes, beside the part.
-        size: how much it is.
+        size: how much it is, as progress counts.
+        holds: bytes that a worker needs for it at most, beside its encoder (:mod:`xtrkit.cluster.holding`).
     """
 
     part: str
     method: str
     arguments: tuple[Any, ...]
     size: int
-
-
-class Assigned(NamedTuple):
-    """The parts that say which token belongs to which cluster.
-
-    Attributes:
-        hash: of what they are made of.
-        tokens: how many each has; the last one has what is left.
-    """
-
-    hash: str
-    tokens: int
-
-    def part(self, number: int) -> str:
-        """One of them."""
-        return f"assigned-{number:06d}-{self.hash}"
+    holds: int
 
 
 class SharedCodec(NamedTuple):
@@ -84,6 +71,20 @@ class SharedCodec(NamedTuple):
     bits: int
 
 
+class Pieces(NamedTuple):
+    """What a shard's compressed vectors are put together from.
+
+    Attributes:
+        codec: what they are compressed with.
+        assigned: the clusters of all tokens.
+        compressed: their codes.
+    """
+
+    codec: SharedCodec
+    assigned: Ranges
+    compressed: Ranges
+
+
 class ShardPlan(NamedTuple):
     """What becomes a shard.
 
@@ -91,15 +92,13 @@ class ShardPlan(NamedTuple):
         segment: its segment's name.
         first: number of its first passage.
         end: number behind its last.
-        codec: what its vectors are compressed with; None keeps them as they are.
-        assigned: the clusters of all tokens; None without codec.
+        pieces: what its vectors are put together from; None keeps them as they are.
     """
 
     segment: str
     first: int
     end: int
-    codec: SharedCodec | None
-    assigned: Assigned | None
+    pieces: Pieces | None
 
 
 class Worker:
@@ -120,6 +119,7 @@ class Worker:
         self._encoder: Encoder | None = None
         self._layout = lru_cache(1)(lambda name: read_layout(workplace, name))
         self._trained = lru_cache(1)(lambda name: read_trained(workplace / name))
+        self._drawn = lru_cache(1)(lambda n_tokens, dim: drawn_sample(n_tokens, dim).numbers)
         self._quantiser = lru_cache(1)(lambda codec: open_quantiser(workplace / codec.file, codec.name, codec.bits))
 
     def do(self, task: Task) -> int:
@@ -142,90 +142,85 @@ class Worker:
                 done += len(documents)
         write_arrays(directory, ARRAYS, {"lengths": np.concatenate(lengths)})
 
+    def sample(self, directory: Path, layout: str, first: int, end: int) -> None:
+        """Pick, of some consecutive tokens, those that centroids are found on."""
+        rows = Rows(self._layout(layout), first, end)
+        with storage_errors(directory, "writing in it"), (directory / ROWS).open("wb") as file:
+            for vectors in rows.picked(self._drawn(rows.layout.n_tokens, rows.dim)):
+                append_array(file, vectors)
+
     def assign(self, directory: Path, layout: str, trained: str, first: int, end: int) -> None:
         """Find the clusters of some consecutive tokens."""
         rows = Rows(self._layout(layout), first, end)
         found, sums = assign_tokens(rows, self._trained(trained), threads=self._threads)
         write_arrays(directory, ARRAYS, {"assigned": found, **sums.arrays()})
 
+    def compress(
+        self, directory: Path, layout: str, codec: SharedCodec, assigned: Ranges, first: int, end: int
+    ) -> None:
+        """Compress some consecutive tokens: whole blocks, as one index has them, and so the same bits."""
+        rows, quantiser = Rows(self._layout(layout), first, end), self._quantiser(codec)
+        _ = quantiser.decoded_centroids  # once, before threads ask for them
+        (clusters,) = assigned.between(self._workplace, "assigned", first, end)
+        scales, errors = list[npt.NDArray[np.float16]](), list[float]()
+        specs = {
+            "codes": ArraySpec("|u1", (rows.n_tokens, code_width(rows.dim, codec.bits))),
+            "scales": ArraySpec("<f2", (rows.n_tokens,)),
+            "errors": ArraySpec("<f8", (-(-rows.n_tokens // spool.BLOCK),)),
+        }
+        with Workers(self._threads) as workers, ArrayWriter(directory, ARRAYS, specs) as writer:
+            for codes, of_block, error in workers.map(
+                lambda given: encode_block(quantiser, given[1], clusters[given[0]]), rows.blocks()
+            ):
+                writer.append("codes", codes)
+                scales.append(of_block)
+                errors.append(error)
+            writer.append("scales", np.concatenate(scales))
+            writer.append("errors", np.array(errors))
+            writer.finish()
+
     def shard(self, directory: Path, layout: str, plan: ShardPlan) -> None:
         """Write the files of a shard."""
         opened = self._layout(layout)
         rows = Rows(opened, int(opened.tokens[plan.first]), int(opened.tokens[plan.end]))
-        passages, errors = opened.texts(plan.first, plan.end), dict[int, float]()
-        if plan.codec is None or plan.assigned is None:
+        passages = opened.texts(plan.first, plan.end)
+        if plan.pieces is None:
             facts, _ = write_segment(directory, plan.segment, rows, passages, None)
         else:
-            quantiser = self._quantiser(plan.codec)
-            place, scales = _places(self._workplace, rows, plan.assigned), np.empty(rows.n_tokens, dtype=np.float16)
-            with Workers(self._threads) as workers:
-                codes = _compressed(rows, place, quantiser, workers, (scales, errors))
-                assigned = place[rows.first - _block(rows.first) :][: rows.n_tokens]
-                name, lengths = vectors_name(plan.segment), rows.lengths()
-                vectors = write_postings(directory, name, codes, lengths, assigned, scales, quantiser)
+            name, lengths = vectors_name(plan.segment), rows.lengths()
+            vectors = self._put_together(directory, name, rows, plan.pieces)
             facts = segment_facts(directory, plan.segment, lengths, vectors, passages)
         with storage_errors(directory / FACTS, "writing"):
-            (directory / FACTS).write_text(json.dumps({"segment": asdict(facts), "errors": [*errors.items()]}))
+            (directory / FACTS).write_text(json.dumps(asdict(facts)))
+
+    def _put_together(self, directory: Path, name: str, rows: Rows, pieces: Pieces) -> FileFacts:
+        """Write the codes of a shard, cluster after cluster."""
+
+        def within(ranges: Ranges, array: str) -> Iterator[npt.NDArray[Any]]:
+            return ranges.between(self._workplace, array, rows.first, rows.end)
+
+        assigned = np.concatenate(list(within(pieces.assigned, "assigned")))
+        scales = np.concatenate(list(within(pieces.compressed, "scales")))
+        blocks = _blocks(within(pieces.compressed, "codes"))
+        quantiser = self._quantiser(pieces.codec)
+        return write_postings(directory, name, blocks, rows.lengths(), assigned, scales, quantiser)
 
 
-def _block(token: int) -> int:
-    """The first token of the block that one is in."""
-    return token - token % spool.BLOCK
+def _blocks(parts: Iterator[Codes]) -> Iterator[tuple[slice, Codes]]:
+    """Consecutive rows, some at a time."""
+    place = 0
+    for part in parts:
+        for first in range(0, len(part), spool.BLOCK):
+            block = part[first : first + spool.BLOCK]
+            yield slice(place, place + len(block)), block
+            place += len(block)
 
 
-def _whole_blocks(rows: Rows) -> Rows:
-    """The blocks, of all vectors, that some of these are in."""
-    end = min(rows.layout.n_tokens, _block(rows.end + spool.BLOCK - 1))
-    return Rows(rows.layout, _block(rows.first), end)
-
-
-def _places(workplace: Path, rows: Rows, assigned: Assigned) -> npt.NDArray[np.int32]:
-    """The clusters of all tokens of :func:`_whole_blocks`."""
-    around, parts = _whole_blocks(rows), []
-    for number in range(around.first // assigned.tokens, -(-around.end // assigned.tokens)):
-        begin = number * assigned.tokens
-        found = open_arrays(workplace / assigned.part(number) / ARRAYS)["assigned"]
-        parts.append(found[max(0, around.first - begin) : around.end - begin])
-    return np.concatenate(parts)
-
-
-def _compressed(
-    rows: Rows,
-    assigned: npt.NDArray[np.int32],
-    quantiser: Quantiser,
-    workers: Workers,
-    filled: tuple[npt.NDArray[np.float16], dict[int, float]],
-) -> Iterator[tuple[slice, Codes]]:
-    """The codes of a shard's tokens.
-
-    Blocks are those of one index, and so all bits: that in which two shards meet is done for both.
-
-    Args:
-        rows: the shard's.
-        assigned: clusters of all tokens of its blocks.
-        quantiser: centroids and codec.
-        workers: who does it.
-        filled: receives the scales, and {block: Σ ‖x − c‖²}.
-    """
-    around, (scales, errors) = _whole_blocks(rows), filled
-    _ = quantiser.decoded_centroids  # once, before threads ask for them
-    results = workers.map(
-        lambda given: (given[0], encode_block(quantiser, given[1], assigned[given[0]])), around.blocks()
-    )
-    for block, (codes, found, error) in results:
-        first = around.first + block.start
-        errors[first // spool.BLOCK] = error
-        own = slice(max(rows.first - first, 0), min(rows.end - first, len(codes)))
-        target = slice(first + own.start - rows.first, first + own.stop - rows.first)
-        scales[target] = found[own]
-        yield target, codes[own]
-
-
-def shard_made(directory: Path) -> tuple[SegmentFacts, dict[int, float]]:
-    """What :meth:`Worker.shard` says of its files: what a manifest does, and {block: Σ ‖x − c‖²}."""
+def shard_made(directory: Path) -> SegmentFacts:
+    """What :meth:`Worker.shard` says of its files, as a manifest does."""
     found = facts_in(directory)
-    files = {key: FileFacts(*value) for key, value in found["segment"].items() if isinstance(value, list)}
-    return SegmentFacts(**{**found["segment"], **files}), dict(found["errors"])
+    files = {key: FileFacts(*value) for key, value in found.items() if isinstance(value, list)}
+    return SegmentFacts(**{**found, **files})
 
 
 class Crew(Protocol):

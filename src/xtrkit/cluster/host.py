@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,10 @@ class ShardHost:
     def ready(self) -> bool:
         """Whether it answers."""
         return True
+
+    def cpu_seconds(self) -> float:
+        """What its process has computed so far."""
+        return time.process_time()
 
     def describe(self) -> HostFacts:
         """What a coordinator must know."""

@@ -14,11 +14,14 @@ from xtrkit.cluster.engine import ShardedEngine, Shards
 from xtrkit.cluster.exact_engine import ExactShardedEngine
 from xtrkit.cluster.messages import Held, HostFacts
 from xtrkit.cluster.passages import ShardedPassages
+from xtrkit.cluster.places import Place
 from xtrkit.cluster.shard import LostLookError
 from xtrkit.errors import InputError
 from xtrkit.index import Index, Where
+from xtrkit.indexing.changing import Writer, WriteSummary
 from xtrkit.indexing.compressed_format import Quantiser
 from xtrkit.indexing.filters import compiled
+from xtrkit.indexing.index_checking import Report
 from xtrkit.indexing.merging import LivingRows
 from xtrkit.indexing.store import Properties, opened_quantiser, properties_of
 from xtrkit.lexical.bm25 import Totals, weights_of
@@ -26,7 +29,8 @@ from xtrkit.lexical.terms import terms
 from xtrkit.scoring.ranking import best_first
 from xtrkit.search.engine import Found, Ranked
 from xtrkit.search.scaling import AnyScale
-from xtrkit.storage.shards import ClusterManifest, ClusterPin, cluster_generations
+from xtrkit.storage.shards import ClusterManifest, ClusterPin
+from xtrkit.storage.transport.remote_cluster import RemotePin
 from xtrkit.subsets import Subset, mask_of
 from xtrkit.values import Mask
 
@@ -53,7 +57,7 @@ class RemoteStore:
     """
 
     path: Path
-    pin: ClusterPin
+    pin: ClusterPin | RemotePin
     properties: Properties
     passages: ShardedPassages
     quantiser: Quantiser | None
@@ -62,13 +66,13 @@ class RemoteStore:
     engine: ShardedEngine | ExactShardedEngine
 
     @classmethod
-    def open(cls, path: Path, opened: OpenShards) -> RemoteStore:
+    def open(cls, place: Place, opened: OpenShards) -> RemoteStore:
         """The newest generation.
 
         Raises:
             IndexFormatError: it is damaged.
         """
-        pin = ClusterPin(path)
+        pin = place.pin()
         try:
             properties = properties_of(pin)
             quantiser = opened_quantiser(pin.directories()[0], pin.manifest, properties)
@@ -83,7 +87,7 @@ class RemoteStore:
             if quantiser is None
             else ShardedEngine(quantiser, shards, of_shards)
         )
-        return cls(path, pin, properties, ShardedPassages(shards, facts), quantiser, shards, facts, engine)
+        return cls(place.path, pin, properties, ShardedPassages(shards, facts), quantiser, shards, facts, engine)
 
     def over(self, shards: Shards) -> RemoteStore:
         """The same, asking other processes that have the same shards."""
@@ -108,18 +112,18 @@ class RemoteStore:
 class ClusterIndex(Index):
     """Searched as an index is, with the same ranking and the same scores."""
 
-    def __init__(self, path: Path, opened: OpenShards) -> None:
+    def __init__(self, place: Place, opened: OpenShards) -> None:
         """Open the newest generation of a cluster.
 
         Args:
-            path: the cluster's directory.
+            place: where the cluster lies.
             opened: opens a generation of its shards, each as a :class:`~xtrkit.cluster.host.ShardHost`.
 
         Raises:
             IndexDamagedError: the directory is not what was written.
         """
-        self._opened = opened
-        self._view = _view(RemoteStore.open(path, opened))
+        self._place, self._opened = place, opened
+        self._view = _view(RemoteStore.open(place, opened))
         self._device = None
 
     def refresh(self) -> bool:
@@ -131,10 +135,30 @@ class ClusterIndex(Index):
             IndexFormatError: it is damaged; this index stays at its generation then.
             XtrkitError: a shard can't be asked; as above.
         """
-        if cluster_generations(self.path)[-1] <= self.generation:
+        if self._place.newest() <= self.generation:
             return False
-        self._view = _view(RemoteStore.open(self.path, self._opened))
+        self._view = _view(RemoteStore.open(self._place, self._opened))
         return True
+
+    def writer(self, *, progress: bool = False) -> Writer:
+        """Change the cluster, in the directory where it lies."""
+        self._place.check_here()
+        return super().writer(progress=progress)
+
+    def compact(self, *, retrain: bool | None = None, progress: bool = False) -> WriteSummary:
+        """Make one segment of each shard, without what was deleted, and move to it."""
+        self._place.check_here()
+        return super().compact(retrain=retrain, progress=progress)
+
+    def verify(self, *, full: bool = False) -> Report:
+        """Look whether the newest generation is what was written."""
+        self._place.check_here()
+        return super().verify(full=full)
+
+    def backup(self, target: str | Path) -> int:
+        """Copy this generation into a new directory."""
+        self._place.check_here()
+        return super().backup(target)
 
     def snapshot(self) -> Self:
         """This index at its present generation, asked of the same process of each shard."""
@@ -156,6 +180,12 @@ class ClusterIndex(Index):
     def _remote(self) -> RemoteStore:
         store: Any = self._view[0]
         return store  # type: ignore[no-any-return]
+
+    def cpu_seconds(self) -> float:
+        """What this process and those of the shards have computed so far; asking for it is part of it."""
+        remote = self._remote
+        seconds: list[float] = remote.shards.ask("cpu_seconds", [()] * len(remote.facts))
+        return super().cpu_seconds() + sum(seconds)
 
     @property
     def n_segments(self) -> int:

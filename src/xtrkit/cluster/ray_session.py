@@ -50,21 +50,43 @@ def join(ray: ModuleType, address: str) -> bool:
     """
     if ray.is_initialized():
         return False
+    check_address(address)
     quiet: dict[str, Any] = {"namespace": NAMESPACE, "logging_level": "ERROR", "log_to_driver": False}
     if address == "local":
         with _handlers_kept():
             ray.init(address="local", include_dashboard=False, **quiet)
         return True
     try:
-        _check_answers(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
         with _handlers_kept():
             ray.init(address=address, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
-        raise InputError(
-            f"No Ray answers at {address!r} ({reason}): start one (ray start --head), or use --address local."
-        ) from error
+        if "ersion mismatch" in str(error):
+            raise InputError(
+                f"The Ray at {address!r} does not fit: {' '.join(str(error).split()).rstrip('.')}. Install the same "
+                "versions of Ray and Python on all machines."
+            ) from error
+        raise _none_answers(address, error) from error
     return True
+
+
+def check_address(address: str) -> None:
+    """Refuse an address at which nothing answers, before there is anything to do there.
+
+    Raises:
+        InputError: nothing does.
+    """
+    try:
+        if address != "local":
+            _check_answers(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
+    except OSError as error:
+        raise _none_answers(address, error) from error
+
+
+def _none_answers(address: str, error: Exception) -> InputError:
+    reason = str(error).strip().partition("\n")[0].rstrip(".")
+    return InputError(
+        f"No Ray answers at {address!r} ({reason}): start one (ray start --head), or use --address local."
+    )
 
 
 @contextmanager

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from xtrkit.cluster.places import Place
 from xtrkit.cluster.ray_session import NAMESPACE, join, loaded_ray
-from xtrkit.errors import InputError, XtrkitError
+from xtrkit.errors import InputError, ShardDownError, XtrkitError
 from xtrkit.storage.shards import ClusterManifest, ShardFacts
 
 CPUS = 0.01
@@ -33,10 +32,8 @@ DOWN_S = 5.0
 IDLE_S = 60.0
 """How long an actor keeps an older generation that nobody asks for."""
 MOST_REPLICAS = 64
-
-
-class ShardDownError(XtrkitError):
-    """A shard does not answer: its process died and was not started again in time."""
+OPENING = "ready"
+"""What is asked first of a generation, and may take long: its files may have to be pulled."""
 
 
 class Replica(NamedTuple):
@@ -55,11 +52,11 @@ class RayShards:
         replicas: actors of each shard.
     """
 
-    def __init__(self, path: Path, address: str, replicas: int = 1) -> None:
+    def __init__(self, place: Place, address: str, replicas: int = 1) -> None:
         """Join a Ray.
 
         Args:
-            path: the cluster's directory, under the same name on every machine that has shards.
+            place: where the cluster lies.
             address: "local" starts Ray on this machine, for as long as this is open; "auto", or an address, joins one
                 that runs.
             replicas: actors of each shard, on machines apart as far as there are machines.
@@ -70,7 +67,7 @@ class RayShards:
         """
         if isinstance(replicas, bool) or not isinstance(replicas, int) or not 1 <= replicas <= MOST_REPLICAS:
             raise InputError(f"A shard has 1 to {MOST_REPLICAS} replicas, got {replicas!r}.")
-        self._path, self.replicas, self.restarts = path.absolute(), replicas, 0
+        self._place, self.replicas, self.restarts = place, replicas, 0
         self._ray = loaded_ray()
         self._own, self._closed = join(self._ray, address), False
         self._actors: dict[Replica, Any] = {}
@@ -92,7 +89,7 @@ class RayShards:
                 if replica not in self._actors:
                     self._actors[replica] = self._started(replica, place)
         for number in range(self.replicas):  # all shards at a time, replica after replica: the others go on answering
-            RayGeneration(self, cluster.shards, [number] * len(cluster.shards)).ask("ready", [()] * len(cluster.shards))
+            RayGeneration(self, cluster.shards, [number] * len(cluster.shards)).ask(OPENING, [()] * len(cluster.shards))
         with self._lock:
             for replica in self._actors.keys() - set(everyone):  # of shards that were split
                 if not any(shard.name == replica.shard for shard in self._last):
@@ -153,7 +150,7 @@ class RayShards:
         nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         actor = ray.remote(_ShardActor).options(
-            name=actor_name(self._path, replica),
+            name=actor_name(self._place, replica),
             namespace=NAMESPACE,
             get_if_exists=True,
             max_restarts=-1,
@@ -161,7 +158,7 @@ class RayShards:
             scheduling_strategy=NodeAffinitySchedulingStrategy(nodes[place % len(nodes)], soft=True),
             runtime_env={"env_vars": threads},
         )
-        return actor.remote(str(self._path / replica.shard))
+        return actor.remote(self._place)
 
 
 class RayGeneration:
@@ -196,36 +193,44 @@ class RayGeneration:
             ShardDownError: one doesn't answer.
             XtrkitError: what one of them raised.
         """
-        calls = {shard: self._call(shard, method, message) for shard, message in messages.items()}
-        return {shard: self._answer(shard, call, method, messages[shard]) for shard, call in calls.items()}
+        packed: dict[int, bytes] = {}  # most messages are the same for all shards
+        for message in messages.values():
+            if id(message) not in packed:
+                packed[id(message)] = pickle.dumps((method, message), pickle.HIGHEST_PROTOCOL)
+        calls = {shard: self._call(shard, packed[id(message)]) for shard, message in messages.items()}
+        return {
+            shard: self._answer(shard, call, packed[id(messages[shard])], hurried=method != OPENING)
+            for shard, call in calls.items()
+        }
 
-    def _call(self, shard: int, method: str, arguments: tuple[Any, ...]) -> Any:
+    def _call(self, shard: int, packed: bytes) -> Any:
         facts = self._shards[shard]
         actor = self._owner.actor(Replica(facts.name, self.replicas[shard]))
-        return actor.call.remote(tuple(facts), method, arguments)
+        return actor.call.remote(tuple(facts), packed)
 
-    def _answer(self, shard: int, call: Any, method: str, arguments: tuple[Any, ...]) -> Any:
+    def _answer(self, shard: int, call: Any, packed: bytes, *, hurried: bool) -> Any:
         """What a shard answers; where one died meanwhile another replica is asked, or it again when it is back."""
-        ray, until, met = self._owner._ray, time.monotonic() + PATIENCE_S, False
+        ray, until = self._owner._ray, None
         while True:
             try:
-                outcome, value = ray.get(call, timeout=ANSWER_S)
+                outcome, value = pickle.loads(ray.get(call, timeout=ANSWER_S if hurried else None))
             except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError) as error:
-                if time.monotonic() > until or isinstance(error, ray.exceptions.GetTimeoutError):
+                now = time.monotonic()
+                if (until is not None and now > until) or isinstance(error, ray.exceptions.GetTimeoutError):
                     raise ShardDownError(
                         f"Shard {shard} does not answer ({type(error).__name__}): look at the machine that it is on "
                         "(ray status)."
                     ) from error
-                if not met:
+                if until is None:
                     self._owner.restarts += 1
-                    met = True
+                    until = now + PATIENCE_S
                 replica = Replica(self._shards[shard].name, self.replicas[shard])
                 other = self._owner.other(replica, died=isinstance(error, ray.exceptions.ActorDiedError))
                 if other is None:
                     time.sleep(0.1)
                 else:
                     self.replicas[shard] = other
-                call = self._call(shard, method, arguments)
+                call = self._call(shard, packed)
                 continue
             if outcome == "raised":
                 raise value
@@ -246,11 +251,11 @@ class ActorState(NamedTuple):
     generations: tuple[int, ...]
 
 
-def states_of_actors(path: Path, cluster: ClusterManifest, address: str, patience: float) -> list[list[ActorState]]:
+def states_of_actors(place: Place, cluster: ClusterManifest, address: str, patience: float) -> list[list[ActorState]]:
     """Ask the actors of a cluster's shards how they are; those that nobody started stay unstarted.
 
     Args:
-        path: the cluster's directory.
+        place: where the cluster lies.
         cluster: its shards.
         address: that of the Ray on which they run, or "auto".
         patience: seconds that each has to answer.
@@ -267,16 +272,16 @@ def states_of_actors(path: Path, cluster: ClusterManifest, address: str, patienc
     ray = loaded_ray()
     own = join(ray, address)
     try:
-        return [list(_states(ray, path, shard, patience)) for shard in cluster.shards]
+        return [list(_states(ray, place, shard, patience)) for shard in cluster.shards]
     finally:
         if own:
             ray.shutdown()
 
 
-def _states(ray: Any, path: Path, shard: ShardFacts, patience: float) -> Iterator[ActorState]:
+def _states(ray: Any, place: Place, shard: ShardFacts, patience: float) -> Iterator[ActorState]:
     for number in range(MOST_REPLICAS):
         try:
-            actor = ray.get_actor(actor_name(path, Replica(shard.name, number)), namespace=NAMESPACE)
+            actor = ray.get_actor(actor_name(place, Replica(shard.name, number)), namespace=NAMESPACE)
         except ValueError:  # nobody started it, or who did has ended
             return
         try:
@@ -295,30 +300,32 @@ def _restarts(ray: Any, actor: Any) -> int | None:
         return None
 
 
-def actor_name(path: Path, replica: Replica) -> str:
-    """The name under which an actor is found: of one directory, shard and replica."""
-    of_directory = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()[:16]
-    return f"{path.name}-{replica.shard}-{replica.number}-{of_directory}"
+def actor_name(place: Place, replica: Replica) -> str:
+    """The name under which an actor is found: of one place, shard and replica."""
+    of_place = hashlib.sha256(os.fsencode(place.where)).hexdigest()[:16]
+    return f"xtrkit-{replica.shard}-{replica.number}-{of_place}"
 
 
 class _ShardActor:
     """A shard's process: its generations, opened when they are asked for."""
 
-    def __init__(self, path: str) -> None:
-        self._path = Path(path)
+    def __init__(self, place: Place) -> None:
+        self._place = place
         self._hosts: dict[ShardFacts, Any] = {}
         self._used: dict[ShardFacts, float] = {}
 
-    def call(self, shard: tuple[Any, ...], method: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
+    def call(self, shard: tuple[Any, ...], packed: bytes) -> bytes:
         """What a method of the host returns, or our own error that it raises: Ray's would bring its traceback along.
 
-        Shards are opened here: an error of a constructor is a dead actor to Ray, which starts it again.
+        Shards are opened here: an error of a constructor is a dead actor to Ray, which starts it again. Messages are
+        pickled by us: half the time of Ray's own way with them, and arrays that may be written to, as kernels want.
         """
+        method, arguments = pickle.loads(packed)
         try:
-            host = self._host(ShardFacts(*shard))
-            return "returned", getattr(host, method)(*(_own(one) for one in arguments))
+            answer = "returned", getattr(self._host(ShardFacts(*shard)), method)(*arguments)
         except XtrkitError as error:
-            return "raised", error
+            answer = "raised", error
+        return pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
 
     def opened(self) -> list[int]:
         """The generations that are open."""
@@ -330,19 +337,8 @@ class _ShardActor:
         now = time.monotonic()
         if shard not in self._hosts:
             newest = max(self._hosts.items(), key=lambda one: one[0].generation, default=(None, None))[1]
-            self._hosts[shard] = ShardHost(self._path, shard, newest)
+            self._hosts[shard] = ShardHost(self._place.shard(shard), shard, newest)
         self._used[shard] = now
         for other in [one for one, used in self._used.items() if now - used > IDLE_S]:
             del self._hosts[other], self._used[other]
         return self._hosts[shard]
-
-
-def _own(value: Any) -> Any:
-    """A message whose arrays may be written to, as kernels are compiled for; Ray's lie in shared memory."""
-    if isinstance(value, np.ndarray):
-        return value if value.flags.writeable else value.copy()
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_own(one) for one in value))
-    if isinstance(value, tuple | list):
-        return type(value)(_own(one) for one in value)
-    return value

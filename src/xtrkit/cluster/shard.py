@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.cluster.messages import Allow, Answer, Fill, Look, Reached, Rerank, Score, Scoring, Seen, ShardFacts
-from xtrkit.errors import XtrkitError
+from xtrkit.errors import ShardDownError
 from xtrkit.indexing.compressed_format import CompressedTokens
 from xtrkit.kernels.bundles import ChosenClusters, Probes, QuantisedQuery
 from xtrkit.kernels.expectation import BORDERS, measure_opened
@@ -31,7 +31,7 @@ KEPT_FILTERS = 64
 T = TypeVar("T")
 
 
-class LostLookError(XtrkitError):
+class LostLookError(ShardDownError):
     """A shard was asked to go on with a look that it doesn't know: it was started again meanwhile, or is overrun."""
 
 

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from xtrkit.cluster.places import Here
 from xtrkit.cluster.ray_shards import ActorState, states_of_actors
 from xtrkit.errors import XtrkitError
 from xtrkit.indexing.store import Properties
@@ -103,7 +104,7 @@ def status_of(path: str | Path, address: str | None = None) -> ClusterStatus:
     cluster = read_cluster(path)
     actors: list[list[ActorState]] | list[None] = [None] * len(cluster.shards)
     if address is not None:
-        actors = states_of_actors(path, cluster, address, READY_S)
+        actors = states_of_actors(Here(path), cluster, address, READY_S)
     shards, kept = zip(*(_seen(path, shard, cluster) for shard in cluster.shards), strict=True)
     told = [
         one if of_shard is None else replace(one, replicas=[_replica(one, actor) for actor in of_shard])

@@ -32,6 +32,7 @@ from xtrkit.evaluation.run_files import any_ids, check_run, read_run
 from xtrkit.fusion import ALPHA, FUSIONS
 from xtrkit.recipes import Recipe
 from xtrkit.retriever import Retriever
+from xtrkit.storage.shards import is_cluster
 
 SET = "{set}"
 """Stands in the names of runs for the name of a set."""
@@ -148,8 +149,7 @@ class Bench:
         systems: what is measured.
         index: an index, or a folder of indexes that are called as the sets are; None for runs and BM25 alone.
         measures: names of measures; None for those of each collection's protocol.
-        model: as in :meth:`xtrkit.Retriever.open`.
-        device: as there.
+        opened: opens an index.
         bar: shows how far things are.
         check_ids: refuses ids that can't be written, before anything is searched for.
     """
@@ -157,8 +157,7 @@ class Bench:
     systems: Systems
     index: Path | None
     measures: Sequence[str] | None
-    model: str | None
-    device: str | None
+    opened: Callable[[Path], Retriever]
     bar: Bar
     check_ids: Callable[[Iterable[str]], None] = any_ids
     _opened: dict[Path, tuple[Retriever, IndexedDocuments]] = field(default_factory=dict)
@@ -242,7 +241,7 @@ class Bench:
     def _open(self, test: TestCollection, index: Path) -> tuple[Retriever, IndexedDocuments]:
         path = self._place(test, index)
         if path not in self._opened:
-            retriever = Retriever.open(path, model=self.model, device=self.device)
+            retriever = self.opened(path)
             documents = IndexedDocuments.of(retriever.index)
             self.check_ids(documents.ids)
             self._opened[path] = retriever, documents
@@ -264,8 +263,8 @@ class Bench:
 
 
 def is_index(path: Path) -> bool:
-    """Whether a folder is an index, of any version."""
-    return any(path.glob("manifest-*.json"))
+    """Whether a folder is an index, of any version, or a cluster of shards."""
+    return any(path.glob("manifest-*.json")) or is_cluster(path)
 
 
 def means_over(sets: Sequence[Measured]) -> list[Means]:

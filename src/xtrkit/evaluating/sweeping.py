@@ -1,12 +1,12 @@
 """Which setting is worth its price: quality and CPU time of many recipes, on one index and one test collection.
 
-Each query is searched for alone, on one thread, and what the process computed meanwhile is its time: what a server pays
-for it, but for encoding, which no setting changes. A point is on the Pareto front where none is better and cheaper.
+Each query is searched for alone, on one thread, and what the process computed meanwhile, with those of a cluster's
+shards, is its time: what a server pays for it, but for encoding, which no setting changes. A point is on the Pareto
+front where none is better and cheaper.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -99,7 +99,7 @@ def sweep(
         documents: those of the index.
         advance: called with the number of queries that have been answered.
     """
-    index, depth = retriever.index, depth_of(measures)
+    index, depth = retriever.index.snapshot(), depth_of(measures)
     for setting, recipe in settings:
         seconds = np.zeros(len(embeddings))
         for n in range(min(WARMING, len(embeddings))):
@@ -108,9 +108,9 @@ def sweep(
         def search(numbers: Sequence[int], k: int, recipe: Recipe = recipe, seconds: Any = seconds) -> list[Ranking]:
             found = []
             for n in numbers:
-                begin = time.process_time()
+                begin = index.cpu_seconds()
                 found.append(index.search(embeddings[n], k, recipe=recipe, threads=1))
-                seconds[n] += time.process_time() - begin
+                seconds[n] += index.cpu_seconds() - begin
                 if k == depth + 1:  # those that are asked again are counted already
                     advance(1)
             return found

@@ -96,6 +96,18 @@ class Trained(NamedTuple):
     longest: float
 
 
+class Drawn(NamedTuple):
+    """Which tokens make up the sample that centroids are found on.
+
+    Attributes:
+        numbers: (S,) of the tokens, in order.
+        places: (S,) of each in the sample, whose order is random.
+    """
+
+    numbers: npt.NDArray[np.int64]
+    places: npt.NDArray[np.int64]
+
+
 class ClusterSums:
     """Sums over the tokens of each cluster. In whichever order and parts they are added, the bits are the same.
 
@@ -161,18 +173,71 @@ def train(
     Returns:
         the centroids with the codec, and (M,) the cluster of each token.
     """
+    picked = _picked(rows, drawn_sample(rows.n_tokens, rows.dim, seed).numbers)
+    trained = find_centroids(
+        picked,
+        rows.n_tokens,
+        rows.dim,
+        codec,
+        code_dim=code_dim,
+        seed=seed,
+        reporter=reporter,
+        assign=assign,
+        threads=threads,
+    )
     with Workers(threads) as workers:
-        trained = _find_centroids(rows, codec, seed, reporter, assign, workers, code_dim)
         assigned, sums = _assign(rows, trained, reporter, assign, workers)
     return fitted(codec, trained, sums), assigned
 
 
+def drawn_sample(n_tokens: int, dim: int, seed: int = 0) -> Drawn:
+    """The sample that centroids are found on: which of all tokens; the same for whoever asks."""
+    wanted = clustering.SAMPLE_PER_CENTROID * clustering.centroid_count(n_tokens)
+    size, random = int(min(n_tokens, wanted, max(1, SAMPLE_FLOATS // dim))), np.random.default_rng(seed)
+    numbers = np.sort(_drawn(n_tokens, size, random))
+    return Drawn(numbers, random.permutation(size))
+
+
 def find_centroids(
-    rows: TokenRows, codec: Codec, *, seed: int = 0, reporter: Reporter = SILENT, threads: int | None = None
+    picked: Iterable[npt.NDArray[np.float16]],
+    n_tokens: int,
+    dim: int,
+    codec: Codec,
+    *,
+    code_dim: int | None = None,
+    seed: int = 0,
+    reporter: Reporter = SILENT,
+    assign: clustering.Assign = clustering.CentroidTree.assign,
+    threads: int | None = None,
 ) -> Trained:
-    """The first half of :func:`train`: what it takes to assign tokens, which others may do in parts."""
+    """The first half of :func:`train`: what it takes to assign tokens, which others may do in parts.
+
+    Args:
+        picked: vectors of the tokens of :func:`drawn_sample`, in order, those of each block of all vectors together: a
+            product's last bits depend on what is multiplied with it.
+        n_tokens: how many tokens there are in all.
+        dim: their dimensions.
+        codec: how vectors are kept.
+        code_dim: as in :func:`train`.
+        seed: the same vectors and seed give the same centroids.
+        reporter: told about the progress.
+        assign: how tokens find their centroids.
+        threads: as in :func:`train`.
+    """
     with Workers(threads) as workers:
-        return _find_centroids(rows, codec, seed, reporter, clustering.CentroidTree.assign, workers)
+        drawn = drawn_sample(n_tokens, dim, seed)
+        if code_dim is None or code_dim == dim:
+            rotation = codec.rotation(dim, seed)
+            sample = _sample(picked, rotation, drawn, reporter)
+        else:
+            sample = _sample(picked, np.eye(dim, dtype=np.float32), drawn, reporter)
+            rotation = principal_directions(sample, code_dim) @ codec.rotation(code_dim, seed)
+            sample = _with_lengths(sample @ rotation, sample)
+        held_out, longest = sample[:HELD_OUT].copy(), float(np.sqrt(_squares(sample).max()))
+        with reporter.phase("Finding centroids", (1 + clustering.ROUNDS) * len(sample), "comparisons") as advance:
+            n_centroids = clustering.centroid_count(n_tokens)
+            tree = clustering.train(sample, n_centroids, seed, advance, assign, workers)
+    return Trained(rotation, tree, held_out, longest)
 
 
 def assign_tokens(
@@ -192,29 +257,6 @@ def fitted(codec: Codec, trained: Trained, sums: ClusterSums) -> Quantiser:
     quantiser = quantiser_of(codec, trained.rotation, trained.tree, means.astype(np.float32), energies)
     residuals = trained.held_out - quantiser.decoded_centroids[trained.tree.assign(trained.held_out)]
     return replace(quantiser, codec=codec.fitted(residuals))
-
-
-def _find_centroids(
-    rows: TokenRows,
-    codec: Codec,
-    seed: int,
-    reporter: Reporter,
-    assign: clustering.Assign,
-    workers: Workers,
-    code_dim: int | None = None,
-) -> Trained:
-    if code_dim is None or code_dim == rows.dim:
-        rotation = codec.rotation(rows.dim, seed)
-        sample = _sample(rows, rotation, _sample_size(rows), seed, reporter)
-    else:
-        sample = _sample(rows, np.eye(rows.dim, dtype=np.float32), _sample_size(rows), seed, reporter)
-        rotation = principal_directions(sample, code_dim) @ codec.rotation(code_dim, seed)
-        sample = _with_lengths(sample @ rotation, sample)
-    held_out, longest = sample[:HELD_OUT].copy(), float(np.sqrt(_squares(sample).max()))
-    with reporter.phase("Finding centroids", (1 + clustering.ROUNDS) * len(sample), "comparisons") as advance:
-        n_centroids = clustering.centroid_count(rows.n_tokens)
-        tree = clustering.train(sample, n_centroids, seed, advance, assign, workers)
-    return Trained(rotation, tree, held_out, longest)
 
 
 def turned(vectors: npt.NDArray[np.float16], rotation: Floats) -> Floats:
@@ -240,8 +282,11 @@ def principal_directions(vectors: Floats, number: int) -> Floats:
     The mean stays, for what counts is inner products with queries. Which of two opposite directions is taken is settled
     by the largest component, so that the same vectors give the same bits.
     """
-    wide = vectors.astype(np.float64)
-    _, directions = np.linalg.eigh(wide.T @ wide)
+    moments = np.zeros((vectors.shape[1], vectors.shape[1]))
+    for first in range(0, len(vectors), clustering.BLOCK):
+        wide = vectors[first : first + clustering.BLOCK].astype(np.float64)
+        moments += wide.T @ wide
+    _, directions = np.linalg.eigh(moments)
     kept = directions[:, ::-1][:, :number]
     signs = np.sign(kept[np.abs(kept).argmax(axis=0), np.arange(number)])
     return np.asarray(kept * signs, dtype=np.float32)
@@ -343,24 +388,20 @@ def write_postings(
             return writer.finish()
 
 
-def _sample_size(rows: TokenRows) -> int:
-    wanted = clustering.SAMPLE_PER_CENTROID * clustering.centroid_count(rows.n_tokens)
-    return int(min(rows.n_tokens, wanted, max(1, SAMPLE_FLOATS // rows.dim)))
+def _picked(rows: TokenRows, numbers: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.float16]]:
+    """The vectors of some tokens, those of each block together."""
+    for block, vectors in rows.blocks():
+        first, end = np.searchsorted(numbers, [block.start, block.stop])
+        yield vectors[numbers[first:end] - block.start]
 
 
-def _sample(rows: TokenRows, rotation: Floats, size: int, seed: int, reporter: Reporter) -> Floats:
-    """(size, d) token vectors drawn at random, rotated, in random order."""
-    chosen = np.zeros(rows.n_tokens, dtype=np.bool_)
-    random = np.random.default_rng(seed)
-    chosen[_drawn(rows.n_tokens, size, random)] = True
-    places = random.permutation(size)
-    sample = np.empty((size, rotation.shape[1]), dtype=np.float32)
-    taken = 0
-    with reporter.phase("Drawing a sample", rows.n_tokens, "tokens") as advance:
-        for block, vectors in rows.blocks():
-            picked = vectors[chosen[block]]
-            sample[places[taken : taken + len(picked)]] = turned(picked, rotation)
-            taken += len(picked)
+def _sample(picked: Iterable[npt.NDArray[np.float16]], rotation: Floats, drawn: Drawn, reporter: Reporter) -> Floats:
+    """(S, d) token vectors drawn at random, rotated, in random order."""
+    sample, taken = np.empty((len(drawn.places), len(rotation)), dtype=np.float32), 0
+    with reporter.phase("Drawing a sample", len(sample), "tokens") as advance:
+        for vectors in picked:
+            sample[drawn.places[taken : taken + len(vectors)]] = turned(vectors, rotation)
+            taken += len(vectors)
             advance(len(vectors))
     return sample
 

@@ -21,6 +21,7 @@ from xtrkit.errors import (
     IndexLockedError,
     InputError,
     MissingExtraError,
+    ShardDownError,
     StorageError,
     XtrkitError,
 )
@@ -115,6 +116,7 @@ class Rule(NamedTuple):
 RULES: tuple[tuple[type[XtrkitError], Rule], ...] = (
     (InputError, Rule(400, "invalid_request")),
     (IndexLockedError, Rule(409, "conflict")),
+    (ShardDownError, Rule(503, "overloaded")),
     (StorageError, Rule(507, "internal")),
     (IndexFormatError, Rule(500, "internal")),
     (MissingExtraError, Rule(501, "internal")),

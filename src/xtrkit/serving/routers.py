@@ -17,9 +17,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from xtrkit.errors import InputError, missing_extra
-from xtrkit.index import Index
 from xtrkit.serving.keys import Keys, check_address
-from xtrkit.serving.running import line_of, shards_kept
+from xtrkit.serving.running import check_served, line_of, shards_kept
 from xtrkit.serving.settings import Settings
 
 APPLICATION = "xtrkit"
@@ -76,8 +75,7 @@ def serve_routers(settings: Settings, routers: Routers, tell: Callable[[str], No
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     check_address(settings)
     keys = Keys.of(settings)
-    for path in settings.names.values():
-        Index.open(path).close()
+    check_served(settings)
     port = settings.port or _free_port(settings.host)
     with (
         tempfile.TemporaryDirectory(prefix="xtrkit-jobs-") as jobs,

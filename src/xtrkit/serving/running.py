@@ -7,14 +7,16 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from xtrkit.cluster.cluster import started_shards
+from xtrkit.cluster.cluster import check_place
+from xtrkit.cluster.places import place_of
 from xtrkit.cluster.ray_session import join, loaded_ray
+from xtrkit.cluster.ray_shards import RayShards
 from xtrkit.errors import InputError
 from xtrkit.index import Index
 from xtrkit.serving.app import create_app
@@ -22,7 +24,6 @@ from xtrkit.serving.keys import Keys, check_address
 from xtrkit.serving.logs import take_over
 from xtrkit.serving.protocol import GuardedProtocol
 from xtrkit.serving.settings import Settings
-from xtrkit.storage.shards import read_cluster
 
 ENVIRONMENT = "XTRKIT_SERVE"
 """Where worker processes find the settings."""
@@ -46,8 +47,7 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
     """
     check_address(settings)
     keys = Keys.of(settings)
-    for path in settings.names.values():
-        Index.open(path).close()
+    check_served(settings)
     with (
         _listening(settings.host, settings.port) as sock,
         tempfile.TemporaryDirectory(prefix="xtrkit-jobs-") as jobs,
@@ -61,6 +61,20 @@ def serve(settings: Settings, tell: Callable[[str], None]) -> None:
             _run_workers(settings, sock)
 
 
+def check_served(settings: Settings) -> None:
+    """Look whether what shall be served is there, before any process is started.
+
+    Raises:
+        IndexFormatError: a directory is no index.
+        StorageError: it can't be read.
+    """
+    for path in settings.names.values():
+        if settings.address is None:
+            Index.open(path).close()
+        else:
+            check_place(place_of(path, settings.cache), settings.address)
+
+
 @contextmanager
 def shards_kept(settings: Settings) -> Iterator[str | None]:
     """Start the shards of clusters, and keep them until the server ends, whichever of its processes do before.
@@ -71,9 +85,11 @@ def shards_kept(settings: Settings) -> Iterator[str | None]:
     address = settings.address
     with ExitStack() as kept:
         for path in settings.names.values() if settings.address else ():
-            shards = started_shards(path, str(settings.address), settings.replicas)
+            place = place_of(path, settings.cache)
+            shards = RayShards(place, str(settings.address), settings.replicas)
             kept.callback(shards.close)
-            shards.at(read_cluster(path))
+            with closing(place.pin()) as pinned:
+                shards.at(pinned.cluster)
             address = shards.address
         yield address
 

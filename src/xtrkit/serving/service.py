@@ -16,7 +16,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from fastapi import Depends, Request
@@ -232,12 +231,12 @@ async def _within(future: Future[T], seconds: float) -> T:
         return await asyncio.wrap_future(future)
 
 
-def _opened(path: Path, settings: Settings) -> Retriever:
+def _opened(path: str, settings: Settings) -> Retriever:
     """An index, or a cluster whose shards run elsewhere."""
     loaded: dict[str, Any] = {"model": settings.model, "reranker": settings.reranker, "encoder_threads": 1}
     if settings.address is None:
         return Retriever.open(path, **loaded)
-    return Cluster.open(path, address=settings.address, replicas=settings.replicas, **loaded)
+    return Cluster.open(path, address=settings.address, replicas=settings.replicas, cache=settings.cache, **loaded)
 
 
 def _has_texts(index: Index) -> bool:

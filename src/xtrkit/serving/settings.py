@@ -72,7 +72,8 @@ class Settings:
     """What is served, how, and to whom.
 
     Attributes:
-        indexes: directories of the indexes; each is served under the last part of its path.
+        indexes: directories of the indexes, with an address also URLs that clusters were pushed to; each is served
+            under the last part of its path.
         host, port: the address; port 0 is any that is free.
         read_key_file: a file whose one line is the key that requests must bring; without it everybody may read.
         write_key_file: the same for requests that change an index; without it nobody may.
@@ -84,6 +85,7 @@ class Settings:
         address: of the Ray on which the shards of the indexes run, which are clusters then; None searches all of an
             index in each process.
         replicas: processes of each shard there.
+        cache: where machines keep what they pull of clusters that URLs name; None for a folder among the user's caches.
         model: where the indexes' encoder lies, if it has moved.
         reranker: a model that scores the best passages again where a request asks for it.
         log_queries: whether the log has the queries' texts.
@@ -103,6 +105,7 @@ class Settings:
     threads: int = field(default_factory=usable_cores)
     address: str | None = None
     replicas: int = 1
+    cache: str | None = None
     model: str | None = None
     reranker: str | None = None
     log_queries: bool = False
@@ -110,7 +113,8 @@ class Settings:
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "indexes", tuple(str(Path(index).absolute()) for index in self.indexes))
+        indexes = tuple(str(index if "://" in index else Path(index).absolute()) for index in self.indexes)
+        object.__setattr__(self, "indexes", indexes)
         if not self.indexes:
             raise InputError("There is nothing to serve: name at least one index.")
         names = [Path(index).name for index in self.indexes]
@@ -121,9 +125,9 @@ class Settings:
                 )
 
     @property
-    def names(self) -> dict[str, Path]:
-        """{name: directory} of the indexes."""
-        return {Path(index).name: Path(index) for index in self.indexes}
+    def names(self) -> dict[str, str]:
+        """{name: directory or URL} of the indexes."""
+        return {Path(index).name: index for index in self.indexes}
 
     def as_json(self) -> str:
         """All of it, for another process."""
