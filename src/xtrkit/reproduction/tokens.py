@@ -52,7 +52,7 @@ class TokenView:
     def __init__(self, retriever: Retriever, test: TestCollection, embeddings: Ragged) -> None:
         if retriever.index.pooling is not None:
             raise InputError(
-                f"The index at {retriever.index.path} pools its token vectors, and tokens are looked at one by one here: "
+                f"The index at {retriever.index.path} pools token vectors, and tokens are looked at one by one here: "
                 "build it without --pool-factor."
             )
         self._retriever, self._test, self._embeddings = retriever, test, embeddings
