@@ -7,8 +7,11 @@ import pytest
 
 from xtrkit import Retriever, load_encoder
 from xtrkit.encoding.base import markers_before
+from xtrkit.errors import InputError
+from xtrkit.evaluation.collection import TestCollection
 from xtrkit.indexing.pooling import groups_of, pooled
 from xtrkit.indexing.repairing import encoder_of
+from xtrkit.reproduction.tokens import TokenView
 from xtrkit.texts.updating import reencode
 from xtrkit.values import Pooling, Ragged
 
@@ -103,6 +106,11 @@ def test_what_is_added_later_or_encoded_again_is_pooled(tmp_path, encoder):
     later.refresh()
     for number, rows in enumerate(expected):
         np.testing.assert_allclose(later.index.vectors(number), rows, atol=2e-3)
+
+
+def test_claims_about_tokens_want_a_vector_for_each(retriever):
+    with pytest.raises(InputError, match="pools token vectors"):
+        TokenView(retriever, TestCollection(retriever.index.path, {}, {}), retriever.encode_queries(["who"]))
 
 
 def test_the_command_line_makes_and_tells_of_them(tmp_path, here):
