@@ -62,16 +62,25 @@ class Expected:
             return self._of[key]
 
 
-def actors():
-    """The processes of shards on this machine."""
-    found = []
+def actors(server):
+    """The processes of shards that come of a process."""
+    parents, shards = {}, []
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdecimal() and (entry / "cmdline").read_bytes().startswith(b"ray::_ShardActor"):
-                found.append(int(entry.name))
+            if entry.name.isdecimal():
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if (entry / "cmdline").read_bytes().startswith(b"ray::_ShardActor"):
+                    shards.append(int(entry.name))
         except OSError:
             continue
-    return found
+    return [shard for shard in shards if comes_of(shard, server, parents)]
+
+
+def comes_of(process, ancestor, parents):
+    """Whether a process is a child of another, or a child of one."""
+    while process not in (ancestor, 0, 1, None):
+        process = parents.get(process)
+    return process == ancestor
 
 
 def ask(url, texts, expected, ended, told):
@@ -166,10 +175,11 @@ def main():
         try:
             soak(arguments, server, path, texts)
         finally:
+            shards, begin = actors(server.pid), time.monotonic()
             server.terminate()
-            server.wait(60)
-            left = actors()
-            print(f"processes of shards left: {len(left)}")
+            server.wait(120)
+            left = [shard for shard in shards if Path(f"/proc/{shard}").exists()]
+            print(f"stopped in {time.monotonic() - begin:.1f} s; processes of shards left: {len(left)}")
             errors = [line for line in (Path(folder) / "log").read_text().splitlines() if '"level": "error"' in line]
             print(f"errors in the server's log: {len(errors)}", *errors[:3], sep="\n")
 
@@ -192,7 +202,7 @@ def soak(arguments, server, path, texts):
         next_kill, next_roll = arguments.kill_every or 1e9, arguments.roll_every or 1e9
         kills = rolls = 0
         while (now := time.monotonic() - begin) < arguments.seconds:
-            if now >= next_kill and (running := actors()):
+            if now >= next_kill and (running := actors(server.pid)):
                 os.kill(chance.choice(running), signal.SIGKILL)
                 kills, next_kill = kills + 1, next_kill + arguments.kill_every
             if now >= next_roll:

@@ -28,6 +28,7 @@ def loaded_ray() -> ModuleType:
         MissingExtraError: it isn't installed, or too old.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # a call after the end would start another Ray
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray

@@ -104,6 +104,9 @@ class Service:
         self.ready = False
         for pool in (self._threads, self._keeper):
             pool.shutdown(wait=False, cancel_futures=True)
+        for served in self.served.values():
+            if isinstance(served.retriever, Cluster):  # its searches may wait for shards that are down
+                served.retriever.close()
 
     def _open(self) -> None:
         for name, path in self.settings.names.items():
