@@ -96,8 +96,8 @@ class Index(OpenedIndex):
             device: "cuda" or another device of torch's that finds clusters; by default the CPU, without torch.
             threads: how many compute clusters and codes; as many as there are cores to use by default. The index is the
                 same for any number.
-            pool_factor: keep one vector for so many of a document, the mean of some that are alike
-                (:mod:`xtrkit.indexing.pooling`); the index remembers it, and pools what is added. 1 keeps all.
+            pool_factor: keep one vector for so many of a document, the mean of some that are alike; the index
+                remembers it, and pools what is added. 1 keeps all.
             protected_tokens: how many of the first vectors of a document are not pooled.
             dim: keep so many dimensions of the vectors, a multiple of 8: the directions in which those that are
                 indexed first are longest. Queries keep all of theirs, and the index turns them. None keeps all.
