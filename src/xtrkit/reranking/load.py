@@ -50,7 +50,7 @@ def load_reranker(
         if layout == CROSS_ENCODER:
             from xtrkit.reranking.cross_encoder import CrossEncoderReranker
 
-            return CrossEncoderReranker(name, directory, layout, device=device)
+            return CrossEncoderReranker.load(name, directory, layout, device=device)
     raise ModelError(
         f"{directory} is no reranker but an encoder (layout {layout.name}): use it with --model (model=), and rerank "
         "with a monoT5, a UR²N or a cross-encoder."
