@@ -1,10 +1,10 @@
-"""A small monoT5 from a small T5, on the CPU: what is drawn, how it is trained, and what it is exported as.
+"""A small monoT5 from a small T5, on the CPU: what is drawn, and how it is trained.
 
     python benchmarks/monot5.py --data DATASETS --t5 FLAN_T5_SMALL --work WORK [--steps 150]
 
 DATASETS holds one BEIR folder for each name in ``PAIRS``. In WORK there will be ``mined`` (BM25's hard negatives),
-``pairs`` (what was drawn), ``model`` (a checkpoint for ``--rerank``) and ``export`` (the same for ONNX Runtime). What is
-there already is used again; a training that was stopped goes on.
+``pairs`` (what was drawn) and ``model`` (a checkpoint for ``--rerank``). What is there is used again; a training that
+was stopped goes on.
 """
 
 import argparse
@@ -13,8 +13,8 @@ import random
 from pathlib import Path
 
 import torch
-
 from benchmarks.xtrkit_mini import SEED, judged_elsewhere
+
 from xtrkit.training import train
 from xtrkit.training.mining import Selection, mine
 from xtrkit.training.reranker_recipes import MONOT5_TRAINING
@@ -29,8 +29,8 @@ PAIRS = {
 }
 NEGATIVES = 2
 RECIPE = MONOT5_TRAINING.but(
-    loss="list", negatives=NEGATIVES, batch_size=16, rows_per_forward=16, max_length=192, learning_rate=5e-4, dropout=0.0,
-    eval_steps=30,
+    loss="list", negatives=NEGATIVES, batch_size=16, rows_per_forward=16, max_length=192, learning_rate=5e-4,
+    dropout=0.0, eval_steps=30,
 )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def main():
             str(arguments.t5),
             data,
             out,
-            dev_queries=60,
+            dev_queries=40,
             resume=(out / "training" / "settings.json").is_file(),
             device="cpu",
             licence="Apache-2.0",

@@ -41,6 +41,7 @@ class MonoT5:
         name: what the user called the model.
         model: the transformers model.
         pair: the two pieces, irrelevant and relevant.
+        answers: their numbers.
         prompts: makes the tokens of prompts.
         max_length: most tokens of query and document together; only documents are cut to it.
     """
@@ -61,7 +62,7 @@ class MonoT5:
         users_text = reading_text(tokenizer)
         self.prompts = PromptTokens(tokenizer.backend_tokenizer, users_text, max_length)
         self.pair = pair_for(name, model.config.model_type, tokenizer.get_vocab(), tokens)
-        self._answers = tokenizer.convert_tokens_to_ids(list(self.pair))
+        self.answers: list[int] = tokenizer.convert_tokens_to_ids(list(self.pair))
 
     @classmethod
     def load(
@@ -140,4 +141,4 @@ class MonoT5:
         mask = torch.tensor([[1] * len(tokens) + [0] * (longest - len(tokens)) for tokens in ids], device=device)
         begin = torch.full((len(ids), 1), self.model.config.decoder_start_token_id, device=device)
         logits = self.model(input_ids=padded, attention_mask=mask, decoder_input_ids=begin).logits[:, 0]
-        return logits[:, self._answers]
+        return logits[:, self.answers]
