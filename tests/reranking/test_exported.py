@@ -164,6 +164,6 @@ def test_what_cannot_be(exports, rerankers, checkpoints, tmp_path):
 
 def test_an_export_that_is_not_the_model_is_not_left_behind(rerankers, tmp_path, monkeypatch):
     monkeypatch.setitem(export.LARGEST_ERROR, "int8", 1e-9)
-    with pytest.raises(ExportError, match="The export is not the model: .* Nothing was written"):
+    with pytest.raises(ExportError, match=r"The export is not the model: .* Nothing was written"):
         export_reranker(rerankers["monot5"], tmp_path / "out", precision="int8")
     assert not list(tmp_path.iterdir())

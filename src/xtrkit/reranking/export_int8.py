@@ -1,9 +1,12 @@
-"""Eight bits for the encoder of a reranker's graph: weights, and what they are multiplied with.
+"""Bytes for the encoder of a reranker's graph: weights, and what they are multiplied with.
 
 A column of a weight has one scale, and so has each token: T5's activations have outliers, for which one scale of a
 whole batch is too coarse, and with which a pair's score would depend on the pairs beside it. On CPUs without
 instructions for it (VNNI) this is still one and a half times as fast as full precision, where the ``MatMulNBits`` of
 encoders is slower. The decoder's one step keeps full precision: it takes hardly any time, and made half of the error.
+
+Weights go from -63 to 63: sums of two products of larger ones overflow on CPUs without VNNI, silently, and scores would
+differ from machine to machine.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from onnx import helper, numpy_helper
 from xtrkit.encoding.export_int8 import gathered, is_matrix, is_table
 
 _CONTRIB = "com.microsoft"
+_LARGEST_WEIGHT = 63
 _SCALE, _ZERO, _LEAST, _LAST_AXIS = "int8_scale", "int8_zero", "int8_least", "int8_last_axis"
 
 
@@ -73,7 +77,7 @@ def _product(
     node: onnx.NodeProto, tensor: onnx.TensorProto, fresh: dict[str, onnx.TensorProto]
 ) -> Iterator[onnx.NodeProto]:
     weight = numpy_helper.to_array(tensor)
-    scales = (np.abs(weight).max(axis=0) / 127).astype(np.float32)
+    scales = (np.abs(weight).max(axis=0) / _LARGEST_WEIGHT).astype(np.float32)
     parts = {
         "int8": np.rint(weight / np.where(scales == 0, 1, scales)).astype(np.int8),
         "scales": scales,

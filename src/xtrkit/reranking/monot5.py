@@ -140,5 +140,5 @@ class MonoT5:
         padded = torch.tensor([[*tokens, *[padding] * (longest - len(tokens))] for tokens in ids], device=device)
         mask = torch.tensor([[1] * len(tokens) + [0] * (longest - len(tokens)) for tokens in ids], device=device)
         begin = torch.full((len(ids), 1), self.model.config.decoder_start_token_id, device=device)
-        logits = self.model(input_ids=padded, attention_mask=mask, decoder_input_ids=begin).logits[:, 0]
-        return logits[:, self.answers]
+        logits: torch.Tensor = self.model(input_ids=padded, attention_mask=mask, decoder_input_ids=begin).logits
+        return logits[:, 0, self.answers]

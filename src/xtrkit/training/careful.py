@@ -50,7 +50,7 @@ class Careful:
         Raises:
             TrainingError: the loss is not a number; the weights are still those of the last good step.
         """
-        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
         if not math.isfinite(value := float(loss)):
             kept = get_last_checkpoint(self.args.output_dir)
             raise TrainingError(

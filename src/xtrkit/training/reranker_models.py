@@ -29,11 +29,13 @@ class TrainableReranker(Protocol):
 
     Attributes:
         model: what the trainer trains and keeps.
-        reranker: the same model, as what it will be used as.
     """
 
     model: Any
-    reranker: Reranker
+
+    @property
+    def reranker(self) -> Reranker:
+        """The same model, as what it will be used as."""
 
     def prepared(self, query: str, documents: Sequence[str]) -> list[Any]:
         """The query with each document, as :meth:`scores` takes it."""
@@ -84,7 +86,7 @@ class TrainableMonoT5:
         if recipe.top_layers:
             _freeze_below(self.model, recipe.top_layers)
         if recipe.recompute:
-            self.model.gradient_checkpointing_enable()
+            _recompute(self.model)
 
     def prepared(self, query: str, documents: Sequence[str]) -> list[Any]:
         """The tokens of each prompt."""
@@ -128,7 +130,7 @@ class TrainableCrossEncoder:
         self.reranker = CrossEncoderReranker(name, self.model, device=device)
         set_dropout(self.model, recipe.dropout)
         if recipe.recompute:
-            self.model[0].model.gradient_checkpointing_enable()
+            _recompute(self.model[0].model)
 
     def prepared(self, query: str, documents: Sequence[str]) -> list[Any]:
         """The two texts, as reranking has them."""
@@ -162,6 +164,12 @@ def set_dropout(model: nn.Module, share: float) -> None:
         for name in ("dropout", "attention_dropout"):  # some attentions keep a number
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, share)
+
+
+def _recompute(model: Any) -> None:
+    """Have activations computed a second time; transformers calls that by another name since 5.24."""
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable()
 
 
 def _freeze_below(model: Any, top_layers: int) -> None:

@@ -100,6 +100,8 @@ class CrossTrainer(Careful, CrossEncoderTrainer):  # type: ignore[misc]
 class MonoT5Trainer(Careful, Trainer):  # type: ignore[misc]
     """transformers' trainer, with a loss and a dev figure that are not the model's own."""
 
+    control: Any
+
     def __init__(self, loss: RerankingLoss, evaluator: RerankingEvaluator | None, **options: Any) -> None:
         super().__init__(**options)
         self._loss, self._evaluator = loss, evaluator

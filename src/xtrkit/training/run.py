@@ -123,12 +123,15 @@ class InTraining(Protocol):
 
     Attributes:
         about: what the card calls it.
-        dim: dimensions of a token vector; None where there are none.
         baseline: {measure: figure} on the dev set, of something else to compare with.
     """
 
     about: str
-    dim: int | None
+
+    @property
+    def dim(self) -> int | None:
+        """Dimensions of a token vector; None where there are none."""
+
     baseline: dict[str, float]
 
     def trainer(
