@@ -2,8 +2,8 @@
 
     python benchmarks/reranking.py MONOT5 DATASET [--pairs 40] [--tokens 180] [--rounds 5]
 
-MONOT5 is a checkpoint, DATASET a BEIR folder, of whose documents the first ``--tokens`` tokens are read. CPU time, which
-other work on the machine disturbs least: medians over the rounds of milliseconds a pair; how far log-odds are from
+MONOT5 is a checkpoint, DATASET a BEIR folder, of whose documents the first ``--tokens`` tokens are read. CPU time,
+which other work disturbs least: medians over the rounds of milliseconds a pair; how far log-odds are from
 torch's, and how alike the two orders are (Spearman).
 """
 
