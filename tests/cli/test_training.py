@@ -59,7 +59,7 @@ def test_a_file_a_field_and_a_flag(plain, beir, tmp_path):  # noqa: F811
     ("arguments", "message"),
     [
         (["--set", "seed"], "--set takes NAME=VALUE, got 'seed'"),
-        (["--set", "speed=3"], "A training recipe has no 'speed'"),
+        (["--set", "speed=3"], "The recipe xtr has no 'speed'"),
         (["--set", "seed=fast"], "seed must be a whole number, got 'fast'"),
         (["--config", "nowhere.yaml"], r"The recipe file nowhere.yaml can't be read"),
     ],

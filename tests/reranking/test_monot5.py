@@ -104,10 +104,10 @@ def test_a_prompt_fits_and_stays_whole(query, document, max_length):
 
 def test_only_the_document_is_cut(rerankers):
     reranker = load_reranker(rerankers["monot5"], max_length=24)
-    found = fitting_prompt(QUERY, "late " * 100, reranker._offsets, 24)
+    found = fitting_prompt(QUERY, "late " * 100, reranker.prompts._offsets, 24)
     assert found.startswith(f"Query: {QUERY} Document: late late")
     assert found.endswith("late Relevant:")
-    assert len(reranker._offsets(found)) == 24
+    assert len(reranker.prompts._offsets(found)) == 24
     first, second = reranker.score(QUERY, ["late " * 100, "late " * 100 + "token"])
     assert first == pytest.approx(second, abs=1e-6)
 

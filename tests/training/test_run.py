@@ -130,7 +130,7 @@ def test_a_plan_is_made_of_names_and_trained_from_later(plain, beir, tmp_path):
     assert (plan.recipe.name, plan.recipe.dim, plan.dev, plan.out) == ("colbert", 8, None, tmp_path / "out")
     assert carry_out(plan).steps == 6
     assert "Licence of this model: CC0" in (tmp_path / "out" / "README.md").read_text()
-    with pytest.raises(InputError, match="A training recipe has no 'step': there are name, "):
+    with pytest.raises(InputError, match="The recipe xtr has no 'step': there are name, "):
         train("xtr", str(plain), beir, tmp_path / "other", step=3)
 
 
@@ -180,8 +180,8 @@ def test_wrong_input_is_refused_before_anything_is_written(plain, beir, tmp_path
             train(recipe, str(plain), data, out, **changes)
         assert not out.exists()
 
-    refused(InputError, "Unknown recipe 'xtc': use xtr, colbert, colbertv2, ur2n", recipe="xtc")
-    refused(InputError, "A training recipe has no 'k_trian': there are name", k_trian=3)
+    refused(InputError, "Unknown recipe 'xtc': use xtr, colbert, colbertv2, ur2n, monot5, cross-encoder", recipe="xtc")
+    refused(InputError, "The recipe xtr has no 'k_trian': there are name", k_trian=3)
     refused(InputError, "k_train must be at least 1, got 0", k_train=0)
     refused(InputError, "learning_rate must be a number, got 'fast'", learning_rate="fast")
     refused(InputError, "scores must be one of 'xtr', 'maxsim', got 'bm25'", scores="bm25")

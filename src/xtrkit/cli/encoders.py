@@ -51,10 +51,19 @@ def export(
     """
     from xtrkit.encoding.export import export as export_model
     from xtrkit.errors import InputError
+    from xtrkit.reranking.export import is_monot5
 
     if int8 and bf16:
         raise InputError("--int8 and --bf16 exclude each other: choose one.")
     precision = "int8" if int8 else "bf16" if bf16 else "fp32"
+    if is_monot5(model):
+        if runtime != "onnx" or query_length is not None or document_length is not None:
+            raise InputError(
+                f"{model} is a monoT5: it is exported to onnx, and query and document share --max-length when it is "
+                "loaded: leave out --runtime, --query-length and --document-length."
+            )
+        _export_reranker(model, directory, precision, as_json)
+        return
     done = export_model(
         model,
         directory,
@@ -70,6 +79,20 @@ def export(
         f"Exported {model} to {directory} ({runtime}, {precision}, {done.size / 1e6:.0f} MB). On {done.tokens:,} "
         f"tokens the lowest cosine to torch is {done.lowest_cosine:.4f}. Use it: xtrkit index … --model "
         f"{shlex.quote(str(directory))}"
+    )
+
+
+def _export_reranker(model: str, directory: Path, precision: str, as_json: bool) -> None:
+    from xtrkit.reranking.export import export_reranker
+
+    done = export_reranker(model, directory, precision=precision)
+    if as_json:
+        print_json({**vars(done), "path": str(done.path), "runtime": "onnx", "precision": precision})
+        return
+    out.print(
+        f"Exported {model} to {directory} (onnx, {precision}, {done.size / 1e6:.0f} MB). On {done.pairs} pairs its "
+        f"log-odds are at most {done.largest_error:.3f} standard deviations from torch's. Rerank with it: xtrkit "
+        f"search INDEX QUERY --rerank {shlex.quote(str(directory))}"
     )
 
 

@@ -18,7 +18,7 @@ from xtrkit.errors import InputError
 
 if TYPE_CHECKING:
     from xtrkit.progress import Advance
-    from xtrkit.training.trainer import Report
+    from xtrkit.training.careful import Report
 
 training = typer.Typer(rich_markup_mode="rich", pretty_exceptions_enable=False)
 out = Console(soft_wrap=True, markup=False)
@@ -42,12 +42,17 @@ def _override(help_text: str) -> Any:
 def train(
     data: Data,
     out_dir: Annotated[Path, typer.Option("--out", help="Directory of the model to make.", show_default=False)],
-    recipe: Annotated[str, typer.Option(help="xtr, colbert, colbertv2 (needs teacher scores) or ur2n.")] = "xtr",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="xtr, colbert, colbertv2 (needs teacher scores) or ur2n; of rerankers monot5 or cross-encoder."
+        ),
+    ] = "xtr",
     model: Annotated[
         str,
         typer.Option(
             help="What to start from: [bold]all-MiniLM-L6-v2[/], a directory or a hub name, of a plain "
-            "encoder, which gets a projection, or of a late-interaction checkpoint."
+            "encoder, which gets a projection, or of a late-interaction checkpoint; for monot5, of a T5 that generates."
         ),
     ] = "all-MiniLM-L6-v2",
     dev: Annotated[
@@ -60,6 +65,9 @@ def train(
     dev_queries: Annotated[int, typer.Option(help="Most dev queries.", min=1)] = 200,
     dev_documents: Annotated[int, typer.Option(help="Documents that are searched for them.", min=1)] = 2000,
     dev_nbits: Annotated[int, typer.Option(help="Bits a dimension of the dev index; 16 is exact.")] = 16,
+    dev_depth: Annotated[
+        int, typer.Option(help="How many of BM25's best are reranked for them, where a reranker learns.", min=1)
+    ] = 20,
     top_layers: Annotated[
         int | None,
         _override(
@@ -76,6 +84,8 @@ def train(
     negatives: Annotated[int | None, _override("Hard negatives of each query, where the data have some.")] = None,
     distillation: Annotated[str | None, _override("kl, margin_mse or none.")] = None,
     dim: Annotated[int | None, _override("Dimensions of a new projection.")] = None,
+    loss: Annotated[str | None, _override("Of a reranker: pairs, list, or kl, which needs teacher scores.")] = None,
+    max_length: Annotated[int | None, _override("Most tokens of query and document together, in a reranker.")] = None,
     query_length: Annotated[int | None, _override("Most tokens of a query.")] = None,
     document_length: Annotated[int | None, _override("Most tokens of a document.")] = None,
     eval_steps: Annotated[int | None, _override("Steps between two dev figures and checkpoints.")] = None,
@@ -102,21 +112,24 @@ def train(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a late-interaction encoder on your own data.
+    """Train a late-interaction encoder or a reranker on your own data.
 
     The directory can be loaded when it is complete; a training that was stopped goes on with --resume, and ends as if
     it had not been.
 
     Examples: [bold]xtrkit train --data my-beir-folder/ --out my-model --top-layers 2[/]   [bold]xtrkit train --recipe
-    colbertv2 --data scored.jsonl@folder/ --out my-model[/]
+    colbertv2 --data scored.jsonl@folder/ --out my-model[/]   [bold]xtrkit train --recipe monot5 --model path/to/flan-t5
+    --data mined.jsonl@folder/ --out my-reranker[/]
     """
     flags = {
         "top_layers": top_layers, "steps": steps, "epochs": epochs, "batch_size": batch_size, "accumulate": accumulate,
         "learning_rate": learning_rate, "k_train": k_train, "temperature": temperature, "negatives": negatives,
-        "distillation": distillation, "dim": dim, "query_length": query_length, "document_length": document_length,
+        "distillation": distillation, "loss": loss, "max_length": max_length,
+        "dim": dim, "query_length": query_length, "document_length": document_length,
         "eval_steps": eval_steps, "seed": seed, "bf16": bf16,
     }  # fmt: skip
     from xtrkit.training.recipes import parsed, read_overrides, recipe_named
+    from xtrkit.training.reranker_recipes import RerankerRecipe
 
     chosen = recipe_named(recipe).but(**(read_overrides(config) if config else {}))
     chosen = chosen.but(**{name: parsed(name, value) for name, value in _pairs(changes, "--set")})
@@ -133,6 +146,7 @@ def train(
         dev_queries=dev_queries,
         dev_documents=dev_documents,
         dev_nbits=dev_nbits,
+        dev_depth=dev_depth,
         cache=cache,
         resume=resume,
         overwrite=overwrite,
@@ -148,8 +162,13 @@ def train(
         return
     if summary.curve:
         figures = dict(summary.curve)
-        out.print(f"nDCG@10 on the dev set: {figures[0]:.4f} before, {figures[summary.best_step]:.4f} after.")
-    out.print(f"The model is in {out_dir}. Index something with it: xtrkit index COLLECTION INDEX --model {out_dir}")
+        compared = "" if summary.baseline is None else f" BM25 alone: {summary.baseline:.4f}."
+        before, after = figures[0], figures[summary.best_step]
+        out.print(f"nDCG@10 on the dev set: {before:.4f} before, {after:.4f} after.{compared}")
+    use = "Index something with it: xtrkit index COLLECTION INDEX --model"
+    if isinstance(chosen, RerankerRecipe):
+        use = "Rerank with it: xtrkit search INDEX QUERY --rerank"
+    out.print(f"The model is in {out_dir}. {use} {out_dir}")
 
 
 @dataclass(frozen=True)

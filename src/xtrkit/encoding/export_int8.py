@@ -37,10 +37,10 @@ def quantise(source: Path, target: Path) -> None:
     nodes: list[onnx.NodeProto] = []
     fresh: dict[str, onnx.TensorProto] = {}
     for node in graph.node:
-        if node.op_type == "MatMul" and node.input[1] != projection and _is_matrix(weights.get(node.input[1])):
+        if node.op_type == "MatMul" and node.input[1] != projection and is_matrix(weights.get(node.input[1])):
             nodes.append(_matmul(node, weights[node.input[1]], fresh))
-        elif node.op_type == "Gather" and _is_table(weights.get(node.input[0])):
-            nodes += _gather(node, weights[node.input[0]], fresh)
+        elif node.op_type == "Gather" and is_table(weights.get(node.input[0])):
+            nodes += gathered(node, weights[node.input[0]], fresh)
         else:
             nodes.append(node)
     used = {name for node in nodes for name in node.input}
@@ -88,7 +88,10 @@ def _matmul(node: onnx.NodeProto, tensor: onnx.TensorProto, fresh: dict[str, onn
     )
 
 
-def _gather(node: onnx.NodeProto, tensor: onnx.TensorProto, fresh: dict[str, onnx.TensorProto]) -> list[onnx.NodeProto]:
+def gathered(
+    node: onnx.NodeProto, tensor: onnx.TensorProto, fresh: dict[str, onnx.TensorProto]
+) -> list[onnx.NodeProto]:
+    """Nodes that look up rows of a table in 8 bits with a scale each; the new tensors are put into ``fresh``."""
     table = numpy_helper.to_array(tensor)
     names = [f"{tensor.name}_int8", f"{tensor.name}_scales"]
     if names[0] not in fresh:
@@ -105,16 +108,18 @@ def _gather(node: onnx.NodeProto, tensor: onnx.TensorProto, fresh: dict[str, onn
     ]
 
 
-def _is_matrix(tensor: onnx.TensorProto | None) -> bool:
+def is_matrix(tensor: onnx.TensorProto | None) -> bool:
+    """Whether a tensor is a matrix in full precision."""
     return tensor is not None and tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == 2
 
 
 def _projection(nodes: Iterable[onnx.NodeProto], weights: dict[str, onnx.TensorProto]) -> str | None:
     """The matrix that makes token vectors of hidden states: the last, if it has fewer columns than any other."""
-    names = [node.input[1] for node in nodes if node.op_type == "MatMul" and _is_matrix(weights.get(node.input[1]))]
+    names = [node.input[1] for node in nodes if node.op_type == "MatMul" and is_matrix(weights.get(node.input[1]))]
     columns = [weights[name].dims[1] for name in names]
     return names[-1] if len(names) > 1 and columns[-1] < min(columns[:-1]) else None
 
 
-def _is_table(tensor: onnx.TensorProto | None) -> bool:
-    return _is_matrix(tensor) and tensor is not None and tensor.dims[0] >= _SMALLEST_TABLE
+def is_table(tensor: onnx.TensorProto | None) -> bool:
+    """Whether a tensor is a table of a vocabulary."""
+    return is_matrix(tensor) and tensor is not None and tensor.dims[0] >= _SMALLEST_TABLE

@@ -41,20 +41,29 @@ class CrossEncoderReranker:
         model: the ``CrossEncoder``.
     """
 
-    def __init__(self, name: str, directory: Path, layout: Layout, *, device: str | None = None) -> None:
-        self.name, self._device, self._process = name, device, os.getpid()
+    def __init__(self, name: str, model: CrossEncoder, *, device: str | None = None) -> None:
+        self.name, self.model, self._device, self._process = name, model, device, os.getpid()
+        self._users_text = reading_text(model.tokenizer)
+
+    @classmethod
+    def load(cls, name: str, directory: Path, layout: Layout, *, device: str | None = None) -> CrossEncoderReranker:
+        """Read a checkpoint in full precision.
+
+        Raises:
+            ModelError: something is missing, or it has not exactly one output.
+        """
         with said_in_a_sentence(directory, layout):
             check_not_pickled(directory)
-            self.model = CrossEncoder(str(directory), device=device, model_kwargs=dict(FULL_PRECISION), **LOCAL)
-            check_all_weights_read(directory, self.model.model)
-            check_tokenizer(directory, self.model.tokenizer, self.model.model)
-        self._users_text = reading_text(self.model.tokenizer)
-        outputs = self.model.model.config.num_labels
+            model = CrossEncoder(str(directory), device=device, model_kwargs=dict(FULL_PRECISION), **LOCAL)
+            check_all_weights_read(directory, model.model)
+            check_tokenizer(directory, model.tokenizer, model.model)
+        outputs = model.model.config.num_labels
         if outputs != 1:
             raise ModelError(
                 f"{directory} gives {outputs} numbers for each text instead of one score, and nothing says which "
                 "of them ranks: use a cross-encoder with one output (num_labels 1)."
             )
+        return cls(name, model, device=device)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return pickled(self.name, self._device)
@@ -68,15 +77,19 @@ class CrossEncoderReranker:
         check_device_survived(self.name, self.model.device, self._process)
         if not texts:
             return np.zeros(0, dtype=np.float32)
-        with quiet():
-            query = cleaned(self._beginning(query))
-            pairs = [(query, cleaned(self._beginning(text))) for text in texts]
+        pairs = self.pairs(query, texts)
         with quiet(), progress_bar("Reranking", len(pairs), shown=progress, unit="passages") as advance:
             scores: npt.NDArray[np.float32] = self.model.predict(
                 pairs, batch_size=batch_size, activation_fn=torch.nn.Identity(), show_progress_bar=False
             )
             advance(len(pairs))
         return scores
+
+    def pairs(self, query: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+        """The query with each text, as the model is given them."""
+        with quiet():
+            query = cleaned(self._beginning(query))
+            return [(query, cleaned(self._beginning(text))) for text in texts]
 
     def _beginning(self, text: str) -> str:
         """As much of a text as certainly does not fit, or all of it."""

@@ -17,14 +17,14 @@ from sentence_transformers.util import get_device_name
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from xtrkit.encoding.checkpoints import Layout, check_not_pickled
-from xtrkit.encoding.modules import check_complete, check_device_survived, check_tokenizer, quiet, said_in_a_sentence
-from xtrkit.encoding.spans import cleaned
+from xtrkit.encoding.modules import check_complete, check_device_survived, check_tokenizer, said_in_a_sentence
 from xtrkit.encoding.t5 import FULL_PRECISION, LOCAL
 from xtrkit.encoding.users_text import reading_text
 from xtrkit.errors import InputError
 from xtrkit.progress import progress_bar
 from xtrkit.reranking.load import pickled
-from xtrkit.reranking.prompt import MAX_LENGTH, fitting_prompt, prompt
+from xtrkit.reranking.prompt import MAX_LENGTH
+from xtrkit.reranking.prompt_tokens import PromptTokens
 from xtrkit.reranking.tokens import pair_for
 
 # A batch holds as many tokens as ``batch_size`` pairs of this length.
@@ -41,6 +41,8 @@ class MonoT5:
         name: what the user called the model.
         model: the transformers model.
         pair: the two pieces, irrelevant and relevant.
+        answers: their numbers.
+        prompts: makes the tokens of prompts.
         max_length: most tokens of query and document together; only documents are cut to it.
     """
 
@@ -56,13 +58,11 @@ class MonoT5:
     ) -> None:
         self.name, self.model, self.max_length = name, model, max_length
         self._process = os.getpid()
-        self._tokenizer, self._device = tokenizer, device
-        self._users_text = reading_text(tokenizer)
+        self._device = device
+        users_text = reading_text(tokenizer)
+        self.prompts = PromptTokens(tokenizer.backend_tokenizer, users_text, max_length)
         self.pair = pair_for(name, model.config.model_type, tokenizer.get_vocab(), tokens)
-        self._answers = tokenizer.convert_tokens_to_ids(list(self.pair))
-        shortest = len(self._offsets(prompt("", ""))) + 2
-        if max_length < shortest:
-            raise InputError(f"max_length must be at least {shortest}, got {max_length}.")
+        self.answers: list[int] = tokenizer.convert_tokens_to_ids(list(self.pair))
 
     @classmethod
     def load(
@@ -110,11 +110,7 @@ class MonoT5:
         check_device_survived(self.name, self.model.device, self._process)
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}.")
-        with quiet():
-            query = cleaned(self._beginning(query))
-            shortened = (cleaned(self._beginning(text)) for text in texts)
-            prompts = [fitting_prompt(query, text, self._offsets, self.max_length) for text in shortened]
-            ids = [self._tokenizer(one)["input_ids"] for one in prompts]
+        ids = self.prompts.ids(query, texts)
         lengths = np.array([len(tokens) for tokens in ids], dtype=np.int64)
         scores = np.empty(len(ids), dtype=np.float32)
         order, start = np.argsort(-lengths, kind="stable"), 0
@@ -128,24 +124,21 @@ class MonoT5:
         return scores
 
     def _forward(self, ids: list[list[int]]) -> npt.NDArray[np.float32]:
-        """One batch through encoder and one step of the decoder; the mask keeps padding out of both."""
-        longest, padding = max(map(len, ids)), self.model.config.pad_token_id
-        device = self.model.device
-        padded = torch.tensor([tokens + [padding] * (longest - len(tokens)) for tokens in ids], device=device)
-        mask = torch.tensor([[1] * len(tokens) + [0] * (longest - len(tokens)) for tokens in ids], device=device)
-        begin = torch.full((len(ids), 1), self.model.config.decoder_start_token_id, device=device)
+        """One batch, without gradients."""
         with torch.inference_mode():
-            logits = self.model(input_ids=padded, attention_mask=mask, decoder_input_ids=begin).logits[:, 0]
-            chances = torch.log_softmax(logits[:, self._answers].float(), dim=-1)
+            chances = torch.log_softmax(self.logits(ids).float(), dim=-1)
         answers: npt.NDArray[np.float32] = chances[:, 1].cpu().numpy()
         return answers
 
-    def _beginning(self, text: str) -> str:
-        """As much of a text as certainly does not fit, or all of it."""
-        return self._users_text.beginning(text, self.max_length, lambda part: len(self._offsets(cleaned(part))))
+    def logits(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        """(N, 2) logits of the two pieces, irrelevant first, after prompts that have these tokens.
 
-    def _offsets(self, text: str) -> list[tuple[int, int]]:
-        spans: list[tuple[int, int]] = self._tokenizer(text, return_offsets_mapping=True, verbose=False)[
-            "offset_mapping"
-        ]
-        return spans
+        One batch through encoder and one step of the decoder; the mask keeps padding out of both.
+        """
+        longest, padding = max(map(len, ids)), self.model.config.pad_token_id
+        device = self.model.device
+        padded = torch.tensor([[*tokens, *[padding] * (longest - len(tokens))] for tokens in ids], device=device)
+        mask = torch.tensor([[1] * len(tokens) + [0] * (longest - len(tokens)) for tokens in ids], device=device)
+        begin = torch.full((len(ids), 1), self.model.config.decoder_start_token_id, device=device)
+        logits: torch.Tensor = self.model(input_ids=padded, attention_mask=mask, decoder_input_ids=begin).logits
+        return logits[:, 0, self.answers]

@@ -20,11 +20,11 @@ from xtrkit.evaluation.ids import trimmed
 from xtrkit.evaluation.measures import evaluate
 from xtrkit.index import Index
 from xtrkit.recipes import COLBERT, XTR, Recipe
+from xtrkit.training.card import MEASURE
 from xtrkit.training.data import TrainingData
 from xtrkit.training.inputs import Inputs
 from xtrkit.values import FloatArray
 
-MEASURE = "nDCG@10"
 _ROWS = 64
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xtrkit.training.recipes import TrainingRecipe, recipe_named
+from xtrkit.training.recipes import AnyRecipe, recipe_named
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,15 @@ class TrainingPlan:
     Attributes:
         recipe: what is learnt, and how.
         model: what to start from: "all-MiniLM-L6-v2", a directory or a hub name, of a late-interaction checkpoint or of
-            a plain encoder, which gets a projection.
+            a plain encoder, which gets a projection; for a monoT5, of a T5 with its decoder.
         data: what :func:`~xtrkit.training.formats.read_training_data` reads: a BEIR folder, a file, a list of them.
         out: directory to make. It can be loaded once training is complete; until then it holds checkpoints.
         dev: a BEIR folder (its ``qrels/dev.tsv``, or ``FOLDER:SPLIT``); "auto" takes that of the first data set, or
             holds a tenth of the training queries out; None looks at nothing, and keeps the last weights.
         dev_queries: most dev queries.
         dev_documents: documents that are searched for them, relevant ones included.
-        dev_nbits: how the dev index keeps vectors, as in :meth:`xtrkit.Index.create`.
+        dev_nbits: how the dev index keeps vectors, as in :meth:`xtrkit.Index.create`; of encoders.
+        dev_depth: how many of BM25's best are reranked for each dev query; of rerankers.
         cache: where activations of frozen layers are kept, with ``top_layers``; by default in ``out`` while it trains.
         resume: go on from the last checkpoint in ``out``, with the same choices; the result is that of a run that was
             never interrupted.
@@ -34,7 +35,7 @@ class TrainingPlan:
         data_licences: {data set: licence}, for the card.
     """
 
-    recipe: TrainingRecipe
+    recipe: AnyRecipe
     model: str
     data: Any
     out: Path
@@ -42,6 +43,7 @@ class TrainingPlan:
     dev_queries: int = 200
     dev_documents: int = 2000
     dev_nbits: int = 16
+    dev_depth: int = 20
     cache: Path | None = None
     resume: bool = False
     overwrite: bool = False
@@ -50,11 +52,11 @@ class TrainingPlan:
     data_licences: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, recipe: str | TrainingRecipe, model: str, data: Any, out: str | Path, **choices: Any) -> TrainingPlan:
+    def of(cls, recipe: str | AnyRecipe, model: str, data: Any, out: str | Path, **choices: Any) -> TrainingPlan:
         """A plan from names and choices.
 
         Args:
-            recipe: "xtr", "colbert", "colbertv2" or "ur2n", or a recipe.
+            recipe: "xtr", "colbert", "colbertv2", "ur2n", "monot5" or "cross-encoder", or a recipe.
             model: as of a plan.
             data: as of a plan.
             out: as of a plan.

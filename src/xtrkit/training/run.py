@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Protocol
 
 from xtrkit.errors import InputError, missing_extra
-from xtrkit.training.card import Facts, write_card
+from xtrkit.training.card import MEASURE, SECOND, Facts, write_card
 from xtrkit.training.data import TrainingData, most_negatives, with_negatives
 from xtrkit.training.formats import read_training_data
 from xtrkit.training.plan import TrainingPlan
-from xtrkit.training.recipes import TrainingRecipe
+from xtrkit.training.recipes import AnyRecipe
+from xtrkit.training.reranker_recipes import RerankerRecipe
 from xtrkit.training.workplace import Workplace, check_out
 
 if TYPE_CHECKING:
-    from sentence_transformers import MultiVectorEncoder
-    from torch import nn
-
     from xtrkit.progress import Advance
+    from xtrkit.training.careful import Report
     from xtrkit.training.dev import DevSet
-    from xtrkit.training.inputs import Inputs
-    from xtrkit.training.trainer import Parts, Report, Trainer
 
 Bar = Callable[[str, int], AbstractContextManager["Advance"]]
 """From what is being done, and how much of it there is, to a context that is told how much was done."""
@@ -40,12 +37,14 @@ class TrainingSummary:
         steps: optimiser steps.
         curve: (step, nDCG@10) on the dev set, the untrained model first; empty without one.
         best_step: whose weights were kept: the best on the dev set of those that were trained.
+        baseline: of a reranker: nDCG@10 of what it reranked, in BM25's order; None for anything else.
     """
 
     path: Path
     steps: int
     curve: Sequence[tuple[int, float]]
     best_step: int
+    baseline: float | None = None
 
 
 def _report_nothing(report: Report) -> None:
@@ -58,7 +57,7 @@ def _show_nothing(what: str, total: int) -> AbstractContextManager[Advance]:
 
 
 def train(
-    recipe: str | TrainingRecipe,
+    recipe: str | AnyRecipe,
     model: str,
     data: Any,
     out: str | Path,
@@ -67,14 +66,15 @@ def train(
     bar: Bar = _show_nothing,
     **choices: Any,
 ) -> TrainingSummary:
-    """Train a late-interaction encoder.
+    """Train a late-interaction encoder or a reranker.
 
     Args:
-        recipe: "xtr", "colbert", "colbertv2" or "ur2n", or a :class:`~xtrkit.training.recipes.TrainingRecipe`.
+        recipe: "xtr", "colbert", "colbertv2" or "ur2n", or a :class:`~xtrkit.training.recipes.TrainingRecipe`; for a
+            reranker "monot5" or "cross-encoder", or a :class:`~xtrkit.training.reranker_recipes.RerankerRecipe`.
         model: what to start from: "all-MiniLM-L6-v2", a directory or a hub name.
         data: a BEIR folder, a file, or a list of them.
         out: directory to make.
-        report: called with every :class:`~xtrkit.training.trainer.Report`.
+        report: called with every :class:`~xtrkit.training.careful.Report`.
         bar: drives progress bars of what comes before training.
         **choices: fields of :class:`~xtrkit.training.plan.TrainingPlan`, such as ``dev``, ``resume`` and ``device``, or
             of the recipe, such as ``steps`` and ``top_layers``, that shall differ.
@@ -96,98 +96,81 @@ def carry_out(
     read = read_training_data(plan.data)
     _check_teacher(read, plan.recipe)
     read, dev_set, dev_name = _dev_set(read, plan)
-    wanted = min(plan.recipe.negatives, most_negatives(read))
-    examples = with_negatives(read, wanted, plan.recipe.seed).compact()
-    recipe = plan.recipe.but(batch_size=min(plan.recipe.batch_size, len(examples.examples)))
+    recipe = plan.recipe
+    examples = with_negatives(read, _n_negatives(recipe, read), recipe.seed).compact()
+    recipe = recipe.but(batch_size=min(recipe.batch_size, len(examples.examples)))
+    plan = replace(plan, recipe=recipe)
     settings = {"recipe": vars(recipe), "model": plan.model, "data": examples.fingerprint(), "dev": dev_name}
     check_out(plan.out, resume=plan.resume, overwrite=plan.overwrite)
-    base, is_new = _loaded_base(plan.model, recipe, plan.device)  # before anything at ``out`` is touched
+    subject = _in_training(plan)  # before anything at ``out`` is touched
     with Workplace.at(plan.out, settings, resume=plan.resume, overwrite=plan.overwrite) as place:
         checkpoint = place.last_checkpoint()
-        prepared = _Preparation(recipe, base, is_new and checkpoint is None, examples, dev_set, plan.dev_nbits)
-        parts = prepared.parts(plan.cache or place.cache, bar)
+        trainer = subject.trainer(examples, dev_set, place, report, bar)
         from xtrkit.encoding.modules import quiet
-        from xtrkit.training.trainer import make_trainer
 
-        trainer = make_trainer(parts, recipe, place.folder, report)
         with quiet():
             trainer.train(resume_from_checkpoint=checkpoint)
-        curve = _curve(trainer)
-        steps = int(trainer.state.global_step)
-        trained = [point for point in curve if point[0]]  # of the untrained model there is no checkpoint
-        best = max(trained, key=lambda point: point[1])[0] if trained else steps
-        summary = TrainingSummary(plan.out, steps, curve, best)
-        _save(parts.model, place, _facts(summary, replace(plan, recipe=recipe), parts.model, examples, dev_name))
+        summary = _summary(trainer, plan.out, subject.baseline)
+        final = place.folder / "final"
+        subject.save(final)
+        write_card(final, _facts(summary, plan, subject, examples, dev_name, _curve(trainer, SECOND)))
+        place.finish(final)
     return summary
 
 
-def _loaded_base(model: str, recipe: TrainingRecipe, device: str | None) -> tuple[MultiVectorEncoder, bool]:
-    """What is trained, only its upper layers to be learnt if the recipe says so, and whether its projection is new."""
-    from xtrkit.training.base import load_base
-    from xtrkit.training.top_layers import freeze_below
+class InTraining(Protocol):
+    """A model of any kind while it learns.
 
-    base, is_new = load_base(model, recipe, device)
-    if recipe.top_layers:
-        freeze_below(base, recipe.top_layers)
-    return base, is_new
+    Attributes:
+        about: what the card calls it.
+        baseline: {measure: figure} on the dev set, of something else to compare with.
+    """
 
+    about: str
 
-class _Preparation(NamedTuple):
-    """Everything that a run is made of."""
+    @property
+    def dim(self) -> int | None:
+        """Dimensions of a token vector; None where there are none."""
 
-    recipe: TrainingRecipe
-    model: MultiVectorEncoder
-    fit: bool
-    examples: TrainingData
-    dev: DevSet | None
-    dev_nbits: int
+    baseline: dict[str, float]
 
-    def parts(self, cache: Path, bar: Bar) -> Parts:
-        from xtrkit.training.base import fit_projection
-        from xtrkit.training.dev import DevEvaluator
-        from xtrkit.training.inputs import Batches
-        from xtrkit.training.top_layers import UpperLayers
-        from xtrkit.training.trainer import Parts
+    def trainer(
+        self, examples: TrainingData, dev: DevSet | None, place: Workplace, report: Callable[[Report], None], bar: Bar
+    ) -> Any:
+        """The trainer of a run."""
 
-        model, init = self.model, self.recipe.projection_init
-        if self.fit and init != "random":
-            fit_projection(model, self.examples.documents, self.recipe.seed, balanced=init == "balanced")
-        embedder: nn.Module = model
-        if self.recipe.top_layers:
-            embedder = UpperLayers(model, self.recipe.top_layers)
-
-        def inputs(task: str, texts: Sequence[str]) -> Inputs:
-            return _inputs(model, self.recipe, task, texts, cache, bar)
-
-        batches = Batches(
-            self.examples, inputs("query", self.examples.queries), inputs("document", self.examples.documents)
-        )
-        evaluator = None
-        if self.dev is not None:
-            queries, documents = inputs("query", self.dev.queries), inputs("document", self.dev.documents)
-            evaluator = DevEvaluator(
-                self.dev, embedder, queries, documents, scores=self.recipe.scores, nbits=self.dev_nbits
-            )
-        return Parts(model, embedder, batches, evaluator)
+    def save(self, path: Path) -> None:
+        """Write its directory."""
 
 
-def _inputs(
-    model: MultiVectorEncoder, recipe: TrainingRecipe, task: str, texts: Sequence[str], cache: Path, bar: Bar
-) -> Inputs:
-    from xtrkit.training.activations import CachedInputs
-    from xtrkit.training.inputs import TextInputs
+def _in_training(plan: TrainingPlan) -> InTraining:
+    """What is trained, loaded."""
+    if isinstance(plan.recipe, RerankerRecipe):
+        from xtrkit.training.rerankers import RerankerInTraining
 
-    if not recipe.top_layers:
-        return TextInputs(model, texts)
-    with bar(f"Activations ({task})", len(texts)) as advance:
-        return CachedInputs.open(cache, model, recipe.top_layers, task, texts, advance, recipe.bf16)
+        return RerankerInTraining(plan, plan.recipe)
+    from xtrkit.training.encoders import EncoderInTraining
+
+    return EncoderInTraining(plan, plan.recipe)
 
 
-def _curve(trainer: Trainer) -> list[tuple[int, float]]:
-    """(step, nDCG@10); a run that went on measured its first point twice."""
-    from xtrkit.training.trainer import KEY
+def _n_negatives(recipe: AnyRecipe, read: TrainingData) -> int:
+    """How many each query gets; where the data have none, an encoder makes do with the batch's other documents."""
+    return recipe.negatives if isinstance(recipe, RerankerRecipe) else min(recipe.negatives, most_negatives(read))
 
-    return sorted({entry["step"]: entry[KEY] for entry in trainer.state.log_history if KEY in entry}.items())
+
+def _curve(trainer: Any, measure: str = MEASURE) -> list[tuple[int, float]]:
+    """(step, figure) on the dev set; a run that went on measured its first point twice."""
+    key = f"eval_{measure}"
+    return sorted({entry["step"]: entry[key] for entry in trainer.state.log_history if key in entry}.items())
+
+
+def _summary(trainer: Any, out: Path, baseline: Mapping[str, float]) -> TrainingSummary:
+    curve = _curve(trainer)
+    steps = int(trainer.state.global_step)
+    trained = [point for point in curve if point[0]]  # of the untrained model there is no checkpoint
+    best = max(trained, key=lambda point: point[1])[0] if trained else steps
+    return TrainingSummary(out, steps, curve, best, baseline.get(MEASURE))
 
 
 def _dev_set(read: TrainingData, plan: TrainingPlan) -> tuple[TrainingData, DevSet | None, str | None]:
@@ -202,18 +185,30 @@ def _dev_set(read: TrainingData, plan: TrainingPlan) -> tuple[TrainingData, DevS
         dev = str(first)
     if dev != "auto":
         found = read_dev_set(dev, most_queries=plan.dev_queries, most_documents=plan.dev_documents, seed=seed)
-        name = f"{len(found.queries)} queries of {Path(dev).name}, among {len(found.documents):,} documents"
-        return read, found, name
+        return read, found, f"{len(found.queries)} queries of {Path(dev).name}, {_among(found, plan)}"
     left, found = hold_out(read, most_queries=plan.dev_queries, most_documents=plan.dev_documents, seed=seed)
-    return left, found, f"{len(found.queries)} held-out queries, among {len(found.documents):,} documents"
+    return left, found, f"{len(found.queries)} held-out queries, {_among(found, plan)}"
 
 
-def _check_teacher(data: TrainingData, recipe: TrainingRecipe) -> None:
+def _among(dev: DevSet, plan: TrainingPlan) -> str:
+    among = f"among {len(dev.documents):,} documents"
+    return f"{among}, BM25's best {plan.dev_depth} reranked" if isinstance(plan.recipe, RerankerRecipe) else among
+
+
+def _check_teacher(data: TrainingData, recipe: AnyRecipe) -> None:
     if recipe.needs_teacher and data.examples[0].scores is None:
         raise InputError(
-            f"The recipe distils a teacher ({recipe.distillation}), but the data have no teacher scores: make them "
-            "with xtrkit score, or train with --distillation none."
+            f"The recipe distils a teacher ({_loss(recipe)}), but the data have no teacher scores: make them with "
+            f"xtrkit score, or train with {_without_teacher(recipe)}."
         )
+
+
+def _loss(recipe: AnyRecipe) -> str:
+    return recipe.loss if isinstance(recipe, RerankerRecipe) else recipe.distillation
+
+
+def _without_teacher(recipe: AnyRecipe) -> str:
+    return "--set loss=list" if isinstance(recipe, RerankerRecipe) else "--distillation none"
 
 
 def _check_extra() -> None:
@@ -223,7 +218,12 @@ def _check_extra() -> None:
 
 
 def _facts(
-    summary: TrainingSummary, plan: TrainingPlan, model: MultiVectorEncoder, examples: TrainingData, dev: str | None
+    summary: TrainingSummary,
+    plan: TrainingPlan,
+    subject: InTraining,
+    examples: TrainingData,
+    dev: str | None,
+    second: Sequence[tuple[int, float]],
 ) -> Facts:
     libraries = ("xtrkit", "torch", "sentence-transformers", "transformers")
     return Facts(
@@ -232,25 +232,13 @@ def _facts(
         sources=examples.sources,
         licences=plan.data_licences,
         licence=plan.licence,
-        dim=int(model.get_embedding_dimension()),
+        about=subject.about,
+        dim=subject.dim,
         steps=summary.steps,
         dev=dev,
         curve=summary.curve,
         best=summary.best_step,
+        second=second,
+        baseline=subject.baseline,
         versions={name: version(name) for name in libraries},
     )
-
-
-def _save(model: MultiVectorEncoder, place: Workplace, facts: Facts) -> None:
-    """A ``MultiVectorEncoder`` directory; of a monoT5 that learnt to retrieve, the monoT5 with its branch beside it."""
-    from xtrkit.encoding.modules import quiet
-    from xtrkit.training.branch import is_branch, save_branch
-
-    final = place.folder / "final"
-    with quiet():
-        if is_branch(facts.base, facts.recipe):
-            save_branch(model, facts.base, facts.recipe, final)
-        else:
-            model.save_pretrained(str(final), create_model_card=False)
-    write_card(final, facts)
-    place.finish(final)

@@ -18,8 +18,8 @@ from typing import IO, Any
 from xtrkit.errors import TrainingError
 
 _FOLDER = "training"
-_MARKS = ("modules.json", "ur2n.json")
-"""What makes a directory a model; moved into place last."""
+_MARKS = ("config.json", "modules.json", "ur2n.json")
+"""What makes a directory a model; moved into place last, in this order."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Workplace:
 
     def finish(self, final: Path) -> None:
         """Move a complete model from ``final`` up into the directory, and delete the checkpoints."""
-        parts = sorted(final.iterdir(), key=lambda path: path.name in _MARKS)
+        parts = sorted(final.iterdir(), key=lambda path: _MARKS.index(path.name) if path.name in _MARKS else -1)
         for part in parts:
             os.replace(part, self.out / part.name)
         shutil.rmtree(self.folder)

@@ -1,0 +1,45 @@
+"""Queries and documents -> the tokens of their prompts, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+
+from xtrkit.encoding.spans import cleaned
+from xtrkit.encoding.users_text import UsersText
+from xtrkit.errors import InputError
+from xtrkit.reranking.prompt import MAX_LENGTH, fitting_prompt, prompt
+
+
+class PromptTokens:
+    """Makes the tokens of monoT5's prompts: at most ``max_length`` each, of which the last word is never cut off.
+
+    Attributes:
+        max_length: most tokens of query and document together.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, users_text: UsersText, max_length: int = MAX_LENGTH) -> None:
+        """Take a tokenizer to which ``users_text`` was applied.
+
+        Raises:
+            InputError: ``max_length`` leaves no room for a document.
+        """
+        self._tokenizer, self._users_text, self.max_length = tokenizer, users_text, max_length
+        shortest = len(self._offsets(prompt("", ""))) + 2
+        if max_length < shortest:
+            raise InputError(f"max_length must be at least {shortest}, got {max_length}.")
+
+    def ids(self, query: str, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of the prompt of a query with each text."""
+        query = cleaned(self._beginning(query))
+        shortened = (cleaned(self._beginning(text)) for text in texts)
+        prompts = [fitting_prompt(query, text, self._offsets, self.max_length) for text in shortened]
+        return [list(encoding.ids) for encoding in self._tokenizer.encode_batch(prompts)]
+
+    def _beginning(self, text: str) -> str:
+        """As much of a text as certainly does not fit, or all of it."""
+        return self._users_text.beginning(text, self.max_length, lambda part: len(self._offsets(cleaned(part))))
+
+    def _offsets(self, text: str) -> list[tuple[int, int]]:
+        return list(self._tokenizer.encode(text).offsets)
