@@ -18,6 +18,7 @@ from xtrkit.indexing.documents import Batches, joined
 from xtrkit.indexing.exporting import write_vectors
 from xtrkit.indexing.importing import write_stanford
 from xtrkit.indexing.index_checking import Report
+from xtrkit.indexing.pooling import pooling_of
 from xtrkit.indexing.stanford import StanfordIndex
 from xtrkit.indexing.store import DEFAULT_BITS
 from xtrkit.opened import OpenedIndex
@@ -67,6 +68,9 @@ class Index(OpenedIndex):
         n_documents: int | None = None,
         device: str | None = None,
         threads: int | None = None,
+        pool_factor: int = 1,
+        protected_tokens: int = 0,
+        dim: int | None = None,
     ) -> Index:
         """Write an index and open it. One batch is in memory at a time, so the corpus may be of any size.
 
@@ -92,6 +96,11 @@ class Index(OpenedIndex):
             device: "cuda" or another device of torch's that finds clusters; by default the CPU, without torch.
             threads: how many compute clusters and codes; as many as there are cores to use by default. The index is the
                 same for any number.
+            pool_factor: keep one vector for so many of a document, the mean of some that are alike
+                (:mod:`xtrkit.indexing.pooling`); the index remembers it, and pools what is added. 1 keeps all.
+            protected_tokens: how many of the first vectors of a document are not pooled.
+            dim: keep so many dimensions of the vectors, a multiple of 8: the directions in which those that are
+                indexed first are longest. Queries keep all of theirs, and the index turns them. None keeps all.
 
         Raises:
             IndexExistsError: something is at ``path`` already.
@@ -104,7 +113,16 @@ class Index(OpenedIndex):
             batches,
             joined(ids, texts, metadata, parts),
             encoder=encoder,
-            making=Making(nbits, codec, overwrite, device, n_documents, threads=threads),
+            making=Making(
+                nbits,
+                codec,
+                overwrite,
+                device,
+                n_documents,
+                threads=threads,
+                pooling=pooling_of(pool_factor, protected_tokens),
+                dim=dim,
+            ),
             reporter=Reporter(progress),
         )
         return cls.open(target)
@@ -339,6 +357,7 @@ class Index(OpenedIndex):
         recipe = chosen(recipe, choices)
         checked = [self._checked_query(query) for query in queries]
         index = self.snapshot()
+        recipe = recipe.pooled(index.pooling)
         return index._searched(checked, k, recipe, index._mask(subset, where), threads, advance)
 
     def search_words(

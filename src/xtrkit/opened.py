@@ -18,7 +18,7 @@ from xtrkit.indexing.store import Store
 from xtrkit.passage import Passage
 from xtrkit.search.engine import Engine
 from xtrkit.search.opening import engine_of
-from xtrkit.values import EncoderIdentity, FloatArray, Splitting
+from xtrkit.values import EncoderIdentity, FloatArray, Pooling, Splitting
 
 
 class OpenedIndex:
@@ -142,6 +142,16 @@ class OpenedIndex:
     def splitting(self) -> Splitting | None:
         """How its documents were cut into passages, and how those that are added will be; None where they are not."""
         return self._store.properties.splitting
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """How token vectors that are alike were put together, and are of those that are added; None: not at all."""
+        return self._store.properties.pooling
+
+    @property
+    def code_dim(self) -> int:
+        """How many dimensions of a token vector are kept; ``dim`` where all are."""
+        return self._store.properties.code_dim or self.dim
 
     def sources(self) -> Sources:
         """Which files its documents were read from, as they were then.

@@ -26,7 +26,7 @@ import numpy as np
 
 from xtrkit.errors import InputError
 from xtrkit.scoring.imputation import Imputation, imputation_named
-from xtrkit.values import Reduction
+from xtrkit.values import Pooling, Reduction
 
 Scoring = Literal["xtr", "maxsim"]
 
@@ -78,7 +78,8 @@ class Recipe:
     Attributes:
         scoring: "xtr" scores documents from the retrieved tokens alone (eq. 4); "maxsim" is ColBERT's sum-of-max over
             all tokens (eq. 1), on a compressed index of the most promising documents.
-        k_prime: k', how many document tokens are retrieved for each query token; XTR only.
+        k_prime: k', how many document tokens are retrieved for each query token; XTR only. Of an index that pools
+            tokens, as many vectors as stand for so many.
         imputation: m_i, what stands in for a similarity that was not retrieved; XTR only. "min" is the lowest
             similarity that the query token did retrieve (the paper's top-k' score; a compressed index, which does not
             look at all tokens, takes what that score must be expected to be), "retrieved" is the lowest that was
@@ -162,6 +163,16 @@ class Recipe:
             n_clusters: C; an exact index is one cluster that is always open.
         """
         return _resolved(self, k, n_documents, n_clusters)
+
+    def pooled(self, pooling: Pooling | None) -> Recipe:
+        """This recipe for an index that pools: k' counts tokens, and each of its vectors stands for several.
+
+        On Cranfield, pooled by 2, XTR's nDCG@10 is .533 where 1,000 vectors are retrieved, .543 where 500 are, and .546
+        without pooling.
+        """
+        if pooling is None:
+            return self
+        return replace(self, k_prime=max(1, self.k_prime // pooling.factor))
 
     def widened(self) -> Recipe:
         """A resolved recipe with twice the clusters and twice the k'."""

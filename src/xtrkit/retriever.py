@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from xtrkit.asking import Request, check_query, heard, maxsim_order, request_of, texts_of
-from xtrkit.encoding.base import Encoder, Token
+from xtrkit.encoding.base import Encoder, markers_before
 from xtrkit.encoding.load import load_encoder, load_encoder_of, loaded_encoder
 from xtrkit.errors import InputError, ModelError
-from xtrkit.explain import Match, matches
+from xtrkit.explain import Match, PooledText, matches, pooled_texts
 from xtrkit.fusion import Fused, fused
 from xtrkit.hits import Hits, Scores, facets_of, hit_of
 from xtrkit.index import Index, Where
 from xtrkit.indexing.changing import WriteSummary
 from xtrkit.indexing.creating import Making, check_free
 from xtrkit.indexing.index_checking import Report
+from xtrkit.indexing.pooling import pooling_of
 from xtrkit.indexing.store import DEFAULT_BITS
 from xtrkit.passage import Passage
 from xtrkit.progress import progress_bar
@@ -34,7 +36,7 @@ from xtrkit.texts.document import PLAIN_FIELDS, Fields
 from xtrkit.texts.given import Given, source_of
 from xtrkit.texts.syncing import SyncSummary, sync_folder
 from xtrkit.texts.updating import AddingSummary, add_texts
-from xtrkit.values import FloatArray, Ragged
+from xtrkit.values import FloatArray, Pooling, Ragged
 
 FREE_IDS = 256
 """Numbers that are looked up at a time, to find ids that no passage has yet."""
@@ -85,6 +87,8 @@ class Retriever:
         model: str | Path | Encoder = "default",
         nbits: int = DEFAULT_BITS,
         codec: str = "grid",
+        pool_factor: int = 1,
+        dim: int | None = None,
         split: bool = True,
         fields: Fields = PLAIN_FIELDS,
         skip_bad: bool = False,
@@ -105,6 +109,9 @@ class Retriever:
             nbits: 1, 2, 4 or 8 compress vectors to so many bits a dimension; 16 keeps every vector as float16 and
                 searches exactly, some fifty times slower.
             codec: how vectors are compressed: "grid", or "buckets" as ColBERTv2 and PLAID do.
+            pool_factor: keep one vector for so many of a passage, the mean of some that are alike, as
+                :meth:`xtrkit.Index.create` does; what the model puts before a text ([CLS]) keeps its own.
+            dim: keep so many dimensions of the vectors, as :meth:`xtrkit.Index.create` does.
             split: cut documents into passages: at headings and pages where they have some, and where they are longer
                 than the model's window. The index remembers it, and searches show each document once. Without it texts
                 are cut off at the window's end; a warning, and ``indexed.truncated``, say how many.
@@ -121,8 +128,10 @@ class Retriever:
         """
         path = Path(path).absolute()  # what gives the passages may change the folder
         check_free(path, overwrite=overwrite)
-        source, making = source_of(passages, fields), Making(nbits, codec, overwrite)
-        encoder = loaded_encoder(model)
+        source, making = source_of(passages, fields), Making(nbits, codec, overwrite, dim=dim)
+        pooling, encoder = pooling_of(pool_factor), loaded_encoder(model)
+        if pooling is not None:
+            making = replace(making, pooling=replace(pooling, protected=markers_before(encoder)))
         summary = index_texts(
             source,
             path,
@@ -412,11 +421,11 @@ class Retriever:
         if request.explain:
             texts_of(passages)
             reasons = [*index.explain(embedding, found, [ranked[place].document for place, _ in best])]
-        query_tokens = self.encoder.query_tokens(query) if request.explain else []
+        told = self._matches(query, embedding, [passages[place] for place, _ in best], reasons, index.pooling)
         scores = [Scores(one.tokens, one.words) if request.fusion else None for one in ranked]
         hits = tuple(
-            hit_of(passages[place], score, rank, self._matches(query_tokens, passages[place], reason), scores[place])
-            for rank, ((place, score), reason) in enumerate(zip(best, reasons, strict=True), 1)
+            hit_of(passages[place], score, rank, of_hit, scores[place])
+            for rank, ((place, score), of_hit) in enumerate(zip(best, told, strict=True), 1)
         )
         watch.lap("passages")
         return Hits(
@@ -431,11 +440,28 @@ class Retriever:
         )
 
     def _matches(
-        self, query_tokens: Sequence[Token], passage: Passage, reason: Contribution | None
-    ) -> list[Match] | None:
-        if reason is None:
-            return None
-        return matches(reason, query_tokens, self.encoder.document_tokens(passage.text or ""))
+        self,
+        query: str,
+        embedding: FloatArray,
+        passages: Sequence[Passage],
+        reasons: Sequence[Contribution | None],
+        pooling: Pooling | None,
+    ) -> list[list[Match] | None]:
+        """Why each passage was found, where there is a reason; of pooled vectors the texts tell what they stand for."""
+        given = [passage.text or "" for passage, reason in zip(passages, reasons, strict=True) if reason is not None]
+        texts: list[PooledText | None] = [None] * len(given)
+        if pooling is not None and given:
+            texts = [*pooled_texts(self.encoder.encode_documents(given), embedding, pooling)]
+        query_tokens = self.encoder.query_tokens(query) if given else []
+        known = zip(given, texts, strict=True)
+        told = list[list[Match] | None]()
+        for reason in reasons:
+            if reason is None:
+                told.append(None)
+                continue
+            text, pooled = next(known)
+            told.append(matches(reason, query_tokens, self.encoder.document_tokens(text), pooled))
+        return told
 
 
 def _ranked(index: Index, query: str, found: Found, depth: int, request: Request, watch: Stopwatch) -> list[Fused]:

@@ -249,6 +249,24 @@ class Splitting:
     overlap: int
 
 
+@dataclass(frozen=True)
+class Pooling:
+    """How token vectors of a document that are alike become one, those of documents that are added later, too.
+
+    Attributes:
+        factor: one vector is kept for so many.
+        protected: how many of the first vectors of a document stay as they are.
+    """
+
+    factor: int
+    protected: int = 0
+
+    def __post_init__(self) -> None:
+        for what, number, least in (("pool_factor", self.factor, 1), ("protected_tokens", self.protected, 0)):
+            if isinstance(number, bool) or not isinstance(number, int) or number < least:
+                raise InputError(f"{what} must be a whole number of at least {least}, got {number!r}.")
+
+
 @dataclass(frozen=True, eq=False)
 class TokenHits:
     """What token retrieval found for one query: for each query token, some document tokens with their similarity.

@@ -455,6 +455,12 @@ def test_workers_and_driver_are_killed_on_ray(tmp_path, monkeypatch):
     build_cluster(documents, tmp_path / "undisturbed", 5, making=making)
     expected = files_of(tmp_path / "undisturbed")
 
+    def pid_of(actor):
+        try:
+            return ray.get(actor.__ray_call__.remote(lambda self: os.getpid()))
+        except ray.exceptions.RayActorError:
+            return None
+
     class Murderous(Reporter):
         """Kills a worker in each phase, one that is at work."""
 
@@ -464,11 +470,13 @@ def test_workers_and_driver_are_killed_on_ray(tmp_path, monkeypatch):
                 yield lambda amount: None
                 return
             (crew,) = crews
-            calls = [actor.__ray_call__.remote(lambda self: os.getpid()) for actor in crew._team.actors]
-            pids = ray.get(calls)
+            pids = dict(
+                enumerate(map(pid_of, crew._team.actors))
+            )  # of one killed last, that nobody has missed yet, None
 
             def advance(amount):
                 working = [place for place, task in crew._dispatcher._working.values() if task is not None]
+                working = [place for place in working if pids[place] is not None]
                 if description not in killed and working:
                     os.kill(pids[working[0]], signal.SIGKILL)
                     killed.append(description)

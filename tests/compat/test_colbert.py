@@ -16,6 +16,7 @@ from xtrkit.compat.colbert.infra import ColBERTConfig, Run, RunConfig
 from xtrkit.compat.saying import say_once
 from xtrkit.errors import CollectionError, IndexExistsError, IndexFormatError, InputError, XtrkitWarning
 from xtrkit.recipes import COLBERT, XTR
+from xtrkit.values import Pooling
 
 PASSAGES = [
     "A king of the north wrote music.",
@@ -74,7 +75,7 @@ def test_the_quick_start_of_the_notebook(tmp_path):
     """As ColBERT's notebook goes: a list in, three passages printed."""
     nbits, doc_maxlen, max_id = 4, 300, 4
     with Run().context(RunConfig(nranks=1, experiment="notebook", root=str(tmp_path))):
-        config = ColBERTConfig(doc_maxlen=doc_maxlen, nbits=nbits, kmeans_niters=4)
+        config = ColBERTConfig(doc_maxlen=doc_maxlen, nbits=nbits, kmeans_niters=4, pool_factor=2)
         indexer = Indexer(checkpoint="default", config=config)
         indexer.index(name="small.4bits", collection=PASSAGES[:max_id], overwrite=True)
     with Run().context(RunConfig(experiment="notebook", root=str(tmp_path))):
@@ -85,6 +86,7 @@ def test_the_quick_start_of_the_notebook(tmp_path):
     assert printed[0].startswith("[1] ")
     assert printed[0].endswith(PASSAGES[3])
     assert searcher.retriever.encoder.identity.document_length == 300
+    assert searcher.retriever.index.pooling == Pooling(2, protected=1)
 
 
 def test_scores_are_sums_of_maxima_and_lists_are_of_one_length(root, searcher):
@@ -193,9 +195,9 @@ def test_settings():
 
 def test_what_has_no_meaning_is_said_once(root):
     with pytest.warns(XtrkitWarning) as said:
-        ColBERTConfig(lr=1e-5, centroid_score_threshold=0.4, nranks=4, dim=128, pool_factor=2)
+        ColBERTConfig(lr=1e-5, centroid_score_threshold=0.4, nranks=4, dim=128, clustering_mode="other")
     assert [str(one.message).split()[0] for one in said] == [
-        "lr", "centroid_score_threshold", "nranks", "dim", "pool_factor",
+        "lr", "centroid_score_threshold", "nranks", "dim", "clustering_mode",
     ]  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("error")

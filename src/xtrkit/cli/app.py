@@ -30,7 +30,6 @@ from xtrkit.cli.opening import open_retriever
 from xtrkit.cli.options import (
     Address,
     Collection,
-    Compression,
     Fusing,
     IndexPath,
     Json,
@@ -39,6 +38,7 @@ from xtrkit.cli.options import (
     Reranking,
     SearchRecipe,
     Shown,
+    Shrinking,
     Which,
 )
 from xtrkit.cli.output import print_json
@@ -82,7 +82,7 @@ def xtrkit(
 def index(
     collection: Collection,
     index: Annotated[Path, typer.Argument(metavar="INDEX", help="Directory to make.", show_default=False)],
-    compression: Compression,
+    compression: Shrinking,
     reading: Reading,
     model: Annotated[
         str,
@@ -120,8 +120,7 @@ def index(
             index,
             open_source(collection, reading.fields),
             model=model,
-            nbits=compression.nbits,
-            codec=compression.codec,
+            **vars(compression),
             overwrite=overwrite,
             split=split,
             progress=not as_json,
@@ -269,6 +268,8 @@ def info(index: IndexPath, as_json: Json = False) -> None:
             "documents": len(opened),
             "tokens": opened.n_tokens,
             "dimensions": opened.dim,
+            "kept_dimensions": opened.code_dim,
+            "pooling": None if opened.pooling is None else vars(opened.pooling),
             "storage": opened.storage,
             "bytes": opened.size,
             "kernels": TARGET.name,

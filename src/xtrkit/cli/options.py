@@ -285,3 +285,24 @@ class Compression:
         str,
         typer.Option(help="How vectors are compressed: [bold]grid[/], or [bold]buckets[/] as ColBERTv2 and PLAID do."),
     ] = "grid"
+
+
+@dataclass(frozen=True)
+class Shrinking(Compression):
+    """How vectors are kept, and how many."""
+
+    pool_factor: Annotated[
+        int,
+        typer.Option(
+            help="Keep one vector for so many tokens of a passage, the mean of some that are alike: 2 halves the "
+            "index. 1 keeps all."
+        ),
+    ] = 1
+    dim: Annotated[
+        int | None,
+        typer.Option(
+            help="Keep so many dimensions of the vectors, a multiple of 8: the directions in which those of this "
+            "collection are longest. [dim]\\[default: all][/]",
+            show_default=False,
+        ),
+    ] = None

@@ -85,6 +85,8 @@ def print_facts(console: Console, facts: dict[str, Any]) -> None:
     for name, value in facts.items():
         if name == "encoder":
             shown = f"{encoder['name']} ({encoder['layout']}, {encoder['fingerprint'][:12]})" if encoder else "none"
+        elif name == "pooling":
+            shown = f"a vector for {value['factor']} tokens, the first {value['protected']} apart" if value else "none"
         else:
             shown = f"{value:,}" if isinstance(value, int) else str(value)
         table.add_row(name, Text(shown))
@@ -162,7 +164,9 @@ def _matches_table(matches: Sequence[Match], text: str, console: Console) -> Tab
             table.add_row(piece, Text(similarity, style="yellow"), Text(note, style="yellow"))
         else:
             plain = console.color_system is None
-            table.add_row(piece, Text(similarity), _in_context(match.document_token, text, room, plain))
+            shared = f"  and {len(match.others)} more" if match.others else ""  # tokens of the same, pooled vector
+            shown = _in_context(match.document_token, text, room - len(shared), plain)
+            table.add_row(piece, Text(similarity), Text.assemble(shown, (shared, "dim")))
     return table
 
 

@@ -165,7 +165,7 @@ def build_cluster(
         raise InputError(f"There are {taken.n_passages:,} passages, too few for {n_shards:,} shards: make fewer.")
     unknown = warn_of(taken, encoder)
     if reporter.shown:
-        reporter.note(expectation(taken, encoder, making.nbits, target))
+        reporter.note(expectation(taken, encoder, Making(making.nbits, making.codec), target))
     with claim(workplace):
         forget_attempts(workplace)
         keep_to_model(workplace, encoder.identity)

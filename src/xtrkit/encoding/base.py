@@ -84,3 +84,9 @@ class Encoder(Protocol):
 
     def document_tokens(self, text: str) -> list[Token]:
         """The tokens behind the rows of ``encode_documents([text])``, one for each row, in order."""
+
+
+def markers_before(encoder: Encoder) -> int:
+    """How many tokens with a vector a model puts before the text of a document: [CLS], [D], a prefix."""
+    tokens = encoder.document_tokens("a")
+    return next((place for place, token in enumerate(tokens) if token.start < token.end), 0)

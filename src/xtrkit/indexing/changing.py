@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from xtrkit.errors import InputError
 from xtrkit.indexing.documents import Incoming, checked_documents
+from xtrkit.indexing.pooling import pooled
 from xtrkit.indexing.sources import Sources
 from xtrkit.indexing.store import Properties
 from xtrkit.passage import Passage
@@ -248,7 +249,8 @@ class Writer(ABC):
 
     @property
     @abstractmethod
-    def _dim(self) -> int: ...
+    def _opened(self) -> Properties:
+        """What holds for all of the index, as it was opened."""
 
     @abstractmethod
     def _located(self, names: Sequence[str]) -> Located:
@@ -273,7 +275,7 @@ class Writer(ABC):
         self, given: Iterable[str | Passage], embeddings: Iterable[FloatArray] | Ragged, *, must_exist: bool
     ) -> None:
         self._check_open()
-        batch = _checked(given, embeddings, self._dim)
+        batch = _checked(given, embeddings, self._opened)
         names = [passage.id for passage in batch.passages]
         located = self._located(names)
         if must_exist:
@@ -292,7 +294,9 @@ class Writer(ABC):
             )
 
 
-def _checked(given: Iterable[str | Passage], embeddings: Iterable[FloatArray] | Ragged, dim: int) -> Batch:
+def _checked(
+    given: Iterable[str | Passage], embeddings: Iterable[FloatArray] | Ragged, properties: Properties
+) -> Batch:
     if not isinstance(embeddings, Iterable):
         raise InputError(f"Embeddings come as a list of (m, d) arrays, got {type(embeddings).__name__}.")
     incoming, documents = Incoming(_passages(given)), list(embeddings)
@@ -302,7 +306,9 @@ def _checked(given: Iterable[str | Passage], embeddings: Iterable[FloatArray] | 
     if len(set(names)) < len(names):
         twice = next(name for number, name in enumerate(names) if name in names[:number])
         raise InputError(f"The id {twice!r} comes twice in a batch: ids must be unique.")
-    return Batch(passages, list(checked_documents(names, documents, dim)) if names else [])
+    if not names:
+        return Batch(passages, [])
+    return Batch(passages, list(pooled(checked_documents(names, documents, properties.dim), properties.pooling)))
 
 
 def _check_there(names: Sequence[str], there: Iterable[str]) -> None:

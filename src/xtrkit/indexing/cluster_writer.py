@@ -74,8 +74,8 @@ class ClusterWriter(Writer):
         self._sources = sources
 
     @property
-    def _dim(self) -> int:
-        return self._writers[0]._dim
+    def _opened(self) -> Properties:
+        return self._writers[0]._opened
 
     def _located(self, names: Sequence[str]) -> Located:
         """What each shard has."""

@@ -68,7 +68,8 @@ class Quantiser:
 
     Attributes:
         codec: what the codes mean.
-        rotation: (d, d); rotated rows are ``rows @ rotation``.
+        rotation: (D, d), its columns orthonormal; rotated rows are ``rows @ rotation``. Where d is less than D, the
+            dimensions of the vectors that are indexed, codes keep d directions of them, and the vectors' lengths.
         groups: (G, d) the groups' directions.
         group_offsets: (G + 1,) which centroids belong to each group.
         centroids: (C, d).
@@ -94,18 +95,25 @@ class Quantiser:
 
     @property
     def dim(self) -> int:
-        """Dimensions of a token vector, d."""
+        """Dimensions of a token vector that is indexed, D."""
         return len(self.rotation)
+
+    @property
+    def code_dim(self) -> int:
+        """Dimensions that codes keep, d."""
+        return int(self.rotation.shape[1])
 
     @cached_property
     def table(self) -> Table:
         """What bytes of codes stand for; empty where codes are numbers on a grid."""
-        return self.codec.table(self.dim)
+        return self.codec.table(self.code_dim)
 
     @cached_property
     def shared_direction(self) -> Floats:
         """(d,) the direction of the centroids' mean: of length 1, or 0 where there is none."""
-        mean = np.zeros(self.dim)  # a block at a time: all of them decoded would stay in the memory of every search
+        mean = np.zeros(
+            self.code_dim
+        )  # a block at a time: all of them decoded would stay in the memory of every search
         for first in range(0, self.n_clusters, DECODED_AT_A_TIME):
             block = self.centroids.decoded(slice(first, first + DECODED_AT_A_TIME))
             mean += block.sum(axis=0, dtype=np.float64) / self.n_clusters
@@ -119,7 +127,7 @@ class Quantiser:
     @cached_property
     def radii(self) -> Floats:
         """(C,) how far each cluster's tokens spread along any one direction."""
-        return np.asarray(np.sqrt(self.energies / np.float32(self.dim)), dtype=np.float32)
+        return np.asarray(np.sqrt(self.energies / np.float32(self.code_dim)), dtype=np.float32)
 
     def centroids_with(self, sizes: npt.NDArray[np.int64]) -> Centroids:
         """The centroids with (C,) sizes of their clusters, as kernels read them."""
@@ -248,13 +256,15 @@ def open_quantiser(path: Path, codec: str, bits: int) -> Quantiser:
     arrays = open_arrays(path)
     parameters = {key.removeprefix(PARAMETER): arrays.pop(key) for key in [*arrays] if key.startswith(PARAMETER)}
     _check(path, arrays, SHARED)
-    d, g, c = len(arrays["rotation"]), len(arrays["group_scales"]), len(arrays["centroid_scales"])
+    if arrays["rotation"].ndim != 2:
+        raise damaged(path, "its rotation is no matrix")
+    (given, d), g, c = arrays["rotation"].shape, len(arrays["group_scales"]), len(arrays["centroid_scales"])
     shapes = {
-        "rotation": (d, d), "group_vectors": (g, d), "group_scales": (g,), "group_sizes": (g,),
+        "rotation": (given, d), "group_vectors": (g, d), "group_scales": (g,), "group_sizes": (g,),
         "centroid_vectors": (c, d), "centroid_scales": (c,), "energies": (c,),
     }  # fmt: skip
     _check_shapes(path, arrays, shapes)
-    if not d or not c:
+    if not 0 < d <= given or not c:
         raise damaged(path, "it has no dimensions, or no centroids")
     if not all(np.isfinite(values).all() for values in arrays.values()):
         raise damaged(path, "it has numbers that are not finite")
@@ -275,7 +285,7 @@ def token_specs(n_documents: int, n_tokens: int, quantiser: Quantiser) -> dict[s
     shapes = {
         "lengths": (n_documents,), "cluster_sizes": (quantiser.n_clusters,), "scales": (n_tokens,),
         "documents": (n_tokens,), "positions": (n_tokens,),
-        "codes": (n_tokens, code_width(quantiser.dim, quantiser.bits)),
+        "codes": (n_tokens, code_width(quantiser.code_dim, quantiser.bits)),
     }  # fmt: skip
     return {name: ArraySpec(OWN[name], shape) for name, shape in shapes.items()}
 

@@ -25,7 +25,7 @@ from xtrkit.progress import Reporter
 from xtrkit.storage.files import flush, storage_errors
 from xtrkit.storage.generations import WriterLock, collect, commit, generations, new_codec_name, new_segment_name
 from xtrkit.storage.manifest import Manifest
-from xtrkit.values import EncoderIdentity, Splitting
+from xtrkit.values import EncoderIdentity, Pooling, Splitting
 
 BUILDING = "index"
 """Directory in the workplace that becomes the index."""
@@ -49,6 +49,8 @@ class Making:
         splitting: how long documents are cut into passages, which the index remembers; None where they are not.
         sources: which files the documents were read from, as far as they were read from files.
         threads: how many compute; as many as there are cores to use where None is given. The index is the same.
+        pooling: how token vectors that are alike become one (:mod:`xtrkit.indexing.pooling`); None keeps all.
+        dim: how many dimensions codes keep; None keeps all.
     """
 
     nbits: int = DEFAULT_BITS
@@ -59,11 +61,20 @@ class Making:
     splitting: Splitting | None = None
     sources: Sources = ()
     threads: int | None = None
+    pooling: Pooling | None = None
+    dim: int | None = None
 
     def __post_init__(self) -> None:
         if self.nbits not in (*BITS, EXACT_BITS):
             raise InputError(f"nbits must be 1, 2, 4 or 8, or 16 for an exact index, got {self.nbits!r}.")
         codec_named(self.codec, self.bits)
+        if self.dim is not None:
+            if self.nbits == EXACT_BITS:
+                raise InputError(
+                    "An exact index keeps vectors as they are: leave dim out, or give nbits of 1, 2, 4 or 8."
+                )
+            if isinstance(self.dim, bool) or not isinstance(self.dim, int) or self.dim % 8 or not 8 <= self.dim <= 4096:
+                raise InputError(f"dim must be a multiple of 8, from 8 to 4096, got {self.dim!r}.")
         check_threads(self.threads)
 
     @property
@@ -75,10 +86,18 @@ class Making:
         """Refuse dimensions that an index can't have.
 
         Raises:
-            InputError: they can't be compressed to so many bits.
+            InputError: they can't be compressed to so many bits, or are fewer than shall be kept.
         """
+        if self.dim is not None and self.dim > dim:
+            raise InputError(
+                f"The vectors have {dim} dimensions, of which {self.dim} can't be kept: give dim of up to {dim}."
+            )
         if self.nbits != EXACT_BITS:
-            check_bits(self.nbits, dim)
+            check_bits(self.nbits, self.dim or dim)
+
+    def code_dim(self, dim: int) -> int | None:
+        """How many of so many dimensions codes keep; None where they keep all."""
+        return None if self.dim == dim else self.dim
 
 
 def write_store(
@@ -114,7 +133,8 @@ def write_store(
     with storage_errors(path.parent, "making it"):
         path.parent.mkdir(parents=True, exist_ok=True)
     resumable, workplace = callable(batches), workplace_of(path)
-    identity = json.dumps(None if encoder is None else asdict(encoder), sort_keys=True)
+    parts = [None if encoder is None else asdict(encoder), *([asdict(making.pooling)] if making.pooling else [])]
+    identity = json.dumps(parts if making.pooling else parts[0], sort_keys=True)
     process = os.getpid()
     with claim(workplace):
         spool = Spool(workplace, identity, durable=resumable)
@@ -125,13 +145,13 @@ def write_store(
                     batches,
                     incoming,
                     check_dim=making.check_dim,
+                    pooling=making.pooling,
                     reporter=reporter,
                     n_documents=making.n_documents,
                 )
                 manifest = _write_files(workplace / BUILDING, spool, encoder, making, reporter)
                 sources = write_sources(workplace / BUILDING, 1, making.sources)
-                properties = {**manifest.properties, "splitting": making.splitting and vars(making.splitting)}
-                manifest = replace(manifest, properties=properties, sources=sources)
+                manifest = replace(manifest, sources=sources)
             put_in_place(workplace / BUILDING, manifest, path, overwrite=making.overwrite)
         except BaseException:
             if begun_here(process) and not (resumable and spool.committed):
@@ -170,9 +190,13 @@ def _write_files(
     name = new_segment_name(1)
     if making.nbits == EXACT_BITS:
         segment, _ = write_segment(building, name, spool, spool.documents(), None, reporter=reporter)
-        return Manifest(1, creator(), Properties(spool.dim, EXACT_BITS, encoder=encoder).record(), None, (segment,))
+        properties = Properties(
+            spool.dim, EXACT_BITS, encoder=encoder, splitting=making.splitting, pooling=making.pooling
+        )
+        return Manifest(1, creator(), properties.record(), None, (segment,))
     codec, threads = codec_named(making.codec, making.bits), 1 if making.device else making.threads
-    quantiser, assigned = train(spool, codec, reporter=reporter, assign=assignment_on(making.device), threads=threads)
+    code_dim, assign = making.code_dim(spool.dim), assignment_on(making.device)
+    quantiser, assigned = train(spool, codec, code_dim=code_dim, reporter=reporter, assign=assign, threads=threads)
     file = write_quantiser(building, new_codec_name(1), quantiser)
     segment, error = write_segment(
         building,
@@ -185,7 +209,15 @@ def _write_files(
         threads=making.threads,
     )
     properties = Properties(
-        spool.dim, codec.bits, name_of(codec), encoder, spool.n_tokens, error / max(spool.n_tokens, 1)
+        spool.dim,
+        codec.bits,
+        name_of(codec),
+        encoder,
+        spool.n_tokens,
+        error / max(spool.n_tokens, 1),
+        splitting=making.splitting,
+        pooling=making.pooling,
+        code_dim=code_dim,
     )
     return Manifest(1, creator(), properties.record(), file, (segment,))
 

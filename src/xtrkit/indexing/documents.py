@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from xtrkit.errors import InputError
 from xtrkit.indexing.halves import to_halves
+from xtrkit.indexing.pooling import pooled
 from xtrkit.indexing.spool import Spool
 from xtrkit.passage import Metadata, Part, Passage, checked_passage
 from xtrkit.progress import Reporter
-from xtrkit.values import FloatArray, Ragged, as_floats
+from xtrkit.values import FloatArray, Pooling, Ragged, as_floats
 
 MOST_LOST = 0.01
 """How much rounding to float16 may change a token vector, ‖x − x′‖ / ‖x‖."""
@@ -129,6 +130,7 @@ def spool_documents(
     incoming: Incoming,
     *,
     check_dim: Callable[[int], None],
+    pooling: Pooling | None,
     reporter: Reporter,
     n_documents: int | None,
 ) -> None:
@@ -142,6 +144,7 @@ def spool_documents(
         batches: their token vectors.
         incoming: their passages.
         check_dim: refuses dimensions that the index can't have.
+        pooling: how token vectors that are alike become one; None keeps all.
         reporter: told about the progress.
         n_documents: how many there will be, if that is known.
 
@@ -165,7 +168,7 @@ def spool_documents(
                 continue
             passages = incoming.take(len(documents))
             names = [passage.id for passage in passages]
-            spool.append(checked_documents(names, documents, spool.dim, check_dim), passages)
+            spool.append(pooled(checked_documents(names, documents, spool.dim, check_dim), pooling), passages)
             advance(len(documents))
     if not spool.count:
         raise InputError("There are no documents to index: give at least one.")

@@ -41,21 +41,25 @@ class Estimate:
     memory: int
 
 
-def estimated(n_tokens: int, n_passages: int, text_bytes: int, dim: int, nbits: int | None) -> Estimate:
+def estimated(
+    n_tokens: int, n_passages: int, text_bytes: int, dim: int, nbits: int | None, code_dim: int | None = None
+) -> Estimate:
     """What an index of so many tokens, passages and bytes of ids and texts takes.
 
     Args:
-        n_tokens: M, about.
+        n_tokens: M, about; as many as are left where they are pooled.
         n_passages: N.
         text_bytes: bytes of all ids and texts, about.
         dim: d.
         nbits: bits a dimension; None where vectors are kept as they are.
+        code_dim: how many dimensions codes keep; None where they keep all.
     """
     passages, vectors = text_bytes + PER_PASSAGE * n_passages, 2 * dim * n_tokens
     if nbits is None:
         return Estimate(vectors + passages, vectors + passages, PROCESS)
-    codes, n_centroids = code_width(dim, nbits) * n_tokens, centroid_count(n_tokens)
-    index = codes + PER_TOKEN * n_tokens + n_centroids * (dim + 8) + 4 * dim * dim + passages
+    kept = code_dim or dim
+    codes, n_centroids = code_width(kept, nbits) * n_tokens, centroid_count(n_tokens)
+    index = codes + PER_TOKEN * n_tokens + n_centroids * (kept + 8) + 4 * dim * kept + passages
     sample = 4 * min(SAMPLE_FLOATS, dim * min(n_tokens, SAMPLE_PER_CENTROID * n_centroids))
     blocks = min(BLOCKS, 40 * dim * n_tokens)
     compressing = BUILDING_PER_TOKEN * n_tokens + blocks + 2 * min(codes, ORDERED_BYTES)

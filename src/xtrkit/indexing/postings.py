@@ -84,7 +84,7 @@ class Trained(NamedTuple):
     """Centroids that were found on a sample, before all tokens were assigned to them.
 
     Attributes:
-        rotation: (d, d); rotated rows are ``rows @ rotation``.
+        rotation: (D, d), as a :class:`~xtrkit.indexing.compressed_format.Quantiser` has it.
         tree: the centroids' directions.
         held_out: (H, d) rotated vectors that the codec is fitted to.
         longest: length of the longest vector of the sample.
@@ -152,6 +152,7 @@ def train(
     rows: TokenRows,
     codec: Codec,
     *,
+    code_dim: int | None = None,
     seed: int = 0,
     reporter: Reporter = SILENT,
     assign: clustering.Assign = clustering.CentroidTree.assign,
@@ -162,6 +163,8 @@ def train(
     Args:
         rows: the vectors; at least one.
         codec: how vectors are kept.
+        code_dim: how many dimensions codes keep: those of the directions in which the vectors are longest; None keeps
+            all.
         seed: the same vectors and seed give the same centroids.
         reporter: told about the progress.
         assign: how tokens find their centroids.
@@ -172,7 +175,15 @@ def train(
     """
     picked = _picked(rows, drawn_sample(rows.n_tokens, rows.dim, seed).numbers)
     trained = find_centroids(
-        picked, rows.n_tokens, rows.dim, codec, seed=seed, reporter=reporter, assign=assign, threads=threads
+        picked,
+        rows.n_tokens,
+        rows.dim,
+        codec,
+        code_dim=code_dim,
+        seed=seed,
+        reporter=reporter,
+        assign=assign,
+        threads=threads,
     )
     with Workers(threads) as workers:
         assigned, sums = _assign(rows, trained, reporter, assign, workers)
@@ -193,6 +204,7 @@ def find_centroids(
     dim: int,
     codec: Codec,
     *,
+    code_dim: int | None = None,
     seed: int = 0,
     reporter: Reporter = SILENT,
     assign: clustering.Assign = clustering.CentroidTree.assign,
@@ -206,14 +218,21 @@ def find_centroids(
         n_tokens: how many tokens there are in all.
         dim: their dimensions.
         codec: how vectors are kept.
+        code_dim: as in :func:`train`.
         seed: the same vectors and seed give the same centroids.
         reporter: told about the progress.
         assign: how tokens find their centroids.
         threads: as in :func:`train`.
     """
     with Workers(threads) as workers:
-        rotation = codec.rotation(dim, seed)
-        sample = _sample(picked, rotation, drawn_sample(n_tokens, dim, seed), reporter)
+        drawn = drawn_sample(n_tokens, dim, seed)
+        if code_dim is None or code_dim == dim:
+            rotation = codec.rotation(dim, seed)
+            sample = _sample(picked, rotation, drawn, reporter)
+        else:
+            sample = _sample(picked, np.eye(dim, dtype=np.float32), drawn, reporter)
+            rotation = principal_directions(sample, code_dim) @ codec.rotation(code_dim, seed)
+            sample = _with_lengths(sample @ rotation, sample)
         held_out, longest = sample[:HELD_OUT].copy(), float(np.sqrt(_squares(sample).max()))
         with reporter.phase("Finding centroids", (1 + clustering.ROUNDS) * len(sample), "comparisons") as advance:
             n_centroids = clustering.centroid_count(n_tokens)
@@ -238,6 +257,39 @@ def fitted(codec: Codec, trained: Trained, sums: ClusterSums) -> Quantiser:
     quantiser = quantiser_of(codec, trained.rotation, trained.tree, means.astype(np.float32), energies)
     residuals = trained.held_out - quantiser.decoded_centroids[trained.tree.assign(trained.held_out)]
     return replace(quantiser, codec=codec.fitted(residuals))
+
+
+def turned(vectors: npt.NDArray[np.float16], rotation: Floats) -> Floats:
+    """(B, D) vectors as codes are made of them: rotated, and where dimensions are left out as long as they were.
+
+    A vector whose direction has little to do with the directions that are kept would be short beside others, and found
+    less than it should be: on Cranfield 64 of 128 dimensions reach an nDCG@10 of .513 by MaxSim so, and .491 else.
+    """
+    rows = to_floats(vectors)
+    rotated = rows @ rotation
+    return rotated if rotation.shape[0] == rotation.shape[1] else _with_lengths(rotated, rows)
+
+
+def _with_lengths(projected: Floats, vectors: Floats) -> Floats:
+    """Vectors scaled to the lengths of others; what is as good as zero stays."""
+    shares = _squares(projected) / np.maximum(_squares(vectors), np.float32(1e-30))
+    return np.asarray(projected / np.sqrt(np.maximum(shares, np.float32(1e-8)))[:, np.newaxis])
+
+
+def principal_directions(vectors: Floats, number: int) -> Floats:
+    """(D, number) the orthonormal directions in which (S, D) vectors are longest: PCA without a mean taken away.
+
+    The mean stays, for what counts is inner products with queries. Which of two opposite directions is taken is settled
+    by the largest component, so that the same vectors give the same bits.
+    """
+    moments = np.zeros((vectors.shape[1], vectors.shape[1]))
+    for first in range(0, len(vectors), clustering.BLOCK):
+        wide = vectors[first : first + clustering.BLOCK].astype(np.float64)
+        moments += wide.T @ wide
+    _, directions = np.linalg.eigh(moments)
+    kept = directions[:, ::-1][:, :number]
+    signs = np.sign(kept[np.abs(kept).argmax(axis=0), np.arange(number)])
+    return np.asarray(kept * signs, dtype=np.float32)
 
 
 def quantiser_of(
@@ -283,12 +335,12 @@ def compress(
         blocks: Iterable[tuple[slice, Codes]]
         if assigned is not None:
             blocks = encoding.blocks(assigned)
-        elif rows.n_tokens * code_width(quantiser.dim, quantiser.bits) <= ORDERED_BYTES:
+        elif rows.n_tokens * code_width(quantiser.code_dim, quantiser.bits) <= ORDERED_BYTES:
             assigned = np.empty(rows.n_tokens, dtype=np.int32)
             blocks = list(encoding.blocks(assigned, quantiser.tree))
         else:  # where codes go must be known before they come
             assign = clustering.CentroidTree.assign
-            trained = Trained(quantiser.rotation, quantiser.tree, np.zeros((0, quantiser.dim), np.float32), 1.0)
+            trained = Trained(quantiser.rotation, quantiser.tree, np.zeros((0, quantiser.code_dim), np.float32), 1.0)
             assigned, _ = _assign(rows, trained, reporter, assign, workers)
             blocks = encoding.blocks(assigned)
         file = write_postings(directory, name, blocks, rows.lengths(), assigned, encoding.scales, quantiser, reporter)
@@ -348,7 +400,7 @@ def _sample(picked: Iterable[npt.NDArray[np.float16]], rotation: Floats, drawn: 
     sample, taken = np.empty((len(drawn.places), len(rotation)), dtype=np.float32), 0
     with reporter.phase("Drawing a sample", len(sample), "tokens") as advance:
         for vectors in picked:
-            sample[drawn.places[taken : taken + len(vectors)]] = to_floats(vectors) @ rotation
+            sample[drawn.places[taken : taken + len(vectors)]] = turned(vectors, rotation)
             taken += len(vectors)
             advance(len(vectors))
     return sample
@@ -385,7 +437,7 @@ def _assign(
     sums = ClusterSums(trained)
 
     def work(block: slice, vectors: npt.NDArray[np.float16]) -> tuple[tuple[Floats, Floats], npt.NDArray[np.int32]]:
-        rotated = to_floats(vectors) @ trained.rotation
+        rotated = turned(vectors, trained.rotation)
         return sums.rounded(rotated), assign(trained.tree, rotated)
 
     assigned = np.empty(rows.n_tokens, dtype=np.int32)
@@ -404,7 +456,7 @@ def encode_block(
     quantiser: Quantiser, vectors: npt.NDArray[np.float16], assigned: npt.NDArray[np.int32]
 ) -> tuple[Codes, npt.NDArray[np.float16], float]:
     """Codes and scales of (B, d) vectors of known clusters, and Σ ‖x − c‖² of them."""
-    return _encoded(quantiser, to_floats(vectors) @ quantiser.rotation, assigned)
+    return _encoded(quantiser, turned(vectors, quantiser.rotation), assigned)
 
 
 def _encoded(
@@ -441,7 +493,7 @@ class _Encoding:
         _ = quantiser.decoded_centroids  # once, before threads ask for them
 
         def work(block: slice, vectors: npt.NDArray[np.float16]) -> tuple[Codes, float]:
-            rotated = to_floats(vectors) @ quantiser.rotation
+            rotated = turned(vectors, quantiser.rotation)
             if tree:
                 assigned[block] = tree.assign(rotated)
             codes, self.scales[block], error = _encoded(quantiser, rotated, assigned[block])

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from xtrkit.errors import InputError
 from xtrkit.indexing.codec import BITS, CODECS
 from xtrkit.indexing.compressed_format import Quantiser, open_quantiser, open_tokens
 from xtrkit.indexing.passages import Passages
@@ -30,6 +31,7 @@ from xtrkit.values import (
     EVERYONE,
     EncoderIdentity,
     Mask,
+    Pooling,
     Segment,
     Splitting,
     TokenStore,
@@ -37,6 +39,9 @@ from xtrkit.values import (
     full_mask,
     offsets_of,
 )
+
+SMALLER = ("pooling", "code_dim")
+"""Properties that a manifest names only where they are there."""
 
 EXACT_BITS = 16
 DEFAULT_BITS = 4
@@ -57,6 +62,8 @@ class Properties:
         added_tokens: how many tokens were added since.
         added_error: mean energy of their residuals.
         splitting: how long documents were cut into passages; None where they were not.
+        pooling: how token vectors that are alike were put together; None where they were not.
+        code_dim: how many dimensions codes keep of the vectors; None where they keep all.
     """
 
     dim: int
@@ -68,11 +75,14 @@ class Properties:
     added_tokens: int = 0
     added_error: float = 0.0
     splitting: Splitting | None = None
+    pooling: Pooling | None = None
+    code_dim: int | None = None
 
     def record(self) -> dict[str, Any]:
-        """As a manifest holds it."""
-        values = {"encoder": self.encoder, "splitting": self.splitting}
-        return {**vars(self), **{name: None if value is None else vars(value) for name, value in values.items()}}
+        """As a manifest holds it: what makes an index smaller is named where it does."""
+        values = {"encoder": self.encoder, "splitting": self.splitting, "pooling": self.pooling}
+        record = {**vars(self), **{name: None if value is None else vars(value) for name, value in values.items()}}
+        return {name: value for name, value in record.items() if value is not None or name not in SMALLER}
 
     @classmethod
     def of(cls, manifest: Manifest, path: Path) -> Properties:
@@ -83,14 +93,15 @@ class Properties:
         """
         record = dict(manifest.properties)
         try:
-            encoder, splitting = record.pop("encoder"), record.pop("splitting")
+            encoder, splitting, pooling = record.pop("encoder"), record.pop("splitting"), record.pop("pooling", None)
             properties = cls(
                 encoder=None if encoder is None else _encoder(encoder),
                 splitting=None if splitting is None else Splitting(**splitting),
+                pooling=None if pooling is None else Pooling(**pooling),
                 **record,
             )
             _check(properties, manifest)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, InputError) as error:
             raise damaged(path / manifest_name(manifest.generation), str(error)) from error
         return properties
 
@@ -140,6 +151,9 @@ def _check(properties: Properties, manifest: Manifest) -> None:
         raise ValueError("errors are no numbers")
     if not manifest.segments:
         raise ValueError("it has no segments")
+    kept = properties.code_dim
+    if kept is not None and (exact or type(kept) is not int or not 1 <= kept < properties.dim):
+        raise ValueError(f"codes can't keep {kept!r} of {properties.dim} dimensions")
     if properties.splitting and not all(type(number) is int for number in vars(properties.splitting).values()):
         raise ValueError("how documents were cut is no pair of numbers")
 
@@ -270,8 +284,9 @@ def opened_quantiser(path: Path, manifest: Manifest, properties: Properties) -> 
         return None
     check_content(path, manifest.codec)
     quantiser = open_quantiser(path / manifest.codec.name, properties.codec, properties.bits)
-    if quantiser.dim != properties.dim:
-        raise damaged(path / manifest.codec.name, f"it has {quantiser.dim} dimensions instead of {properties.dim}")
+    found, expected = quantiser.rotation.shape, (properties.dim, properties.code_dim or properties.dim)
+    if found != expected:
+        raise damaged(path / manifest.codec.name, f"it makes {found[1]} dimensions of {found[0]}, not {expected}")
     return quantiser
 
 

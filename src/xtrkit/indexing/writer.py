@@ -156,8 +156,8 @@ class IndexWriter(Writer):
         )
 
     @property
-    def _dim(self) -> int:
-        return self._store.properties.dim
+    def _opened(self) -> Properties:
+        return self._store.properties
 
     def _let_go(self) -> None:
         if not self._of_cluster:
@@ -172,7 +172,9 @@ class IndexWriter(Writer):
         kept, tail = _tail(self._living())
         segments = [self._with_tombstones(source) for source in kept]
         if tail:
-            segments.append(merge(self.path, self._generation, tail, self._store.quantiser, self._dim, self._reporter))
+            segments.append(
+                merge(self.path, self._generation, tail, self._store.quantiser, self._opened.dim, self._reporter)
+            )
         codec, standing = self._store.pin.manifest.codec, self.standing()._replace(segments=len(segments))
         record = standing.properties.record()
         manifest = Manifest(self._generation, creator(), record, codec, tuple(segments), self._written_sources())
@@ -350,8 +352,9 @@ def _retrain(
     check_sources(sources)
     rows = LivingRows(sources, properties.dim)
     quantiser: Quantiser
-    quantiser, assigned = train(rows, codec_named(str(properties.codec), properties.bits), reporter=reporter)
-    codec = write_quantiser(path, new_codec_name(generation), quantiser)
+    codec = codec_named(str(properties.codec), properties.bits)
+    quantiser, assigned = train(rows, codec, code_dim=properties.code_dim, reporter=reporter)
+    file = write_quantiser(path, new_codec_name(generation), quantiser)
     segment, error = write_segment(
         path,
         new_segment_name(generation),
@@ -363,4 +366,4 @@ def _retrain(
     )
     tokens = rows.n_tokens
     trained = replace(properties, trained_tokens=tokens, trained_error=error / tokens, added_tokens=0, added_error=0.0)
-    return trained, codec, segment
+    return trained, file, segment

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xtrkit.encoding.base import Token
+from xtrkit.errors import InputError
 from xtrkit.evaluation.collection import TestCollection
 from xtrkit.indexing.store import Store
 from xtrkit.retriever import Retriever
@@ -42,9 +43,18 @@ class Retrieved:
 
 
 class TokenView:
-    """The tokens of an exact index with the pieces of text they stand for."""
+    """The tokens of an exact index with the pieces of text they stand for.
+
+    Raises:
+        InputError: the index pools, and its vectors stand for several tokens.
+    """
 
     def __init__(self, retriever: Retriever, test: TestCollection, embeddings: Ragged) -> None:
+        if retriever.index.pooling is not None:
+            raise InputError(
+                f"The index at {retriever.index.path} pools token vectors, and tokens are looked at one by one here: "
+                "build it without --pool-factor."
+            )
         self._retriever, self._test, self._embeddings = retriever, test, embeddings
         store = Store.open(retriever.index.path)
         self._corpus = ExactCorpus(store.corpus())

@@ -13,6 +13,7 @@ from xtrkit.index import Index
 from xtrkit.indexing.creating import Making, check_free, write_store
 from xtrkit.indexing.documents import Incoming
 from xtrkit.indexing.estimate import estimated, told
+from xtrkit.indexing.pooling import pooled_count
 from xtrkit.indexing.sources import Folder
 from xtrkit.indexing.store import EXACT_BITS
 from xtrkit.kernels.compiling import begin_compiling
@@ -94,7 +95,7 @@ def index_texts(
     check_any(taken)
     unknown = warn_of(taken, encoder)
     if progress:
-        reporter.note(expectation(taken, encoder, making.nbits, path))
+        reporter.note(expectation(taken, encoder, making, path))
 
     def embeddings(first: int) -> Iterator[Ragged]:
         texts = (passage.text or "" for passage in islice(taken, first, None))
@@ -123,13 +124,14 @@ def sources_of(source: Source, taken: Taken) -> tuple[Folder, ...]:
     return (Folder(source.name, fields_record(source.fields), taken.files),)
 
 
-def expectation(taken: Taken, encoder: Encoder, nbits: int, path: Path) -> str:
+def expectation(taken: Taken, encoder: Encoder, making: Making, path: Path) -> str:
     """A sentence about the index that is to be."""
     window = encoder.identity.document_length
     counts = [
         window if encoder.is_document_truncated(text) else encoder.document_token_count(text) for text in taken.sample
     ]
-    n_tokens = round(sum(counts) / len(counts) * taken.n_passages)
-    bits = None if nbits == EXACT_BITS else nbits
-    expected = estimated(n_tokens, taken.n_passages, taken.text_bytes, encoder.identity.dim, bits)
+    kept = [pooled_count(count, making.pooling) for count in counts]
+    n_tokens = round(sum(kept) / len(kept) * taken.n_passages)
+    bits = None if making.nbits == EXACT_BITS else making.nbits
+    expected = estimated(n_tokens, taken.n_passages, taken.text_bytes, encoder.identity.dim, bits, making.dim)
     return told(expected, n_tokens, taken.n_passages, path)

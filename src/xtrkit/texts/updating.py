@@ -11,6 +11,8 @@ from xtrkit.encoding.base import Encoder
 from xtrkit.errors import InputError
 from xtrkit.index import Index
 from xtrkit.indexing.changing import Writer, WriteSummary
+from xtrkit.indexing.documents import checked_documents
+from xtrkit.indexing.pooling import pooled
 from xtrkit.indexing.repairing import replace_segment
 from xtrkit.indexing.segments import RowsInMemory, write_segment
 from xtrkit.indexing.store import Properties, opened_quantiser
@@ -140,6 +142,9 @@ def reencode(
         passages = _living(path, facts)
         encoded = len(passages)
         vectors = _encoded(passages, encoder, batch_size, progress)
+        vectors = pooled(
+            checked_documents([passage.id for passage in passages], list(vectors), properties.dim), properties.pooling
+        )
         name = new_segment_name(manifest.generation + 1)
         new, _ = write_segment(path, name, RowsInMemory(vectors), passages, quantiser)
         return tuple(new if other.name == facts.name else other for other in manifest.segments)

@@ -40,7 +40,8 @@ CENTROIDS_PER_PROBE = 24
 def quantised(query: FloatArray, quantiser: Quantiser) -> QuantisedQuery:
     """Rotate a query of (n, d) tokens and round it to integers: of 12 bits, and of 8 for codes of up to 4 bits."""
     rotated, table = np.asarray(query, dtype=np.float32) @ quantiser.rotation, quantiser.table
-    n, dim, width = len(rotated), quantiser.dim, code_width(quantiser.dim, quantiser.bits)
+    n, dim = rotated.shape
+    width = code_width(dim, quantiser.bits)
     n_planes = 0 if len(table.units) or quantiser.bits == 8 else 8 // quantiser.bits
     quantised_query = QuantisedQuery(
         np.zeros((n, dim + -dim % PADDING), dtype=np.int16),
@@ -126,7 +127,7 @@ def shared_by_all(corpus: Clusters, query: QuantisedQuery, chosen: ChosenCluster
     """The clusters of all query tokens, for each of them: ColXTR's way. Of other clusters it tells nothing."""
     centroids, n = corpus.quantiser.centroids, len(query.scales)
     clusters = np.unique(chosen.clusters).astype(np.int32)
-    tokens = query.tokens[:, : corpus.quantiser.dim].astype(np.float64)
+    tokens = query.tokens[:, : corpus.quantiser.code_dim].astype(np.float64)
     sums = centroids.vectors[clusters].astype(np.float64) @ tokens.T  # exact
     scales = centroids.scales[clusters, np.newaxis] * query.scales
     scores = np.ascontiguousarray((sums.astype(np.float32) * scales).T)

@@ -66,7 +66,8 @@ def similarity_error_bounds(corpus: ClusteredCorpus, query: FloatArray) -> npt.N
         query: (n, d) token embeddings.
 
     Returns:
-        (n,) bounds; infinite for codecs without one, such as ColBERTv2's, whose outermost buckets have no end.
+        (n,) bounds; infinite for codecs without one, such as ColBERTv2's, whose outermost buckets have no end, and
+        where codes keep some of the dimensions alone: what the others held is not known.
     """
     largest = np.array([segment.tokens.scales.max(initial=0) for segment in corpus.segments], dtype=np.float16)
     return error_bounds_of(corpus.quantiser, largest.max(keepdims=True), query)
@@ -82,7 +83,7 @@ def error_bounds_of(
         largest: (1,) the largest scale s.
         query: (n, d) token embeddings.
     """
-    if not isinstance(quantiser.codec, GridCodec):
+    if not isinstance(quantiser.codec, GridCodec) or quantiser.code_dim < quantiser.dim:
         return np.full(len(query), np.inf)
     dim, bits = quantiser.dim, quantiser.bits
     of_codec = residual_error_bounds(largest, bits, dim)[0]

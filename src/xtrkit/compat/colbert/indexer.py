@@ -83,6 +83,7 @@ class Indexer:
             ((str(pid), text) for pid, text in enumerate(passages)),
             model=encoder,
             nbits=self.config.nbits or DEFAULT_BITS,
+            pool_factor=self.config.pool_factor,
             split=False,
             overwrite=overwrite is not False,
             batch_size=self.config.index_bsize,

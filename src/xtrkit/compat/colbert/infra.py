@@ -15,7 +15,7 @@ _TRAINING = "models are trained with xtrkit train"
 _CHECKPOINT = "the checkpoint says it"
 _CLUSTERS = "xtrkit finds clusters in its own way"
 _PROCESS = "one process does it, on all cores"
-_POOLING = "vectors are not pooled; an index compresses them"
+_POOLING = "pool_factor pools hierarchically, and what the checkpoint puts before a text stays apart"
 
 RUN: dict[str, Any] = {
     "overwrite": False, "root": None, "experiment": "default", "index_root": None, "name": "run", "rank": 0,
@@ -45,7 +45,7 @@ WITHOUT_MEANING = {
         ("interaction", "similarity", "dim", "mask_punctuation", "attend_to_mask_tokens", "query_token", "doc_token",
          "query_token_id", "doc_token_id"), _CHECKPOINT,
     ),
-    **dict.fromkeys(("pool_factor", "clustering_mode", "protected_tokens"), _POOLING),
+    **dict.fromkeys(("clustering_mode", "protected_tokens"), _POOLING),
     **dict.fromkeys(
         ("triples", "queries", "bsize", "accumsteps", "lr", "maxsteps", "save_every", "warmup", "warmup_bert", "relu",
          "nway", "use_ib_negatives", "reranker", "distillation_alpha", "ignore_scores", "model_name"), _TRAINING,
@@ -132,8 +132,8 @@ class RunConfig:
 class ColBERTConfig(RunConfig):
     """As :class:`RunConfig`, with how indexes are made and searched.
 
-    Of these count here: ``nbits``, ``doc_maxlen``, ``query_maxlen``, ``index_bsize``, and for searches ``ncells`` (as
-    xtrkit's nprobe) and ``ndocs`` (as its candidates).
+    Of these count here: ``nbits``, ``pool_factor``, ``doc_maxlen``, ``query_maxlen``, ``index_bsize``, and for searches
+    ``ncells`` (as xtrkit's nprobe) and ``ndocs`` (as its candidates).
     """
 
     settings = OF_COLBERT

@@ -35,8 +35,8 @@ OF_ENCODING: dict[str, tuple[Any, str]] = {
     "padding": (False, "each text has as many vectors as it has tokens"),
     "device": (None, "it is the one that the model was loaded for"),
     "normalize_embeddings": (True, "token vectors are as the model was trained to give them"),
-    "pool_factor": (1, "vectors are not pooled; an index compresses them"),
-    "protected_tokens": (1, "vectors are not pooled"),
+    "pool_factor": (1, "it is indexes that pool: xtrkit.Index.create takes a pool_factor"),
+    "protected_tokens": (1, "it is indexes that pool: xtrkit.Index.create takes protected_tokens"),
 }
 
 
