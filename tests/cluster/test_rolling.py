@@ -1,5 +1,6 @@
 """Moving to a new generation: while searches go on, by several at once, and where a shard does not answer."""
 
+import json
 import pickle
 import threading
 from functools import partial
@@ -82,7 +83,7 @@ def test_nobody_moves_back(cluster):
         assert (index.generation, len(index)) == (3, len(names) - 2)
 
 
-def test_a_server_goes_on_where_a_shard_does_not_answer(cluster):
+def test_a_server_goes_on_where_a_shard_does_not_answer(cluster, capsys):
     """It goes on looking for new generations; and what was committed is told as done."""
     opening, settings = Opening(cluster), Settings((str(cluster),))
     with Retriever(ClusterIndex(Here(cluster), opening), load_encoder()) as retriever:
@@ -95,12 +96,19 @@ def test_a_server_goes_on_where_a_shard_does_not_answer(cluster):
             .answers
         )
         assert (answered[1]["generation"], answered[1]["added"]) == (2, 1)
-        service._refresh()
+        for _ in range(3):
+            service._refresh()
         assert retriever.index.generation == 1
+        (line,) = capsys.readouterr().err.splitlines()  # which is said once
+        assert json.loads(line)["message"] == "Shard 1 does not answer."
         opening.down = False
         service._refresh()
         assert retriever.index.generation == 2
         assert retriever.get(["new"])
+        cluster.rename(cluster.parent / "moved")
+        cluster.mkdir()
+        service._refresh()
+        assert "There is no cluster at" in capsys.readouterr().err
 
 
 def test_an_actor_answers_while_it_opens_a_generation(cluster):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xtrkit.errors import InputError
-from xtrkit.storage.shards import ClusterPin, ShardFacts, cluster_generations
+from xtrkit.storage.shards import ClusterPin, ShardFacts, newest_or
 from xtrkit.storage.transport.pulling import cached, head_of, pull_shard
 from xtrkit.storage.transport.remote_cluster import RemotePin
 from xtrkit.storage.transport.store import Remote
@@ -38,7 +38,7 @@ class Here:
 
     def newest(self) -> int:
         """The number of the newest generation."""
-        return cluster_generations(self.path)[-1]
+        return newest_or(self.path, None)
 
     def shard(self, shard: ShardFacts) -> Path:
         """The directory of a shard, on the machine that asks."""

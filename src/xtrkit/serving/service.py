@@ -21,7 +21,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 from fastapi import Depends, Request
 
 from xtrkit.cluster.cluster import Cluster
-from xtrkit.errors import XtrkitError, XtrkitWarning
+from xtrkit.errors import XtrkitWarning
 from xtrkit.hits import Hits
 from xtrkit.index import Index
 from xtrkit.passage import Passage
@@ -72,6 +72,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.served: dict[str, Served] = {}
+        self._stuck: dict[str, str] = {}
         self.ready = False
         self.failure: Exception | None = None
         self.opened = asyncio.Event()
@@ -120,8 +121,13 @@ class Service:
 
     def _refresh(self) -> None:
         for served in self.served.values():
-            with suppress(XtrkitError):  # the old generation goes on being served, and this is tried again
+            try:
                 served.retriever.refresh()
+                self._stuck.pop(served.name, None)
+            except Exception as error:  # the old generation goes on being served, and this is tried again
+                if self._stuck.get(served.name) != str(error):
+                    self._stuck[served.name] = str(error)
+                    write_line("error", event="refresh", index=served.name, message=str(error))
 
     # -- asking ------------------------------------------------------------------------------------------------------
 

@@ -121,15 +121,21 @@ def read_cluster(directory: Path, generation: int | None = None) -> ClusterManif
         IndexFormatError: there is no cluster, or a newer xtrkit wrote it.
         StorageError: it can't be read.
     """
-    wanted = _listed(directory, generation)
+    wanted = newest_or(directory, generation)
     path = directory / cluster_name(wanted)
     with storage_errors(path, "reading"):
         content = path.read_bytes()[:LARGEST]
     return decoded_cluster(content, path, wanted)
 
 
-def _listed(directory: Path, generation: int | None) -> int:
-    """A generation that has a cluster manifest, the newest where none is asked for."""
+def newest_or(directory: Path, generation: int | None) -> int:
+    """A generation that has a cluster manifest, the newest where none is asked for.
+
+    Raises:
+        InputError: there is no such generation.
+        IndexFormatError: there is no cluster.
+        StorageError: the directory can't be read.
+    """
     found = cluster_generations(directory) if directory.is_dir() else []
     if not found:
         raise IndexFormatError(f"There is no cluster at {directory}: make one of an index with xtrkit cluster split.")
@@ -243,7 +249,7 @@ def pin_any(directory: Path, generation: int | None = None) -> Pin | ClusterPin:
 def _locked(directory: Path, generation: int | None) -> tuple[ClusterManifest, int]:
     """A cluster manifest, and the descriptor that keeps it, and with it what it names, from being collected."""
     for _ in range(1000):
-        wanted = _listed(directory, generation)
+        wanted = newest_or(directory, generation)
         try:
             descriptor = lock_shared(directory / cluster_name(wanted))
         except FileNotFoundError:
