@@ -206,7 +206,17 @@ class RayGeneration:
                 packed[id(message)] = pickle.dumps((method, message), pickle.HIGHEST_PROTOCOL)
         opening = method == OPENING
         calls = {shard: self._call(shard, packed[id(message)], opening) for shard, message in messages.items()}
+        if not opening and (all_at_once := self._answers(calls)) is not None:
+            return all_at_once
         return {shard: self._answer(shard, call, packed[id(messages[shard])], opening) for shard, call in calls.items()}
+
+    def _answers(self, calls: Mapping[int, Any]) -> dict[int, Any] | None:
+        """What the shards answer where all of them do, which costs less than one by one; None where one doesn't."""
+        try:
+            answers = self._owner._ray.get(list(calls.values()), timeout=ANSWER_S)
+        except self._owner._ray.exceptions.RayError:
+            return None
+        return {shard: _value(pickle.loads(answer)) for shard, answer in zip(calls, answers, strict=True)}
 
     def _call(self, shard: int, packed: bytes, opening: bool) -> Any:
         facts = self._shards[shard]
@@ -218,7 +228,7 @@ class RayGeneration:
         ray, until = self._owner._ray, None
         while True:
             try:
-                outcome, value = pickle.loads(ray.get(call, timeout=None if opening else ANSWER_S))
+                answer = pickle.loads(ray.get(call, timeout=None if opening else ANSWER_S))
             except _lost(ray) as error:
                 now = time.monotonic()
                 if (until is not None and now > until) or isinstance(error, ray.exceptions.GetTimeoutError):
@@ -244,9 +254,19 @@ class RayGeneration:
                     f"Shard {shard} can't be opened by its actor ({type(error.cause).__name__}: {error.cause}): look "
                     "whether its machine has the same xtrkit, and what it needs."
                 ) from error
-            if outcome == "raised":
-                raise value
-            return value
+            return _value(answer)
+
+
+def _value(answer: tuple[str, Any]) -> Any:
+    """What an actor answered.
+
+    Raises:
+        XtrkitError: what it raised.
+    """
+    outcome, value = answer
+    if outcome == "raised":
+        raise value
+    return value
 
 
 def _lost(ray: Any) -> tuple[type[Exception], ...]:
