@@ -125,7 +125,6 @@ def test_searching_and_telling(index, cluster, tmp_path):
 @pytest.mark.parametrize(
     "command",
     [
-        ("repair", "DIR", "--rollback", 1),
         ("repair", "DIR", "--drop-segment", "s"),
         ("repair", "DIR", "--reencode", "s"),
         ("repair", "DIR", "--words"),
@@ -341,6 +340,8 @@ def test_an_address_at_which_nothing_listens(cluster):
     assert sentence.endswith("): start one (ray start --head), or use --address local.")
     assert time.monotonic() - begin < 60  # Ray alone waits four minutes
     assert "Invalid address format" in refusal("search", cluster, "q", "--address", "nonsense")
+    with pytest.raises(InputError, match='is "local", "auto" or HOST:PORT, got 6379'):
+        Cluster.open(cluster, address=6379)
 
 
 @pytest.mark.parametrize(("answer", "reason"), [(b"HTTP/1.1 400 no\r\n\r\n", "something else"), (b"", "timed out")])

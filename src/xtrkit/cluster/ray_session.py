@@ -99,6 +99,8 @@ def check_address(address: str) -> None:
     Raises:
         InputError: nothing does.
     """
+    if not isinstance(address, str):
+        raise InputError(f'The address of a Ray is "local", "auto" or HOST:PORT, got {address!r}.')
     try:
         if address != "local":
             _check_answers(os.environ.get("RAY_ADDRESS", address) if address == "auto" else address)
