@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -250,12 +250,20 @@ class ShardedEngine(Sharded):
         asked = quantised(query, self._table.quantiser)
         search = _Search(self, [asked], 1, found.recipe, None, self._n_findable)
         ((chosen, imputed),) = search.imputed_again()
-        hits = self._hits(len(query), of, lambda shard, numbers: (asked, chosen, imputed.lowest, numbers))
+        sent = _sent(self._table, chosen, found.recipe)
+        hits = self._hits(len(query), of, lambda shard, numbers: (asked, sent, imputed.lowest, numbers))
         return Evidence(hits, imputed.missing)
 
     def similarity_error_bounds(self, query: FloatArray) -> npt.NDArray[np.float64]:
         """(n,) how far similarities of each query token can be from those with the vectors that were indexed."""
         return error_bounds_of(self._table.quantiser, self._largest_scale, query)
+
+
+class Choice(NamedTuple):
+    """One query, and the clusters that it looks into."""
+
+    query: QuantisedQuery
+    chosen: ChosenClusters
 
 
 @dataclass(frozen=True, eq=False)
@@ -270,7 +278,7 @@ class ShardedSimilarities:
     """
 
     clusters: Clusters
-    ask: Ask
+    ask: Choice
     k_prime: int
     seen: Sequence[Seen]
 
@@ -359,9 +367,9 @@ class _Search:
             for ranked, used in found
         ]
 
-    def _asks(self, pending: Sequence[int], recipe: Recipe) -> list[Ask]:
+    def _asks(self, pending: Sequence[int], recipe: Recipe) -> list[Choice]:
         queries = [self._queries[place] for place in pending]
-        return [Ask(query, chosen_clusters(self._engine._table, query, recipe)) for query in queries]
+        return [Choice(query, chosen_clusters(self._engine._table, query, recipe)) for query in queries]
 
     def _look(self, pending: Sequence[int], recipe: Recipe) -> Iterator[Looked]:
         asks = self._asks(pending, recipe)
@@ -378,7 +386,7 @@ class _Search:
             yield Looked(merged, sum(part.n for part in of_shards), fill_up)
 
     def _impute(
-        self, asks: Sequence[Ask], recipe: Recipe, k: int | None
+        self, asks: Sequence[Choice], recipe: Recipe, k: int | None
     ) -> tuple[list[Imputed], str, list[list[Reached]] | None]:
         """Have clusters opened, and impute; with what was reached, if scoring needed no further exchange.
 
@@ -389,15 +397,16 @@ class _Search:
         """
         table, name = self._engine._table, uuid.uuid4().hex
         counts, best = _wanted(table, asks, recipe)
+        sent = [Ask(ask.query, _sent(table, ask.chosen, recipe)) for ask in asks]
         mean_square = table.centroids.mean_square
         if not counts and not best:
             imputed = [recipe.impute(ShardedSimilarities(table, ask, recipe.k_prime, ())) for ask in asks]
             if k is None:
                 return imputed, name, None
             scoring = Scoring(imputed, recipe.mean, k)
-            answers = self._engine._ask("look", Look(name, asks, mean_square, False, 0, scoring, self._allowed))
+            answers = self._engine._ask("look", Look(name, sent, mean_square, False, 0, scoring, self._allowed))
             return imputed, name, [answer.reached for answer in answers]
-        looks = Look(None if k is None else name, asks, mean_square, counts, best, None, self._allowed)
+        looks = Look(None if k is None else name, sent, mean_square, counts, best, None, self._allowed)
         told: list[Answer] = self._engine._ask("look", looks)
         self._watch.lap("codes")
         imputed = [
@@ -413,7 +422,13 @@ class _Search:
         return ranked
 
 
-def _wanted(table: Clusters, asks: Sequence[Ask], recipe: Recipe) -> tuple[bool, int]:
+def _sent(table: Clusters, chosen: ChosenClusters, recipe: Recipe) -> ChosenClusters | None:
+    """The clusters, as they are sent to shards: all of them as None."""
+    every = not recipe.shared and len(chosen.clusters) == (len(chosen.starts) - 1) * table.n_clusters
+    return None if every else chosen
+
+
+def _wanted(table: Clusters, asks: Sequence[Choice], recipe: Recipe) -> tuple[bool, int]:
     """What imputation needs of the tokens: whether counts, and how many of the best similarities."""
     policy = recipe.impute.policy
     if policy is imputation.lowest_retrieved:

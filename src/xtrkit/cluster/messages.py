@@ -21,11 +21,11 @@ class Ask(NamedTuple):
 
     Attributes:
         query: the query, as kernels read it.
-        chosen: the clusters.
+        chosen: the clusters; None for all of them, which a shard knows itself and which would be a megabyte to send.
     """
 
     query: QuantisedQuery
-    chosen: ChosenClusters
+    chosen: ChosenClusters | None
 
 
 class Scoring(NamedTuple):

@@ -21,7 +21,7 @@ from xtrkit.search.compressed import CompressedEngine, by_all_tokens, xtr_scores
 from xtrkit.search.engine import Contribution, Documents, Ranked, Scores
 from xtrkit.search.exact import ExactEngine
 from xtrkit.search.widening import unreached
-from xtrkit.token_retrieval.centroid import open_clusters, token_hits
+from xtrkit.token_retrieval.centroid import open_clusters, promising, token_hits
 from xtrkit.values import EVERYONE, FloatArray, Mask, Segment, TokenHits
 
 KEPT_LOOKS = 64
@@ -163,7 +163,7 @@ class Shard(AnyShard):
 
     def look(self, ask: Look) -> Answer:
         """Open clusters; tell what imputation needs, or score at once."""
-        probes = [open_clusters(self._corpus, query, chosen) for query, chosen in ask.asks]
+        probes = [self._opened_by(query, chosen) for query, chosen in ask.asks]
         queries = [query for query, _ in ask.asks]
         opened = self._open(ask.name, queries, probes, ask.allowed)
         if ask.scoring is not None:
@@ -178,9 +178,16 @@ class Shard(AnyShard):
         """
         return self._scored(self._known(ask.name), ask.scoring)
 
-    def hits(self, query: QuantisedQuery, chosen: ChosenClusters, lowest: Any, documents: Sequence[int]) -> TokenHits:
+    def hits(
+        self, query: QuantisedQuery, chosen: ChosenClusters | None, lowest: Any, documents: Sequence[int]
+    ) -> TokenHits:
         """The retrieved tokens of some documents."""
-        return token_hits(self._corpus, open_clusters(self._corpus, query, chosen), lowest, documents)
+        return token_hits(self._corpus, self._opened_by(query, chosen), lowest, documents)
+
+    def _opened_by(self, query: QuantisedQuery, chosen: ChosenClusters | None) -> Probes:
+        if chosen is None:
+            chosen = promising(self._corpus, query, self._corpus.n_clusters, 1)
+        return open_clusters(self._corpus, query, chosen)
 
     def _tokens(self) -> tuple[npt.NDArray[np.int64], np.float16]:
         largest = max(segment.tokens.scales.max(initial=0) for segment in self._corpus.segments)
