@@ -211,10 +211,20 @@ class RayGeneration:
         return {shard: self._answer(shard, call, packed[id(messages[shard])], opening) for shard, call in calls.items()}
 
     def _answers(self, calls: Mapping[int, Any]) -> dict[int, Any] | None:
-        """What the shards answer where all of them do, which costs less than one by one; None where one doesn't."""
+        """What the shards answer where all of them do, which costs less than one by one; None where one is down.
+
+        Raises:
+            ShardDownError: one is silent.
+        """
+        ray = self._owner._ray
         try:
-            answers = self._owner._ray.get(list(calls.values()), timeout=ANSWER_S)
-        except self._owner._ray.exceptions.RayError:
+            answers = ray.get(list(calls.values()), timeout=ANSWER_S)
+        except ray.exceptions.GetTimeoutError as error:
+            raise ShardDownError(
+                f"One of the shards {', '.join(map(str, calls))} does not answer within {ANSWER_S:g} s: look at the "
+                "machines that they are on (ray status)."
+            ) from error
+        except ray.exceptions.RayError:
             return None
         return {shard: _value(pickle.loads(answer)) for shard, answer in zip(calls, answers, strict=True)}
 
