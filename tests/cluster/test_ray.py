@@ -1,4 +1,4 @@
-"""One session of Ray: three shards as actors answer as the index does, killed or not, and leave nothing behind."""
+"""Sessions of Ray: three shards as actors answer as the index does, killed or not, and leave nothing behind."""
 
 import contextlib
 import json
@@ -111,42 +111,56 @@ def handlers():
     signal.signal(signal.SIGTERM, before)
 
 
-@pytest.mark.slow  # starts a Ray, which takes half a minute of two cores
-@pytest.mark.filterwarnings("default")  # of Ray's
-def test_a_session(tmp_path, handlers, monkeypatch):
-    """One test, so that there is one session whatever processes the tests are spread over."""
+@pytest.fixture
+def world(tmp_path, handlers, monkeypatch):
+    """An index, the cluster split from it, and what the index answers."""
     pytest.importorskip("ray")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with Retriever.create(tmp_path / "idx", passages(60)) as made:
         made.delete(["d/5"])
-    path = tmp_path / "shards"
-    split_index(tmp_path / "idx", path, 3)
+    split_index(tmp_path / "idx", tmp_path / "shards", 3)
     with Retriever.open(tmp_path / "idx") as index:
-        expected = [[told(hits) for hits in index.search_batch(QUERIES, 10, **way)] for way in WAYS]
-        before = descendants()
-        with Cluster.open(path, address="local") as cluster:
-            ours = pids(cluster)
-            assert len(set(ours)) == 3
-            assert not set(ours) & set(before)
-            the_same_answers(index, cluster, expected)
-            errors_of_ours(index, cluster)
-            shards_that_die(cluster, expected, monkeypatch)
-            the_commands(path, tmp_path / "idx", cluster)
-            over_http(path, cluster, expected[0])
-            ours += pids(cluster)
-            ours += replicas_take_over(path, cluster, expected)
-            ours += exact_vectors(tmp_path, cluster)
-            ours += pushed_to_a_store(path, cluster, expected, monkeypatch)
-            a_roll(path, cluster)
-            ours += pids(cluster)
-            other = Cluster.open(path, address="local")
-        with pytest.raises(InputError, match="This cluster is closed: open it again"):
-            cluster.search("q")
-        with other, Retriever.open(path) as one:  # the Ray goes with the last
-            assert told(other.search(QUERIES[0])) == told(one.search(QUERIES[0]))
-            ours += pids(other)
-        other.close()
-        nothing_is_left(ours, before)
+        yield index, [[told(hits) for hits in index.search_batch(QUERIES, 10, **way)] for way in WAYS]
+
+
+@pytest.mark.filterwarnings("default")  # of Ray's
+def test_a_session(tmp_path, world, monkeypatch):
+    """One test, so that there is one session whatever processes the tests are spread over: half a minute."""
+    index, expected = world
+    path, before = tmp_path / "shards", descendants()
+    with Cluster.open(path, address="local") as cluster:
+        ours = pids(cluster)
+        assert len(set(ours)) == 3
+        assert not set(ours) & set(before)
+        the_same_answers(index, cluster, expected)
+        errors_of_ours(index, cluster)
+        shards_that_die(cluster, expected, monkeypatch)
+        the_commands(path, tmp_path / "idx", cluster)
+        over_http(path, cluster, expected[0])
+        ours += pids(cluster)
+    with pytest.raises(InputError, match="This cluster is closed: open it again"):
+        cluster.search("q")
+    nothing_is_left(ours, before)
+
+
+@pytest.mark.slow  # a minute of two cores
+@pytest.mark.filterwarnings("default")  # of Ray's
+def test_a_longer_session(tmp_path, world, monkeypatch):
+    """Replicas, exact vectors, a store, and new generations."""
+    _, expected = world
+    path, before = tmp_path / "shards", descendants()
+    with Cluster.open(path, address="local") as cluster:
+        ours = replicas_take_over(path, cluster, expected)
+        ours += exact_vectors(tmp_path, cluster)
+        ours += pushed_to_a_store(path, cluster, expected, monkeypatch)
+        a_roll(path, cluster)
+        ours += pids(cluster)
+        other = Cluster.open(path, address="local")
+    with other, Retriever.open(path) as one:  # the Ray goes with the last
+        assert told(other.search(QUERIES[0])) == told(one.search(QUERIES[0]))
+        ours += pids(other)
+    other.close()
+    nothing_is_left(ours, before)
 
 
 def the_same_answers(index, cluster, expected):
