@@ -124,7 +124,7 @@ def world(tmp_path, handlers, monkeypatch):
 
 
 @pytest.mark.filterwarnings("default")  # of Ray's
-def test_a_session(tmp_path, world, monkeypatch):
+def test_a_session(tmp_path, world, monkeypatch, capfd):
     """One test, so that there is one session whatever processes the tests are spread over: half a minute."""
     index, expected = world
     path, before = tmp_path / "shards", descendants()
@@ -138,6 +138,7 @@ def test_a_session(tmp_path, world, monkeypatch):
         the_commands(path, tmp_path / "idx", cluster)
         over_http(path, cluster, expected[0])
         ours += pids(cluster)
+    assert "raylet" not in capfd.readouterr().out  # Ray's own words about shards that died
     with pytest.raises(InputError, match="This cluster is closed: open it again"):
         cluster.search("q")
     nothing_is_left(ours, before)

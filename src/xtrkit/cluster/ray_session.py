@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -76,6 +77,7 @@ def leave(ray: ModuleType) -> None:
 
 def _begin(ray: ModuleType, address: str) -> None:
     check_address(address)
+    _keep_off_standard_output(ray)
     quiet: dict[str, Any] = {"namespace": NAMESPACE, "logging_level": "ERROR", "log_to_driver": False}
     if address == "local":
         with _handlers_kept():
@@ -91,6 +93,22 @@ def _begin(ray: ModuleType, address: str) -> None:
                 "versions of Ray and Python on all machines."
             ) from error
         raise _none_answers(address, error) from error
+
+
+def _keep_off_standard_output(ray: ModuleType) -> None:
+    """Have what Ray says of workers that died go to the log, a line each.
+
+    Ray prints it, whatever it is told: into the JSON of a command, or into a pipe that nobody reads, which then keeps
+    the program from ending.
+    """
+
+    def log(data: dict[str, Any], *_: object, **__: object) -> None:
+        for said in data.get("lines", ()):
+            logging.getLogger(__name__).warning("Ray: %s", " ".join(str(said).split())[:200])
+
+    worker: Any = getattr(ray._private, "worker", None)
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = log
 
 
 def check_address(address: str) -> None:
