@@ -13,10 +13,9 @@ import random
 from pathlib import Path
 
 import torch
-from benchmarks.xtrkit_mini import SEED, judged_elsewhere
+from xtrkit_mini import SEED, easy_pairs, judged_elsewhere
 
 from xtrkit.training import train
-from xtrkit.training.mining import Selection, mine
 from xtrkit.training.reranker_recipes import MONOT5_TRAINING
 
 # Training queries of each set that are drawn, and the licence of the set.
@@ -49,19 +48,6 @@ def draw(folder, mined, path, n):
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def drawn(data, work):
-    """The pairs of all sets, mined and drawn unless they are there."""
-    found = []
-    for name, (n, _) in PAIRS.items():
-        mined, pairs = work / "mined" / f"{name}.jsonl", work / "pairs" / f"{name}.jsonl"
-        if not mined.is_file():
-            mine(data / name, mined, selection=Selection(n=8, depth=50, margin=0.05))
-        if not pairs.is_file():
-            draw(data / name, mined, pairs, n)
-        found.append(f"{pairs}@{data / name}")
-    return found
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
@@ -70,7 +56,7 @@ def main():
     parser.add_argument("--steps", type=int, default=0, help="one pass over the data by default")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    data, out = drawn(arguments.data, arguments.work), arguments.work / "model"
+    data, out = easy_pairs(arguments.data, arguments.work, PAIRS, draw), arguments.work / "model"
     if not (out / "config.json").is_file():
         train(
             RECIPE.but(steps=arguments.steps),

@@ -85,10 +85,10 @@ def write_pool(folder, pairs, path):
     (path / "qrels" / "train.tsv").write_text(head + "".join(kept), encoding="utf-8")
 
 
-def easy_pairs(data, work):
-    """Pairs with BM25's negatives, mined and drawn unless they are there."""
+def easy_pairs(data, work, sets=PAIRS, draw=draw):
+    """Pairs of some sets with BM25's negatives, mined and drawn unless they are there."""
     found = []
-    for name, (n, _) in PAIRS.items():
+    for name, (n, _) in sets.items():
         mined, pairs = work / "mined" / f"{name}.jsonl", work / "pairs" / f"{name}.jsonl"
         if not mined.is_file():
             mine(data / name, mined, selection=Selection(n=8, depth=50, margin=0.05))

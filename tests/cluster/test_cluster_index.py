@@ -4,9 +4,9 @@ from functools import partial
 
 import pytest
 
+from tests.cluster.hosts import hosts_here
 from tests.cluster.test_splitting import QUERIES, TEXTS
 from xtrkit import COLBERT, COLXTR, XTR, Retriever
-from xtrkit.cluster.host import hosts_here
 from xtrkit.cluster.index import ClusterIndex
 from xtrkit.cluster.places import Here
 from xtrkit.cluster.splitting import split_index

@@ -8,10 +8,10 @@ from functools import partial
 import numpy as np
 import pytest
 
+from tests.cluster.hosts import hosts_here
 from tests.cluster.test_splitting import TEXTS
 from xtrkit import Retriever
 from xtrkit.cluster.cluster import Cluster
-from xtrkit.cluster.host import hosts_here
 from xtrkit.cluster.index import ClusterIndex
 from xtrkit.cluster.places import Here
 from xtrkit.cluster.ray_shards import RayShards, _ShardActor

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from xtrkit.cluster.engine import InProcess
 from xtrkit.cluster.exact_shard import ExactShard
 from xtrkit.cluster.messages import Allow, HostFacts
 from xtrkit.cluster.shard import AnyShard, Shard
@@ -18,7 +17,7 @@ from xtrkit.indexing.store import Store
 from xtrkit.passage import Passage
 from xtrkit.scoring.ranking import best_first
 from xtrkit.search.engine import Ranked
-from xtrkit.storage.shards import ClusterManifest, ShardFacts, check_same
+from xtrkit.storage.shards import ShardFacts, check_same
 
 
 class ShardHost:
@@ -111,8 +110,3 @@ class ShardHost:
     def close(self) -> None:
         """Close the files."""
         self._store.close()
-
-
-def hosts_here(path: Path, cluster: ClusterManifest) -> InProcess:
-    """The shards of a generation of a cluster, opened in this process."""
-    return InProcess([ShardHost(path / shard.name, shard) for shard in cluster.shards])

@@ -74,6 +74,7 @@ class RayShards:
         self._actors: dict[Replica, Any] = {}
         self._places: dict[Replica, int] = {}
         self._down: dict[Replica, float] = {}
+        self._last: Sequence[ShardFacts] = ()  # of the generation before, which searches may still be at
         self._turn, self._lock = 0, threading.Lock()
         self.address = str(self._ray.get_runtime_context().gcs_address)
 
@@ -97,9 +98,6 @@ class RayShards:
                     self._ray.kill(self._actors.pop(replica))  # others may hold it: who still needs it starts it again
             self._last = cluster.shards
         return RayGeneration(self, cluster.shards)
-
-    _last: Sequence[ShardFacts] = ()
-    """Shards of the generation before, which searches may still be at."""
 
     def close(self) -> None:
         """Let the actors go; those that this started end, and Ray, too, if this started it."""

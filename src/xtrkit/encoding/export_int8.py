@@ -19,7 +19,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-_CONTRIB = "com.microsoft"
+CONTRIB = "com.microsoft"
 _LARGEST_BLOCK = 64
 _SMALLEST_BLOCK = 16
 # MatMulNBits at this level multiplies integers.
@@ -43,12 +43,27 @@ def quantise(source: Path, target: Path) -> None:
             nodes += gathered(node, weights[node.input[0]], fresh)
         else:
             nodes.append(node)
+    write_with(model, nodes, fresh.values(), target)
+
+
+def write_with(
+    model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], fresh: Iterable[onnx.TensorProto], target: Path
+) -> None:
+    """Write a model with other nodes.
+
+    Args:
+        model: the model, which is changed.
+        nodes: all its nodes.
+        fresh: their new weights; of the old ones those stay that they use.
+        target: the file to write.
+    """
+    nodes, graph = list(nodes), model.graph
     used = {name for node in nodes for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
-    graph.initializer.extend([*kept, *fresh.values()])
-    model.opset_import.append(helper.make_opsetid(_CONTRIB, 1))
+    graph.initializer.extend([*kept, *fresh])
+    model.opset_import.append(helper.make_opsetid(CONTRIB, 1))
     onnx.save(model, target)
 
 
@@ -79,7 +94,7 @@ def _matmul(node: onnx.NodeProto, tensor: onnx.TensorProto, fresh: dict[str, onn
         [node.input[0], *names],
         list(node.output),
         name=node.name,
-        domain=_CONTRIB,
+        domain=CONTRIB,
         K=weight.shape[0],
         N=weight.shape[1],
         bits=8,

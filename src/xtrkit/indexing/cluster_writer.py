@@ -50,11 +50,16 @@ class ClusterWriter(Writer):
         self._writers: list[IndexWriter] = []
         try:
             self._pin = ClusterPin(self.path)
+        except BaseException:
+            self._lock.close()
+            raise
+        try:
             for shard in self._pin.cluster.shards:
                 self._writers.append(IndexWriter(self.path / shard.name, reporter, base=shard.generation))
         except BaseException:
             for writer in self._writers:
                 writer.close()
+            self._pin.close()
             self._lock.close()
             raise
         self._tokens = [writer.standing().tokens for writer in self._writers]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,7 +26,6 @@ from xtrkit.storage.manifest import Manifest, SegmentFacts, manifest_name
 from xtrkit.storage.passage_file import PassageFile
 from xtrkit.storage.shards import ClusterPin, pin_any
 from xtrkit.storage.tombstones import read_tombstones
-from xtrkit.storage.transport.remote_cluster import RemotePin
 from xtrkit.values import (
     EVERYONE,
     EncoderIdentity,
@@ -42,6 +41,9 @@ from xtrkit.values import (
 
 SMALLER = ("pooling", "code_dim")
 """Properties that a manifest names only where they are there."""
+
+if TYPE_CHECKING:
+    from xtrkit.storage.transport.remote_cluster import RemotePin
 
 EXACT_BITS = 16
 DEFAULT_BITS = 4

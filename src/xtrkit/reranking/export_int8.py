@@ -18,9 +18,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from xtrkit.encoding.export_int8 import gathered, is_matrix, is_table
+from xtrkit.encoding.export_int8 import CONTRIB, gathered, is_matrix, is_table, write_with
 
-_CONTRIB = "com.microsoft"
 _LARGEST_WEIGHT = 63
 _SCALE, _ZERO, _LEAST, _LAST_AXIS = "int8_scale", "int8_zero", "int8_least", "int8_last_axis"
 
@@ -55,13 +54,7 @@ def quantise(source: Path, target: Path, n_matrices: int) -> None:
             nodes += gathered(node, weights[node.input[0]], fresh)
         else:
             nodes.append(node)
-    used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend([*kept, *fresh.values()])
-    model.opset_import.append(helper.make_opsetid(_CONTRIB, 1))
-    onnx.save(model, target)
+    write_with(model, nodes, fresh.values(), target)
 
 
 def _rows(name: str) -> Iterator[onnx.NodeProto]:
@@ -91,6 +84,6 @@ def _product(
         [f"{rows}_int8", of_weight[0], _SCALE, of_weight[1], _ZERO, of_weight[2]],
         [f"{out}_unit"],
         name=node.name,
-        domain=_CONTRIB,
+        domain=CONTRIB,
     )
     yield helper.make_node("Mul", [f"{out}_unit", f"{rows}_largest"], [out])
