@@ -24,8 +24,11 @@ class OnnxGraph:
 
     Attributes:
         threads: how many threads it computes on itself.
+        times_as_many: texts in a batch for each that is asked for.
         full: whether weights of 8 bits are multiplied in full precision.
     """
+
+    times_as_many = 1
 
     def __init__(self, path: Path, threads: int | None = None, *, full: bool = False) -> None:
         self.threads, self.full, self._path, self._lock = thread_count(threads), full, path, ForkLock()

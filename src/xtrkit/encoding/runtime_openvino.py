@@ -20,7 +20,10 @@ class OpenVinoGraph:
 
     Attributes:
         threads: how many threads it computes on itself.
+        times_as_many: texts in a batch for each that is asked for.
     """
+
+    times_as_many = 1
 
     def __init__(self, path: Path, threads: int | None = None, precision: str = "fp32") -> None:
         self.threads, self._path, self._precision = thread_count(threads), path, precision

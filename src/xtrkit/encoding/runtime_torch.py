@@ -38,11 +38,13 @@ class TorchGraph:
 
     Attributes:
         threads: of the CPU that take part.
+        times_as_many: texts in a batch for each that is asked for.
         most_tokens: tokens of a batch beyond which a larger one gains nothing.
         precision: what is computed in: ``"fp16"`` on a GPU, ``"fp32"`` elsewhere.
     """
 
     threads = 1
+    times_as_many = 16
     most_tokens = 1 << 16
 
     def __init__(self, path: Path, device: str, precision: str | None = None) -> None:
