@@ -133,11 +133,8 @@ def compare_runtimes(texts, rounds):
         for name, length in best:
             taken = cpu_seconds(lambda encoder=ways[name], some=given[length]: encoder.encode_documents(some))
             best[name, length] = min(best[name, length], taken)
-    print(
-        f"{'':20} "
-        + "".join(f"{f'{right[n].lengths.mean():.0f} tokens':>12}" for n in given)
-        + f"{'cosine ≥':>10}{'mean':>9}"
-    )
+    header = "".join(f"{f'{right[length].lengths.mean():.0f} tokens':>12}" for length in given)
+    print(f"{'':20} {header}{'cosine ≥':>10}{'mean':>9}")
     for name in ways:
         speeds = "".join(f"{len(right[length].rows) / best[name, length]:>12,.0f}" for length in given)
         all_of_it = np.concatenate(cosines[name])
@@ -155,10 +152,8 @@ def compare_workers(texts, count):
             begin = time.perf_counter()
             tokens = sum(len(chunk.embeddings.rows) for chunk in encoder.stream_documents(passages, chunk_size=32))
             seconds = time.perf_counter() - begin
-        print(
-            f"{workers} of {usable_cores()} cores: {count / seconds:.1f} passages a second, {tokens / seconds:,.0f} tokens",
-            flush=True,
-        )
+        speed = f"{count / seconds:.1f} passages a second, {tokens / seconds:,.0f} tokens"
+        print(f"{workers} processes on {usable_cores()} cores: {speed}", flush=True)
 
 
 def main():
