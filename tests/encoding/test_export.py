@@ -251,11 +251,6 @@ def test_files_that_are_damaged_or_changed(tmp_path, exports, file):
         _ = load_encoder(directory).identity
 
 
-def test_an_export_runs_on_the_cpu_alone(exports):
-    with pytest.raises(InputError, match="runs on the CPU, got device 'cuda'"):
-        load_encoder(exports["xtr"], device="cuda")
-
-
 def test_encoding_needs_no_torch(exports):
     script = (
         "import sys\n"

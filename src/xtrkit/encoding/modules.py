@@ -34,10 +34,11 @@ from xtrkit.encoding.checkpoints import (
     check_not_pickled,
     dense_folders,
 )
+from xtrkit.encoding.devices import check_device_survived as check_device_survived
 from xtrkit.encoding.t5 import FULL_PRECISION, LOCAL, build_t5
 from xtrkit.encoding.tensors import read_projection, refused, stated_width
 from xtrkit.errors import ModelError, XtrkitError
-from xtrkit.forks import ForkLock, begun_here
+from xtrkit.forks import ForkLock
 from xtrkit.machine import usable_cores
 
 # Of three libraries, and of corrupt files.
@@ -106,19 +107,6 @@ def _one_thread() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_one_thread)
-
-
-def check_device_survived(name: str, device: torch.device, process: int) -> None:
-    """Refuse a model on another device than the CPU in a child of the process that put it there.
-
-    Raises:
-        ModelError: it is.
-    """
-    if device.type != "cpu" and not begun_here(process):
-        raise ModelError(
-            f"The model {name!r} is on {device}, which a forked process can't use: load it in the child, or start "
-            "processes with spawn."
-        )
 
 
 def _silenced() -> Iterator[None]:

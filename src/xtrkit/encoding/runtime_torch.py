@@ -8,6 +8,7 @@ ONNX Runtime's vectors.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import torch
 from transformers import BertConfig, BertModel
 
-from xtrkit.encoding.devices import device_named
+from xtrkit.encoding.devices import check_device_survived, device_named
 from xtrkit.encoding.onnx_file import OnnxFile, Operation
 from xtrkit.errors import ModelError
 from xtrkit.values import FloatArray
@@ -59,7 +60,7 @@ class TorchGraph:
             InputError: torch has no such device here.
             ModelError: the graph is none of a BERT's.
         """
-        self._device = device_named(device)
+        self._device, self._path, self._process = device_named(device), path, os.getpid()
         self.precision = precision or ("fp16" if self._device.type == "cuda" else "fp32")
         kind = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
         file = OnnxFile(path)
@@ -77,6 +78,7 @@ class TorchGraph:
 
     def run(self, ids: npt.NDArray[np.int64], attended: npt.NDArray[np.int64]) -> FloatArray:
         """(texts, tokens) ids and attention mask -> (texts, tokens, d) float32 vectors."""
+        check_device_survived(self._path.parent.name, self._device, self._process)
         with torch.inference_mode():
             given = [torch.from_numpy(array).to(self._device) for array in (ids, attended)]
             rows = self._model(input_ids=given[0], attention_mask=given[1]).last_hidden_state.float()
