@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from multiprocessing import active_children
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.encoding import checkpoint_factory as factory
 from xtrkit import Retriever, load_encoder
+from xtrkit.encoding.default import MINI_DIRECTORY
 from xtrkit.encoding.worker_pool import in_processes
 from xtrkit.errors import InputError, ModelError, WorkerError
 
@@ -61,9 +62,9 @@ def test_parts_come_back_in_order():
     assert not active_children()
 
 
-def test_a_model_that_another_process_cannot_open(checkpoints, tmp_path):
-    directory = factory.copy_of(checkpoints["stanford"], tmp_path / "model")
-    encoder = load_encoder(directory, device="cpu")
+def test_a_model_that_another_process_cannot_open(tmp_path):
+    directory = Path(shutil.copytree(MINI_DIRECTORY, tmp_path / "model"))
+    encoder = load_encoder(directory, threads=1)
     shutil.rmtree(directory)
     with in_processes(encoder, 2) as working, pytest.raises(ModelError, match="can't be opened in this process"):
         list(working.stream_documents(["a text"]))
@@ -99,7 +100,7 @@ def indexing(tmp_path, workers=2):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    children = [int(pid) for pid in (open(f"/proc/{process.pid}/task/{process.pid}/children").read()).split()]  # noqa: SIM115
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) >= workers
     return process, children
 

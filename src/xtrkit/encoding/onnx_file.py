@@ -77,13 +77,16 @@ class OnnxFile:
         except (DecodeError, OSError) as error:
             raise ModelError(f"{path} isn't an ONNX graph ({error}): export the model again.") from error
         self._tensors = {tensor.name: tensor for tensor in self._model.graph.initializer}
+        for node in self._model.graph.node:
+            if node.op_type == "Identity" and node.input[0] in self._tensors:
+                self._tensors[node.output[0]] = self._tensors[node.input[0]]
 
     def operations(self) -> list[Operation]:
         """All nodes, in the order in which they are computed."""
         return [_operation(node) for node in self._model.graph.node]
 
     def names(self) -> set[str]:
-        """The names of the weights."""
+        """The names of the weights; those that are equal are stored once, and have all their names."""
         return set(self._tensors)
 
     def weight(self, name: str) -> npt.NDArray[Any]:

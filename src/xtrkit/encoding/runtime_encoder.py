@@ -283,7 +283,8 @@ def _compare(encoder: RuntimeEncoder, exported: RuntimeEncoder) -> None:
     Raises:
         ModelError: it does.
     """
-    found, right = encoder.encode_documents(SAMPLES), exported.encode_documents(SAMPLES)
+    texts = SAMPLES[::3]
+    found, right = encoder.encode_documents(texts), exported.encode_documents(texts)
     cosines = agreement(found.rows, right.rows)
     if not cosines.min() >= _LOWEST_COSINE:
         raise ModelError(

@@ -24,9 +24,10 @@ from xtrkit.encoding.onnx_file import OnnxFile, Operation
 from xtrkit.errors import ModelError
 from xtrkit.values import FloatArray
 
-_TRANSFORMER = "parts.0.model."
 _LAYER = re.compile(r"encoder\.layer\.(\d+)\.")
-_LINEAR = re.compile(r"/parts\.0/(.+)/MatMul")
+_PART = re.compile(r"/parts\.0/(.+)/(?:MatMul|LayerNormalization|Add|Gather)")
+"""A step of the transformer, and the module of torch's that it was made of."""
+
 _TABLE = "embeddings.word_embeddings.weight"
 # Of three steps to token vectors these are the last two: a linear projection, and unit length.
 _PROJECTION = re.compile(r"/parts\.\d+/linear/MatMul")
@@ -110,17 +111,26 @@ def _transformer(path: Path, file: OnnxFile) -> Any:
 
 
 def _weights(file: OnnxFile, operations: list[Operation]) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """The transformer's weights by the names that its modules have."""
-    for name in file.names():
-        if name.startswith(_TRANSFORMER) and not name.endswith(("_int8", "_scales")):
-            yield name.removeprefix(_TRANSFORMER), file.weight(name)
-    table = f"{_TRANSFORMER}{_TABLE}"
-    if f"{table}_int8" in file.names():
-        yield _TABLE, file.weight(f"{table}_int8").astype(np.float32) * file.weight(f"{table}_scales")
+    """The transformer's weights by the names that its modules have, from where they are used."""
+    names = file.names()
     for operation in operations:
-        module = _LINEAR.fullmatch(operation.name)
-        if module and operation.inputs[1] in file.names():
-            yield f"{module[1].replace('/', '.')}.weight", file.matrix(operation).T
+        found = _PART.fullmatch(operation.name)
+        used = [name for name in operation.inputs if name in names]
+        if not (found and used):
+            continue
+        module = found[1].replace("/", ".")
+        if operation.kind in ("MatMul", "MatMulNBits"):
+            yield f"{module}.weight", file.matrix(operation).T
+        elif operation.kind == "LayerNormalization":
+            yield f"{module}.weight", file.weight(used[0])
+            yield f"{module}.bias", file.weight(used[1])
+        elif operation.kind == "Add":
+            yield f"{module}.bias", file.weight(used[0])
+        elif operation.kind == "Gather":
+            yield f"{module}.weight", file.weight(used[0])
+    table = f"parts.0.model.{_TABLE}"
+    if f"{table}_int8" in names:
+        yield _TABLE, file.weight(f"{table}_int8").astype(np.float32) * file.weight(f"{table}_scales")
 
 
 def _configuration(operations: list[Operation], weights: dict[str, torch.Tensor]) -> Any:
@@ -132,7 +142,7 @@ def _configuration(operations: list[Operation], weights: dict[str, torch.Tensor]
         hidden_size=width,
         num_hidden_layers=len(layers),
         num_attention_heads=width // _head_width(operations),
-        intermediate_size=len(weights["encoder.layer.0.intermediate.dense.bias"]),
+        intermediate_size=len(weights["encoder.layer.0.intermediate.dense.weight"]),
         max_position_embeddings=len(weights["embeddings.position_embeddings.weight"]),
         type_vocab_size=len(weights["embeddings.token_type_embeddings.weight"]),
         layer_norm_eps=next(one.numbers["epsilon"] for one in operations if one.kind == "LayerNormalization"),
