@@ -19,7 +19,6 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 from sentence_transformers.base.modules.dense import Dense
@@ -41,7 +40,7 @@ DEV_QUERIES, DEV_NEGATIVES, NEGATIVES, CHARACTERS = 400, 4, 4, 1700
 FEWER_NEGATIVES = {"hotpotqa-dev": 1}  # of a corpus of 66,581, which would fill the disk with texts used once
 SHARES = (0.25, 0.5, 1.0)
 K_PRIME, SEED = 1000, 1
-FOR_COMPARING = 0.5  # of the time; the rest is for the final runs
+FOR_COMPARING = 0.6  # of the time; the rest is for the final runs
 
 
 @dataclass(frozen=True)
@@ -53,27 +52,25 @@ class Setting:
         recipe: lengths, rates, layers.
         single: whether a batch is of one collection.
         mined: whether negatives are those that a model finds which was trained like this with BM25's.
-        steps: as a multiple of the number that the time allows.
     """
 
     name: str
     recipe: object
     single: bool = True
     mined: bool = False
-    steps: float = 1.0
 
 
 BASE = XTR_TRAINING.but(
-    query_length=64, document_length=320, batch_size=128, rows_per_forward=128, learning_rate=5e-5, projection_rate=3.0,
+    query_length=64, document_length=320, batch_size=128, rows_per_forward=128, learning_rate=1e-4, projection_rate=3.0,
     top_layers=6, k_train=256, bf16=True,
 )  # fmt: skip
-AS_SHIPPED = BASE.but(top_layers=2, batch_size=32, learning_rate=1e-4, query_length=32, document_length=160)
+AS_SHIPPED = BASE.but(top_layers=2, batch_size=32, steps=200, query_length=32, document_length=160)
 SETTINGS = (
     Setting("as shipped: 2 layers, batches of 32, mixed", AS_SHIPPED, single=False),
     Setting("6 layers, batches of 128, mixed", BASE, single=False),
     Setting("6 layers, batches of 128 of one collection", BASE),
     Setting("the same, negatives mined again", BASE, mined=True),
-    Setting("2 layers, batches of 128 of one collection", BASE.but(top_layers=2, learning_rate=1e-4)),
+    Setting("2 layers, batches of 128 of one collection", BASE.but(top_layers=2)),
 )
 
 
@@ -418,27 +415,30 @@ def compare(work, out, device, seconds, steps, final_steps, sample):
         bench.train(SETTINGS[2], collections, SEED, 5)
         _, cost = bench.train(SETTINGS[2], collections, SEED, 15)
         runs = len(FOLDS) * (len(SETTINGS) - 1)
-        steps = max(40, min(300, int(bench.left() * FOR_COMPARING * 0.7 / runs / cost)))
-        final_steps = final_steps or max(40, min(600, int(bench.left() * (1 - FOR_COMPARING) * 0.8 / 6 / cost)))
-    figures["steps"], figures["final_steps"], figures["held_out"] = steps, final_steps, {}
+        steps = max(40, min(300, int(bench.left() * FOR_COMPARING * 0.55 / runs / cost)))
+    figures["steps"], figures["held_out"], figures["seconds_a_step"] = steps, {}, {}
     _hold_out(bench, collections, pools, figures, out, steps, until=bench.left() * (1 - FOR_COMPARING))
     setting, share = _best(figures)
+    cost = figures["seconds_a_step"].get(setting.name, 1.0)
     figures["chosen"] = [setting.name, share]
-    _final(bench, collections, pools, figures, out, replace(setting, mined=False), share, final_steps)
+    figures["final_steps"] = final_steps or max(40, min(600, int((bench.left() - 12) * 0.95 / 6 / cost)))
+    print(f"chosen: {figures['chosen']}, {figures['final_steps']} steps", flush=True)
+    _final(bench, collections, pools, figures, out, replace(setting, mined=False), share)
 
 
 def _hold_out(bench, collections, pools, figures, out, steps, until):
     trained = {}
     for setting in SETTINGS:
-        if bench.left() < until:
+        if bench.left() < until or (setting.mined and not trained):
             print(f"no time for {setting.name}", flush=True)
             continue
         found = {}
         for fold, held in enumerate(FOLDS):
             rest = {name: c for name, c in collections.items() if name not in held}
             negatives = bench.mine(rest, trained[fold], 0.5) if setting.mined else None
-            n = 200 if setting.recipe.batch_size == 32 and steps > 40 else max(2, int(steps * setting.steps))
-            weights, _ = bench.train(setting, rest, SEED, n, negatives)
+            n = min(setting.recipe.steps or steps, 4 * steps)
+            weights, cost = bench.train(setting, rest, SEED, n, negatives)
+            figures["seconds_a_step"][setting.name] = cost
             if setting.recipe is BASE and setting.single and not setting.mined:
                 trained[fold] = weights
             chosen = {name: pools[name] for name in (*held, *(["halves"] if HALVES in held else []))}
@@ -464,31 +464,30 @@ def _best(figures):
     return of[name], float(share)
 
 
-def _final(bench, collections, pools, figures, out, setting, share, steps):
+def _final(bench, collections, pools, figures, out, setting, share):
     """All sets, three seeds and their mean; then once more with negatives that this mean finds."""
     negatives, figures["final"] = None, {}
-    n = 200 if setting.recipe.batch_size == 32 and steps > 40 else steps
-    for round_ in (1, 2):
-        weights = []
+    for name in ("round1", "round2"):
+        weights, cost = [], 0.0
         for seed in range(SEED, SEED + 3):
-            if weights and bench.left() < bench.cost_of_run + 4:
+            if bench.left() < cost + 4:
                 print("no time for another seed", flush=True)
                 break
-            began = time.monotonic()
-            weights.append(bench.train(setting, collections, seed, n, negatives)[0])
-            bench.cost_of_run = time.monotonic() - began
-        mean = {name: torch.stack([w[name] for w in weights]).mean(dim=0) for name in weights[0]}
-        write_deltas(bench.start, mean, out / f"round{round_}.safetensors")
-        figures["final"][f"round {round_}"] = {"seeds": len(weights)}
-        _write(figures, out)
+            began = bench.left()
+            weights.append(bench.train(setting, collections, seed, figures["final_steps"], negatives)[0])
+            cost = began - bench.left()
+        if not weights:
+            return
+        mean = {key: torch.stack([each[key] for each in weights]).mean(dim=0) for key in weights[0]}
+        write_deltas(bench.start, mean, out / f"{name}.safetensors")
         bench.load(mean, share)
-        figures["final"][f"round {round_}"]["in_domain"] = measure(bench.model, pools, bench.bf16)
+        figures["final"][name] = {"seeds": len(weights), "in_domain": measure(bench.model, pools, bench.bf16)}
         _write(figures, out)
-        print(f"round {round_}: {figures['final'][f'round {round_}']}, {bench.seconds - bench.left():.1f} s", flush=True)
-        if round_ == 1:
-            if bench.left() < 2 * bench.cost_of_run + 10:
-                print("no time for a second round", flush=True)
-                return
+        print(f"{name}: {figures['final'][name]}, {bench.seconds - bench.left():.1f} s", flush=True)
+        if bench.left() < cost + 10:
+            print("no time for a second round", flush=True)
+            return
+        if name == "round1":
             negatives = bench.mine(collections, mean, share)
             print(f"mined: {bench.seconds - bench.left():.1f} s", flush=True)
 
