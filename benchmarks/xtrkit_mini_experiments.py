@@ -1,6 +1,6 @@
 """How xtrkit-mini might be trained better: settings compared on collections that they have not seen, on one GPU.
 
-    python benchmarks/xtrkit_mini.py --data DATASETS --work WORK --only start
+    python benchmarks/xtrkit_mini.py --data DATASETS --work WORK --until start
     python benchmarks/xtrkit_mini_experiments.py prepare --data DATASETS --work WORK
     python benchmarks/xtrkit_mini_experiments.py compare --work WORK --out OUT --device cuda
 
