@@ -32,9 +32,23 @@ class PromptTokens:
 
     def ids(self, query: str, texts: Sequence[str]) -> list[list[int]]:
         """The tokens of the prompt of a query with each text."""
-        query = cleaned(self._beginning(query))
-        shortened = (cleaned(self._beginning(text)) for text in texts)
-        prompts = [fitting_prompt(query, text, self._offsets, self.max_length) for text in shortened]
+        return self.of_pairs([(query, text) for text in texts])
+
+    def of_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[list[int]]:
+        """The tokens of the prompt of each query and text.
+
+        All prompts go through the tokenizer at once, on all cores; only those that are too long are made again.
+        """
+        queries = {query: cleaned(self._beginning(query)) for query in dict.fromkeys(query for query, _ in pairs)}
+        shortened = [(queries[query], cleaned(self._beginning(text))) for query, text in pairs]
+        ids = self._ids([prompt(*pair) for pair in shortened])
+        long = [place for place, tokens in enumerate(ids) if len(tokens) > self.max_length]
+        fitting = [fitting_prompt(*shortened[place], self._offsets, self.max_length) for place in long]
+        for place, tokens in zip(long, self._ids(fitting), strict=True):
+            ids[place] = tokens
+        return ids
+
+    def _ids(self, prompts: list[str]) -> list[list[int]]:
         return [list(encoding.ids) for encoding in self._tokenizer.encode_batch(prompts)]
 
     def _beginning(self, text: str) -> str:
