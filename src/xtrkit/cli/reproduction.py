@@ -43,8 +43,8 @@ def reproduce(
         str | None,
         typer.Option(
             help="What to start from. Of UR²N's claims: a T5, of which a monoT5 and its branch are trained; a monoT5, "
-            "of which the branch is; or a UR²N, which is taken as it is. Records name a directory's folder: it is looked for in --datasets, "
-            "or said here.",
+            "of which the branch is; or a UR²N, which is taken as it is. Records name a model's folder: it is looked "
+            "for in --datasets, or said here.",
             show_default=False,
         ),
     ] = None,
