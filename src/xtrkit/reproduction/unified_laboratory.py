@@ -62,6 +62,8 @@ class UnifiedSetting(Setting):
         branch_rate: of the branch.
         dim: dimensions of a token vector.
         nbits: bits a dimension of compressed indexes.
+        nprobe: clusters that UR²N's retrieval opens for each query token. The paper says nothing of it; ColXTR's 10
+            lose many of the best documents here.
     """
 
     model: str = ""
@@ -79,6 +81,7 @@ class UnifiedSetting(Setting):
     branch_rate: float = 1e-3
     dim: int = 128
     nbits: int = 2
+    nprobe: int = 32
 
     def training(self, seed: int) -> dict[str, Any]:
         """The fields of a training recipe that follow from it."""
@@ -180,7 +183,7 @@ class UnifiedLaboratory(Laboratory):
     @property
     def ours(self) -> System:
         """UR²N's retrieval: its vectors compressed and searched as ColXTR's, by the same authors."""
-        recipe = COLXTR.but(k_prime=self.setting.k_prime)
+        recipe = COLXTR.but(k_prime=self.setting.k_prime, nprobe=self.setting.nprobe)
         return System("ur2n", lambda: self.unified.encoder, self.setting.nbits, recipe)
 
     def trained(self, objective: Objective) -> System:
