@@ -41,15 +41,21 @@ class PromptTokens:
         """
         queries = {query: cleaned(self._beginning(query)) for query in dict.fromkeys(query for query, _ in pairs)}
         shortened = [(queries[query], cleaned(self._beginning(text))) for query, text in pairs]
-        ids = self._ids([prompt(*pair) for pair in shortened])
+        prompts = [prompt(*pair) for pair in shortened]
+        encodings = self._tokenizer.encode_batch(prompts)
+        ids = [list(encoding.ids) for encoding in encodings]
         long = [place for place, tokens in enumerate(ids) if len(tokens) > self.max_length]
-        fitting = [fitting_prompt(*shortened[place], self._offsets, self.max_length) for place in long]
-        for place, tokens in zip(long, self._ids(fitting), strict=True):
-            ids[place] = tokens
-        return ids
+        known = {prompts[place]: list(encodings[place].offsets) for place in long}
 
-    def _ids(self, prompts: list[str]) -> list[list[int]]:
-        return [list(encoding.ids) for encoding in self._tokenizer.encode_batch(prompts)]
+        def offsets(text: str) -> list[tuple[int, int]]:
+            if text not in known:  # the same documents come with many queries
+                known[text] = self._offsets(text)
+            return known[text]
+
+        fitting = [fitting_prompt(*shortened[place], offsets, self.max_length) for place in long]
+        for place, encoding in zip(long, self._tokenizer.encode_batch(fitting), strict=True):
+            ids[place] = list(encoding.ids)
+        return ids
 
     def _beginning(self, text: str) -> str:
         """As much of a text as certainly does not fit, or all of it."""
