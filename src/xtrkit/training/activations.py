@@ -31,8 +31,8 @@ _LARGEST = 15  # a float16 below 2**15 is far from overflowing
 class CachedInputs:
     """Texts as the hidden states that enter the upper layers, read from disk.
 
-    Made with :meth:`open`, which computes what is not there yet. A text costs ``2 · width + 16`` bytes a token: 784 bytes of
-    MiniLM's.
+    Made with :meth:`open`, which computes what is not there yet. A text costs ``2 · width + 16`` bytes a token: 784
+    bytes of MiniLM's.
     """
 
     def __init__(self, folder: Path, width: int) -> None:
