@@ -136,11 +136,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--until", choices=("start", "export"), default="export", help="what to stop at")
     arguments = parser.parse_args()
     start, trained, averaged, exported = (arguments.work / name for name in ("start", "trained", "model", "export"))
     easy = easy_pairs(arguments.data, arguments.work)
     if not start.exists():
         write_start(easy, start)
+    if arguments.until == "start":
+        return
     data = harder_pairs(arguments.data, arguments.work, start)
     if not (trained / "modules.json").is_file():
         train(

@@ -123,9 +123,11 @@ class LateInteractionLoss(nn.Module):
         if "query_expansion_positions" in features:
             lengths = torch.full_like(lengths, mask.shape[1])  # [MASK]s lie beyond the attention mask
         order = torch.argsort(lengths, descending=True, stable=True)
+        # The first of each part is its longest; asked for once, as a GPU has to catch up to answer.
+        widths = lengths[order[:: self.recipe.rows_per_forward]].tolist()
         parts = [
-            self._embed_part(_rows(features, part, lengths), task)
-            for part in torch.split(order, self.recipe.rows_per_forward)
+            self._embed_part(_rows(features, part, width), task)
+            for part, width in zip(torch.split(order, self.recipe.rows_per_forward), widths, strict=True)
         ]
         embeddings, kept = cat_padded_token_embeddings(*map(list, zip(*parts, strict=True)))
         back = torch.argsort(order)
@@ -145,9 +147,8 @@ class LateInteractionLoss(nn.Module):
         return outputs["token_embeddings"], torch.where(kept.any(dim=1, keepdim=True), kept, tokens)
 
 
-def _rows(features: Features, rows: Tensor, lengths: Tensor) -> Features:
-    """Some of the texts, cut to the longest of them."""
-    width = int(lengths[rows].max())
+def _rows(features: Features, rows: Tensor, width: int) -> Features:
+    """Some of the texts, cut to ``width`` tokens."""
     full = features["attention_mask"].shape[1]
     chosen: Features = {}
     for key, value in features.items():
