@@ -21,6 +21,7 @@ from xtrkit.cluster.crew import Crew, Hire, InProcess, Pieces, ShardPlan, Shared
 from xtrkit.cluster.holding import by_assigning, by_compressing, by_encoding, by_sampling, by_shard
 from xtrkit.cluster.parts import (
     ARRAYS,
+    ENCODED_BY,
     Layout,
     Partition,
     Ranges,
@@ -316,7 +317,14 @@ class _Build:
         building, pieces = make_empty(self._workplace / BUILDING), plans[0].pieces
         codec = None if pieces is None else pieces.codec
         found = [shard_made(self._workplace / _part_of(number, plan)) for number, plan in enumerate(plans)]
-        properties = Properties(layout.dim, self._making.nbits, encoder=self._encoder.identity, splitting=splitting)
+        names = {(self._workplace / one.vectors / ENCODED_BY).read_text("utf-8") for one in layout.partitions}
+        properties = Properties(
+            layout.dim,
+            self._making.nbits,
+            encoder=self._encoder.identity,
+            splitting=splitting,
+            encoded_by=tuple(sorted(names - {""})),
+        )
         if pieces is not None:
             error = 0.0
             for part in pieces.compressed.parts(layout.n_tokens):  # in order, as one index adds them up

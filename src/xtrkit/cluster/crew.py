@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from xtrkit.cluster.parts import (
     ARRAYS,
+    ENCODED_BY,
     FACTS,
     ROWS,
     Partition,
@@ -36,7 +37,7 @@ from xtrkit.indexing.workers import Workers
 from xtrkit.storage.arrays import ArraySpec, ArrayWriter, append_array, write_arrays
 from xtrkit.storage.files import FileFacts, storage_errors
 from xtrkit.storage.manifest import SegmentFacts
-from xtrkit.texts.encoding import encoded
+from xtrkit.texts.encoding import encoded, encoded_by
 
 
 class Task(NamedTuple):
@@ -140,6 +141,7 @@ class Worker:
                 append_array(file, checked.rows)
                 lengths.append(np.asarray(checked.lengths, dtype=np.int64))
                 done += len(documents)
+            (directory / ENCODED_BY).write_text(encoded_by(encoder) or "", encoding="utf-8")
         write_arrays(directory, ARRAYS, {"lengths": np.concatenate(lengths)})
 
     def sample(self, directory: Path, layout: str, first: int, end: int) -> None:

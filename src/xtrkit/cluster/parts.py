@@ -49,6 +49,7 @@ Halves = npt.NDArray[np.float16]
 
 ATTEMPT = "attempt-"
 PASSAGES, ROWS, ARRAYS, FACTS = "passages.jsonl", "rows.f16", "arrays.safetensors", "facts.json"
+ENCODED_BY = "encoded_by.txt"
 
 FEW = 16
 """Of so many vectors a page of memory has one that is wanted, or less: then each is read alone."""
