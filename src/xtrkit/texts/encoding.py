@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterable, Iterator
 
 from xtrkit.encoding.base import EncodedChunk, Encoder
-from xtrkit.encoding.text_encoder import TextEncoder
 from xtrkit.encoding.worker_pool import PooledEncoder
 from xtrkit.errors import XtrkitWarning
 from xtrkit.texts.taking import Taken
@@ -38,7 +37,8 @@ def encoded(encoder: Encoder, texts: Iterable[str], batch_size: int) -> Iterator
 
 def encoded_by(encoder: Encoder) -> str | None:
     """What an encoder computes documents with, for an index to remember; None of encoders that don't say."""
-    return encoder.computed_by if isinstance(encoder, TextEncoder) else None
+    found: str | None = getattr(encoder, "computed_by", None)
+    return found
 
 
 def _parts(stream: Iterator[str]) -> Iterator[list[str]]:
