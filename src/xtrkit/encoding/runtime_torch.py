@@ -19,6 +19,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from xtrkit.encoding.devices import device_named
+from xtrkit.encoding.int4 import unpacked
 from xtrkit.encoding.onnx_file import OnnxFile, Operation
 from xtrkit.errors import ModelError
 from xtrkit.values import FloatArray
@@ -115,6 +116,8 @@ def _weights(file: OnnxFile, operations: list[Operation]) -> Iterator[tuple[str,
     table = f"{_TRANSFORMER}{_TABLE}"
     if f"{table}_int8" in file.names():
         yield _TABLE, file.weight(f"{table}_int8").astype(np.float32) * file.weight(f"{table}_scales")
+    elif f"{table}_int4" in file.names():
+        yield _TABLE, unpacked(file.weight(f"{table}_int4"), file.weight(f"{table}_int4_scales"))
     for operation in operations:
         module = _LINEAR.fullmatch(operation.name)
         if module and operation.inputs[1] in file.names():
