@@ -53,8 +53,8 @@ def main():
         documents = list(encoder.encode_documents(texts))
         test = asked[language]
         if not arguments.no_bm25:
-            run = {query: dict(found) for query, found in BM25(corpus).search(test.queries, 10).items()}
-            tell(questions=language, passages=language, system="bm25", **measured(test.qrels, run))
+            found = BM25(corpus).search(test.queries, 10)
+            tell(questions=language, passages=language, system="bm25", **measured(test.qrels, found))
         for nbits in (16, 4):
             with (
                 tempfile.TemporaryDirectory() as folder,
@@ -64,10 +64,8 @@ def main():
                     for scoring, recipe in RECIPES.items():
                         rankings = index.search_batch(list(questions[other]), 10, recipe=recipe)
                         run = {
-                            name: {
-                                ids[place]: score for place, score in zip(found.documents, found.scores, strict=True)
-                            }
-                            for name, found in zip(asked[other].queries, rankings, strict=True)
+                            name: [(ids[int(place)], score) for place, score in ranking]
+                            for name, ranking in zip(asked[other].queries, rankings, strict=True)
                         }
                         told = {"questions": other, "passages": language, "system": scoring, "nbits": nbits}
                         tell(**told, **measured(test.qrels, run))

@@ -105,7 +105,7 @@ def warn_of(taken: Taken, encoder: Encoder) -> float:
         )
     elif foreign > FOREIGN:
         warnings.warn(
-            f"{foreign:.0%} of a sample of these texts are not English, all that {name} reads well. {_advice()}",
+            f"{foreign:.0%} of a sample of these texts are not English, all that {name} reads. {_advice()}",
             XtrkitWarning,
             stacklevel=3,
         )
