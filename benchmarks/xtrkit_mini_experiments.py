@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from sentence_transformers.base.modules.dense import Dense
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -38,6 +38,8 @@ MIXTURE = {"squad-reqa": 25, "hotpotqa-dev": 25, "boolq": 20, "medquad": 12.5, "
 HALVES = "boolq"  # its passages cut in two, the one half to find the other: queries as long as a passage
 DEV_QUERIES, DEV_NEGATIVES, NEGATIVES, CHARACTERS = 400, 4, 4, 1700
 FEWER_NEGATIVES = {"hotpotqa-dev": 1}  # of a corpus of 66,581, which would fill the disk with texts used once
+# Looked at once, at the end, with what was chosen without them; and how many tokens of their documents are read.
+TESTS, TEST_QUERIES = {"scifact": 512, "nfcorpus": 512, "cranfield": 512, "squad-reqa": 128}, 1500
 SHARES = (0.25, 0.5, 1.0)
 K_PRIME, SEED = 1000, 1
 FOR_COMPARING = 0.6  # of the time; the rest is for the final runs
@@ -78,15 +80,35 @@ SETTINGS = (
 
 
 def prepare(data, work):
-    """Write ``WORK/examples/NAME.json``: texts, and of each query its positives and negatives, by number."""
-    (work / "examples").mkdir(parents=True, exist_ok=True)
+    """Write what is learnt from, ``WORK/examples``, and what the end is measured with, ``WORK/tests``."""
+    for folder in ("examples", "tests"):
+        (work / folder).mkdir(parents=True, exist_ok=True)
+    for name in TESTS:
+        (work / "tests" / f"{name}.json").write_text(json.dumps(_test(data / name)), encoding="utf-8")
     for name in MIXTURE:
         path = work / "examples" / f"{name}.json"
         if not path.is_file():
             path.write_text(json.dumps(_examples(data / name, work / "mined" / f"{name}.jsonl")), encoding="utf-8")
 
 
+def _test(folder):
+    from xtrkit.evaluation.beir import open_corpus, read_test_collection
+    from xtrkit.evaluation.ids import trimmed
+
+    test, passages = read_test_collection(folder, "test"), list(open_corpus(folder))
+    place = {trimmed(passage.id): n for n, passage in enumerate(passages)}
+    judged = {query: {place[d]: r for d, r in found.items() if r > 0} for query, found in test.qrels.items()}
+    names = [query for query in test.queries if judged.get(query)]
+    names = sorted(random.Random(SEED).sample(names, min(len(names), TEST_QUERIES)))
+    return {
+        "queries": [test.queries[query] for query in names],
+        "documents": [passage.text or "" for passage in passages],
+        "relevant": [sorted(judged[query].items()) for query in names],
+    }
+
+
 def _examples(folder, mined):
+    """Of each query its positives and negatives, by number, with the texts."""
     from xtrkit_mini import judged_elsewhere  # here alone: where there is a GPU, torch is enough
 
     from xtrkit.evaluation.beir import open_corpus, read_test_collection
@@ -221,11 +243,9 @@ def similarities(queries, documents, k_prime=K_PRIME, rows=16):
 
 
 def ndcg(scores, relevant, k=10):
-    """Mean nDCG@k of binary judgements."""
+    """(queries,) nDCG@k."""
     discounts = 1 / torch.log2(torch.arange(2, k + 2, device=scores.device).float())
-    found = relevant.gather(1, scores.topk(k).indices) @ discounts
-    ideal = torch.stack([discounts[: int(n)].sum() for n in relevant.sum(dim=1).clamp(max=k)])
-    return float((found / ideal).mean())
+    return (relevant.gather(1, scores.topk(k).indices) @ discounts) / (relevant.topk(k).values @ discounts)
 
 
 def measure(model, pools, bf16):
@@ -235,7 +255,7 @@ def measure(model, pools, bf16):
     for name, (queries, documents, relevant) in pools.items():
         length = 256 if name == "halves" else BASE.query_length
         embedded = embed(model, queries, "query", length, bf16), embed(model, documents, "document", 320, bf16)
-        found[name] = tuple(round(ndcg(scores, relevant), 4) for scores in similarities(*embedded))
+        found[name] = tuple(round(float(ndcg(scores, relevant).mean()), 4) for scores in similarities(*embedded))
     return found
 
 
@@ -423,7 +443,38 @@ def compare(work, out, device, seconds, steps, final_steps, sample):
     figures["chosen"] = [setting.name, share]
     figures["final_steps"] = final_steps or max(40, min(600, int((bench.left() - 12) * 0.95 / 6 / cost)))
     print(f"chosen: {figures['chosen']}, {figures['final_steps']} steps", flush=True)
-    _final(bench, collections, pools, figures, out, replace(setting, mined=False), share)
+    found = _final(bench, collections, pools, figures, out, replace(setting, mined=False), share)
+    del collections, pools
+    models = {"start": ({}, 0.0), **{name: (weights, share) for name, weights in found.items()}}
+    if (work / "shipped.safetensors").is_file():
+        models["shipped"] = (read_deltas(bench.start, work / "shipped.safetensors"), 1.0)
+    if not sample:
+        _test_once(bench, models, work / "tests", figures)
+        _write(figures, out)
+
+
+def _test_once(bench, models, folder, figures):
+    """nDCG@10 of each query of the test collections that are in the folder."""
+    figures["tests"] = {name: {} for name in models}
+    for path in sorted(folder.glob("*.json")):
+        content, length = json.loads(path.read_text(encoding="utf-8")), TESTS[path.stem]
+        bench.model[0].document_length = length
+        texts = content["queries"], content["documents"]
+        queries, documents = (_tokens(bench.model, some, "document", bench.device) for some in texts)
+        relevant = torch.zeros(len(queries), len(documents))
+        for row, judged in enumerate(content["relevant"]):
+            for document, grade in judged:
+                relevant[row, document] = grade
+        relevant = relevant.to(bench.device)
+        for name, (weights, share) in models.items():
+            bench.load(weights, share)
+            embedded = (
+                embed(bench.model, queries, "query", 256, bench.bf16),
+                embed(bench.model, documents, "document", length, bench.bf16),
+            )
+            xtr, maxsim = (ndcg(scores, relevant) for scores in similarities(*embedded, rows=8))
+            figures["tests"][name][path.stem] = [round(value, 4) for value in xtr.tolist()]
+            print(f"{path.stem}, {name}: XTR {xtr.mean():.4f}, MaxSim {maxsim.mean():.4f}", flush=True)
 
 
 def _hold_out(bench, collections, pools, figures, out, steps, until):
@@ -466,7 +517,7 @@ def _best(figures):
 
 def _final(bench, collections, pools, figures, out, setting, share):
     """All sets, three seeds and their mean; then once more with negatives that this mean finds."""
-    negatives, figures["final"] = None, {}
+    negatives, figures["final"], found = None, {}, {}
     for name in ("round1", "round2"):
         weights, cost = [], 0.0
         for seed in range(SEED, SEED + 3):
@@ -477,8 +528,9 @@ def _final(bench, collections, pools, figures, out, setting, share):
             weights.append(bench.train(setting, collections, seed, figures["final_steps"], negatives)[0])
             cost = began - bench.left()
         if not weights:
-            return
+            return found
         mean = {key: torch.stack([each[key] for each in weights]).mean(dim=0) for key in weights[0]}
+        found[name] = mean
         write_deltas(bench.start, mean, out / f"{name}.safetensors")
         bench.load(mean, share)
         figures["final"][name] = {"seeds": len(weights), "in_domain": measure(bench.model, pools, bench.bf16)}
@@ -486,10 +538,11 @@ def _final(bench, collections, pools, figures, out, setting, share):
         print(f"{name}: {figures['final'][name]}, {bench.seconds - bench.left():.1f} s", flush=True)
         if bench.left() < cost + 10:
             print("no time for a second round", flush=True)
-            return
+            return found
         if name == "round1":
             negatives = bench.mine(collections, mean, share)
             print(f"mined: {bench.seconds - bench.left():.1f} s", flush=True)
+    return found
 
 
 def write_deltas(start, weights, path):
@@ -502,6 +555,13 @@ def write_deltas(start, weights, path):
         content[f"{name}.int8"] = (rows / scale).round().to(torch.int8).contiguous()
         content[f"{name}.scale"] = scale.contiguous()
     save_file(content, path)
+
+
+def read_deltas(start, path):
+    """Weights of what :func:`write_deltas` wrote."""
+    content = load_file(path)
+    deltas = {name[:-5]: content[name] * content[f"{name[:-5]}.scale"] for name in content if name.endswith(".int8")}
+    return {name: start[name] + delta.to(start[name]).view_as(start[name]) for name, delta in deltas.items()}
 
 
 def _write(figures, out):
