@@ -224,7 +224,7 @@ def embed(model, tokens, task, length, bf16, rows=256):
 
 
 @torch.inference_mode()
-def similarities(queries, documents, k_prime=K_PRIME, rows=16):
+def similarities(queries, documents, k_prime=K_PRIME, rows=8):
     """(queries, documents) scores by XTR, what is not retrieved imputed, and by MaxSim: exact, of unit vectors."""
     (of_queries, real), (vectors, mask) = queries, documents
     tokens, absent = vectors.flatten(0, 1), ~mask.flatten()
@@ -256,6 +256,7 @@ def measure(model, pools, bf16):
         length = 256 if name == "halves" else BASE.query_length
         embedded = embed(model, queries, "query", length, bf16), embed(model, documents, "document", 320, bf16)
         found[name] = tuple(round(float(ndcg(scores, relevant).mean()), 4) for scores in similarities(*embedded))
+        torch.cuda.empty_cache()  # others may be at work on the same GPU
     return found
 
 
@@ -449,11 +450,10 @@ def compare(work, out, device, seconds, steps, final_steps, sample):
     if (work / "shipped.safetensors").is_file():
         models["shipped"] = (read_deltas(bench.start, work / "shipped.safetensors"), 1.0)
     if not sample:
-        _test_once(bench, models, work / "tests", figures)
-        _write(figures, out)
+        _test_once(bench, models, work / "tests", figures, out)
 
 
-def _test_once(bench, models, folder, figures):
+def _test_once(bench, models, folder, figures, out):
     """nDCG@10 of each query of the test collections that are in the folder."""
     figures["tests"] = {name: {} for name in models}
     for path in sorted(folder.glob("*.json")):
@@ -472,9 +472,11 @@ def _test_once(bench, models, folder, figures):
                 embed(bench.model, queries, "query", 256, bench.bf16),
                 embed(bench.model, documents, "document", length, bench.bf16),
             )
-            xtr, maxsim = (ndcg(scores, relevant) for scores in similarities(*embedded, rows=8))
+            xtr, maxsim = (ndcg(scores, relevant) for scores in similarities(*embedded))
             figures["tests"][name][path.stem] = [round(value, 4) for value in xtr.tolist()]
             print(f"{path.stem}, {name}: XTR {xtr.mean():.4f}, MaxSim {maxsim.mean():.4f}", flush=True)
+            torch.cuda.empty_cache()
+        _write(figures, out)
 
 
 def _hold_out(bench, collections, pools, figures, out, steps, until):
