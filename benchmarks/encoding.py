@@ -1,10 +1,16 @@
 """Encoding queries and passages: torch as sentence-transformers runs it, and what ``xtrkit export`` makes of the model.
 
     python benchmarks/encoding.py [MODEL | t5-base] [--passages 48] [--rounds 5] [--only "onnx int8" ...]
+    python benchmarks/encoding.py runtimes [--rounds 5]
+    python benchmarks/encoding.py workers [--passages 600]
 
 MODEL is all-MiniLM-L6-v2 where none is given; ``t5-base`` is XTR's architecture at the size of T5 base with random
 weights, whose costs are those of the real ones. Everything runs on one thread and is told in CPU time, which other
 work on the machine disturbs least: the median of a query, alone; passages a second, one by one and batched by length.
+
+``runtimes`` compares what can encode the documents of the default model (``load_encoder(runtime=…)``, and torch from
+the same weights): tokens a CPU second on passages of some lengths, the least of some rounds in turn, and how far the
+vectors of tokens are from those in full precision. ``workers`` encodes on all cores, in one process and in several.
 """
 
 import argparse
@@ -14,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from sentence_transformers import MultiVectorEncoder
@@ -24,6 +31,9 @@ from xtrkit.demo import standard_library_passages
 from xtrkit.encoding import load_encoder
 from xtrkit.encoding.default import MINI, MINI_DIRECTORY, ORIGINAL
 from xtrkit.encoding.export import export
+from xtrkit.encoding.export_samples import agreement
+from xtrkit.encoding.worker_pool import in_processes
+from xtrkit.machine import usable_cores
 
 QUERIES = (
     "how do I merge two sorted lists without copying them",
@@ -89,6 +99,63 @@ def measure(encoder, passages, rounds):
     return 1e3 * statistics.median(queries), len(passages) / single, len(passages) / batched
 
 
+LENGTHS = {331: 3, 174: 6, 64: 16}
+"""Tokens of a passage, and how many passages of that length are encoded together: about 1,000 tokens."""
+
+
+def cut_to(encoder, texts, length, count):
+    """Passages of so many tokens, of texts one after the other."""
+    words, passages = " ".join(texts).split(), []
+    while len(passages) < count:
+        tokens = encoder.document_tokens(" ".join(words[: 2 * length]))
+        passage = " ".join(words[: 2 * length])[: tokens[length - 2].end]
+        passages.append(passage)
+        words = words[len(passage.split()) :]
+    return passages
+
+
+def compare_runtimes(texts, rounds):
+    ways = {
+        "onnx, as exported": load_encoder(threads=1, runtime="onnx"),
+        "onnx-fp32": load_encoder(threads=1, runtime="onnx-fp32"),
+        "openvino": load_encoder(threads=1, runtime="openvino"),
+        "torch, fp32": load_encoder(device="cpu:0"),
+    }
+    reference = ways["onnx-fp32"]
+    given = {length: cut_to(reference, texts, length, count) for length, count in LENGTHS.items()}
+    right = {length: reference.encode_documents(passages) for length, passages in given.items()}
+    best = dict.fromkeys([(name, length) for name in ways for length in given], float("inf"))
+    cosines = {name: [] for name in ways}
+    for name, encoder in ways.items():
+        for length, passages in given.items():
+            cosines[name].append(agreement(encoder.encode_documents(passages).rows, right[length].rows))
+    for _ in range(rounds):
+        for name, length in best:
+            taken = cpu_seconds(lambda encoder=ways[name], some=given[length]: encoder.encode_documents(some))
+            best[name, length] = min(best[name, length], taken)
+    header = "".join(f"{f'{right[length].lengths.mean():.0f} tokens':>12}" for length in given)
+    print(f"{'':20} {header}{'cosine ≥':>10}{'mean':>9}")
+    for name in ways:
+        speeds = "".join(f"{len(right[length].rows) / best[name, length]:>12,.0f}" for length in given)
+        all_of_it = np.concatenate(cosines[name])
+        print(f"{name:20} {speeds}{all_of_it.min():>10.4f}{all_of_it.mean():>9.5f}", flush=True)
+
+
+def compare_workers(texts, count):
+    passages = cut_to(load_encoder(), texts, 174, count)
+    for workers in (1, 2, 4, 8, 16):
+        if workers > 2 * usable_cores():
+            break
+        with in_processes(load_encoder(), workers) as encoder:
+            for _ in encoder.stream_documents(passages[: 4 * workers], chunk_size=4):
+                pass  # models are loaded, and first batches behind us
+            begin = time.perf_counter()
+            tokens = sum(len(chunk.embeddings.rows) for chunk in encoder.stream_documents(passages, chunk_size=32))
+            seconds = time.perf_counter() - begin
+        speed = f"{count / seconds:.1f} passages a second, {tokens / seconds:,.0f} tokens"
+        print(f"{workers} processes on {usable_cores()} cores: {speed}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", default=ORIGINAL)
@@ -98,6 +165,12 @@ def main():
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     texts = sorted((passage.text for passage in standard_library_passages()), key=len)
+    if chosen.model == "runtimes":
+        compare_runtimes(texts, chosen.rounds)
+        return
+    if chosen.model == "workers":
+        compare_workers(texts, chosen.passages)
+        return
     passages = texts[:: max(1, len(texts) // chosen.passages)][: chosen.passages]
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)

@@ -13,6 +13,7 @@
     ├── TrainingError       a training can't go on, or its output directory is in use
     ├── IndexLockedError    another process is at work on an index
     ├── ServerError         a server of xtrkit did not do what it was asked, or can't be reached
+    ├── WorkerError         a process that encoded texts ended before it was done
     ├── ShardDownError      a shard of a cluster does not answer
     ├── StorageError        the operating system could not write or read a file of an index
     └── MissingExtraError   an optional dependency isn't installed (also an ImportError)
@@ -92,6 +93,10 @@ class ServerError(XtrkitError):
         super().__init__(message)
         self.status = status
         self.kind = kind
+
+
+class WorkerError(XtrkitError):
+    """A process that encoded texts ended before it was done: it was killed, or memory ran out."""
 
 
 class ShardDownError(XtrkitError):

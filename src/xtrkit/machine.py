@@ -23,6 +23,17 @@ def usable_cores(proc: Path = PROC) -> int:
     return max(1, min([_cores_of_affinity(), *(ceil(quota) for quota in _quotas(proc))]))
 
 
+def multiplies_bytes() -> bool:
+    """Whether products of bytes are faster than those of floats: not where an x86 processor has AVX2 and no VNNI."""
+    from llvmlite import binding
+
+    try:
+        features = binding.get_host_cpu_features()
+    except RuntimeError:  # LLVM doesn't know this processor
+        return True
+    return not features.get("avx2", False) or any(features.get(name, False) for name in ("avx512vnni", "avxvnni"))
+
+
 def _cores_of_affinity() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

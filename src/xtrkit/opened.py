@@ -139,6 +139,11 @@ class OpenedIndex:
         return self._store.properties.encoder
 
     @property
+    def encoded_by(self) -> tuple[str, ...]:
+        """What its documents were encoded by: libraries, devices and precisions, as far as it is known."""
+        return self._store.properties.encoded_by
+
+    @property
     def splitting(self) -> Splitting | None:
         """How its documents were cut into passages, and how those that are added will be; None where they are not."""
         return self._store.properties.splitting

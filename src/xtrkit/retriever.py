@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -12,6 +13,7 @@ from typing import Any
 from xtrkit.asking import Request, check_query, heard, maxsim_order, request_of, texts_of
 from xtrkit.encoding.base import Encoder, markers_before
 from xtrkit.encoding.load import load_encoder, load_encoder_of, loaded_encoder
+from xtrkit.encoding.worker_pool import check_workers, in_processes
 from xtrkit.errors import InputError, ModelError
 from xtrkit.explain import Match, PooledText, matches, pooled_texts
 from xtrkit.fusion import Fused, fused
@@ -94,6 +96,9 @@ class Retriever:
         skip_bad: bool = False,
         overwrite: bool = False,
         batch_size: int = 32,
+        device: str | None = None,
+        runtime: str | None = None,
+        workers: int = 1,
         progress: bool = False,
     ) -> Retriever:
         """Encode passages, index them, and open the index.
@@ -119,29 +124,37 @@ class Retriever:
             skip_bad: leave out what can't be read instead of refusing all of it; ``indexed.report`` has the list.
             overwrite: replace an index that is there already, once the new one is complete.
             batch_size: texts encoded together.
+            device: "cuda" or another device of torch's that encodes the documents and finds their clusters; by default
+                the model's own choice and the CPU. Where a loaded model encodes was said when it was loaded.
+            runtime: what encodes the documents, as :func:`xtrkit.load_encoder` takes it.
+            workers: how many processes encode; they share the cores, and each loads the model. The index is the same.
             progress: show on standard error what the index will take, and how each phase goes on.
 
         Raises:
             InputError: something is no passage, or can't be stored; nothing is left behind.
             IndexExistsError: something is at ``path`` already.
             ModelError: the model can't be loaded.
+            WorkerError: a process that encoded ended before it was done.
         """
         path = Path(path).absolute()  # what gives the passages may change the folder
         check_free(path, overwrite=overwrite)
-        source, making = source_of(passages, fields), Making(nbits, codec, overwrite, dim=dim)
-        pooling, encoder = pooling_of(pool_factor), loaded_encoder(model)
+        check_workers(workers)
+        finds_clusters = None if device == "cpu" else device  # the CPU does so without torch
+        source, making = source_of(passages, fields), Making(nbits, codec, overwrite, finds_clusters, dim=dim)
+        pooling, encoder = pooling_of(pool_factor), loaded_encoder(model, device=device, runtime=runtime)
         if pooling is not None:
             making = replace(making, pooling=replace(pooling, protected=markers_before(encoder)))
-        summary = index_texts(
-            source,
-            path,
-            encoder,
-            making,
-            batch_size=batch_size,
-            split=split,
-            skip_bad=skip_bad,
-            progress=progress,
-        )
+        with in_processes(encoder, workers) as working:
+            summary = index_texts(
+                source,
+                path,
+                working,
+                making,
+                batch_size=batch_size,
+                split=split,
+                skip_bad=skip_bad,
+                progress=progress,
+            )
         made = cls(Index.open(path), encoder)
         made.indexed = summary
         return made
@@ -155,6 +168,8 @@ class Retriever:
         reranker: Reranker | str | Path | None = None,
         device: str | None = None,
         encoder_threads: int | None = None,
+        encoder_device: str | None = None,
+        encoder_runtime: str | None = None,
     ) -> Retriever:
         """Open an index and load its encoder, and a reranker where one is named.
 
@@ -166,6 +181,8 @@ class Retriever:
             device: where a compressed index is searched, as in :meth:`xtrkit.Index.open`.
             encoder_threads: how many threads the encoder computes on, as in :func:`xtrkit.load_encoder`. Queries are
                 short: where several are encoded side by side, one is best.
+            encoder_device: what documents that are added are encoded on, as in :func:`xtrkit.load_encoder`.
+            encoder_runtime: what encodes them, as there.
 
         Raises:
             IndexFormatError: there is no index, or it is damaged.
@@ -174,13 +191,14 @@ class Retriever:
         if isinstance(reranker, str | Path):
             reranker = load_reranker(reranker)
         index = Index.open(path, device=device)
+        opening: dict[str, Any] = {"device": encoder_device, "threads": encoder_threads, "runtime": encoder_runtime}
         if index.encoder is not None:
-            return cls(index, load_encoder_of(index.encoder, model, threads=encoder_threads), reranker=reranker)
+            return cls(index, load_encoder_of(index.encoder, model, **opening), reranker=reranker)
         if model is None:
             raise ModelError(
                 f"The index at {path} was made of embeddings, without an encoder: pass the model that made them."
             )
-        return cls(index, load_encoder(model, threads=encoder_threads), reranker=reranker)
+        return cls(index, load_encoder(model, **opening), reranker=reranker)
 
     def search(
         self,
@@ -268,6 +286,7 @@ class Retriever:
         fields: Fields = PLAIN_FIELDS,
         skip_bad: bool = False,
         batch_size: int = 32,
+        workers: int = 1,
         progress: bool = False,
     ) -> AddingSummary:
         """Encode passages and add them in one commit; those whose ids are there already are replaced.
@@ -280,6 +299,7 @@ class Retriever:
             fields: as in :meth:`create`.
             skip_bad: as in :meth:`create`.
             batch_size: texts encoded together.
+            workers: how many processes encode, as in :meth:`create`.
             progress: show how each phase goes on.
 
         Raises:
@@ -287,7 +307,8 @@ class Retriever:
             IndexLockedError: another writer is at work.
         """
         source = source_of(passages, fields, partial(free_numbers, self.index))
-        return add_texts(source, self.index, self.encoder, batch_size=batch_size, skip_bad=skip_bad, progress=progress)
+        with in_processes(self.encoder, workers) as encoder:
+            return add_texts(source, self.index, encoder, batch_size=batch_size, skip_bad=skip_bad, progress=progress)
 
     def sync(
         self,
@@ -296,6 +317,7 @@ class Retriever:
         fields: Fields = PLAIN_FIELDS,
         skip_bad: bool = False,
         batch_size: int = 32,
+        workers: int = 1,
         progress: bool = False,
     ) -> SyncSummary:
         """Bring the index up to a folder in one commit: add what is new, encode what changed, delete what is gone.
@@ -308,6 +330,7 @@ class Retriever:
             fields: as in :meth:`create`.
             skip_bad: leave out what can't be read; what the index has of such a file stays as it is.
             batch_size: texts encoded together.
+            workers: how many processes encode, as in :meth:`create`.
             progress: show how each phase goes on.
 
         Raises:
@@ -315,9 +338,15 @@ class Retriever:
             IndexLockedError: another writer is at work.
         """
         source = folder_source(folder, fields)
-        return sync_folder(
-            source, self.index, lambda: self.encoder, batch_size=batch_size, skip_bad=skip_bad, progress=progress
-        )
+        with ExitStack() as stack:
+            return sync_folder(
+                source,
+                self.index,
+                lambda: stack.enter_context(in_processes(self.encoder, workers)),
+                batch_size=batch_size,
+                skip_bad=skip_bad,
+                progress=progress,
+            )
 
     def delete(
         self, ids: Iterable[str] = (), *, documents: Iterable[str] = (), missing_ok: bool = False

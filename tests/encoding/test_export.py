@@ -19,8 +19,9 @@ from tests.encoding.test_torch_encoder import TEXTS
 from xtrkit.encoding import Encoder, load_encoder
 from xtrkit.encoding import export as exporting
 from xtrkit.encoding.batching import batches_of
-from xtrkit.encoding.export import agreement, export
+from xtrkit.encoding.export import export
 from xtrkit.encoding.export_int8 import blocks_of_int8
+from xtrkit.encoding.export_samples import agreement
 from xtrkit.errors import ExportError, InputError, ModelError
 
 

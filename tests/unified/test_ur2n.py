@@ -10,13 +10,17 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import MultiVectorEncoder
 from tokenizers import Tokenizer
 from transformers import T5EncoderModel, T5ForConditionalGeneration
+from typer.testing import CliRunner
 
 from tests.encoding import checkpoint_factory as factory
 from xtrkit import load_encoder, load_unified
+from xtrkit.cli.app import app
+from xtrkit.encoding.export import export
 from xtrkit.errors import InputError, ModelError
 from xtrkit.index import Index
 from xtrkit.passage import Passage
 from xtrkit.reranking import load_reranker
+from xtrkit.reranking.export import LARGEST_ERROR, largest_error
 from xtrkit.retriever import Retriever
 from xtrkit.unified import init_unified
 from xtrkit.unified.model import initial_projection
@@ -145,6 +149,35 @@ def test_one_call_retrieves_and_reranks(directory, model, tmp_path, opened):
     assert [hit.id for hit in hits] == [name for name, _ in best]
     (ranking,) = retriever.search_batch(["late token"], 2, rerank_depth=4)
     assert list(ranking.ids) == [hit.id for hit in hits]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_an_export_is_the_monot5(trained, rerankers, tmp_path, precision):
+    """What ``xtrkit export`` makes of a UR²N reranks as the monoT5 that went into it."""
+    flags = ["--int8"] if precision == "int8" else []
+    ran = CliRunner().invoke(app, ["export", str(trained), str(tmp_path / "out"), *flags])
+    assert ran.exit_code == 0, ran.output
+    exported, expected = load_reranker(tmp_path / "out"), load_reranker(rerankers["monot5"]).score("late xtr", TEXTS)
+    assert exported.settings.tokens == ("▁false", "▁true")
+    assert largest_error(exported.score("late xtr", TEXTS), expected) <= LARGEST_ERROR[precision]
+
+
+def test_the_retrieval_half_is_exported_from_a_copy_of_it(trained, tmp_path):
+    load_unified(trained).encoder.save(tmp_path / "encoder")
+    export(tmp_path / "encoder", tmp_path / "out")
+    expected, found = (load_encoder(path).encode_documents(TEXTS) for path in (trained, tmp_path / "out"))
+    np.testing.assert_allclose(found.rows, expected.rows, atol=1e-3)
+
+
+def test_pairs_of_many_queries_score_as_each_query_does(model):
+    pairs = [(query, text) for query in ("late token", "what is xtr", "") for text in [*TEXTS, "document " * 600]]
+    found = model.reranker.score_pairs(pairs, batch_size=2)
+    alone = [float(model.reranker.score(query, [text])[0]) for query, text in pairs]
+    np.testing.assert_allclose(found, alone, atol=1e-5)
+    assert model.reranker.score_pairs([]).shape == (0,)
+    coarse = model.reranker.score_pairs(pairs, bf16=True)
+    assert 0 < np.abs(coarse - found).max() < 0.2
+    assert len(set(coarse.tolist())) >= len(set(found.round(4).tolist()))  # the decoder is not computed in bfloat16
 
 
 def test_a_pickled_model_is_loaded_again_as_one(directory):

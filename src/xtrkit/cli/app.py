@@ -30,6 +30,7 @@ from xtrkit.cli.opening import open_retriever
 from xtrkit.cli.options import (
     Address,
     Collection,
+    Computing,
     Fusing,
     IndexPath,
     Json,
@@ -84,6 +85,7 @@ def index(
     index: Annotated[Path, typer.Argument(metavar="INDEX", help="Directory to make.", show_default=False)],
     compression: Shrinking,
     reading: Reading,
+    computing: Computing,
     model: Annotated[
         str,
         typer.Option(
@@ -121,6 +123,7 @@ def index(
             open_source(collection, reading.fields),
             model=model,
             **vars(compression),
+            **vars(computing),
             overwrite=overwrite,
             split=split,
             progress=not as_json,
@@ -274,6 +277,7 @@ def info(index: IndexPath, as_json: Json = False) -> None:
             "bytes": opened.size,
             "kernels": TARGET.name,
             "encoder": None if opened.encoder is None else vars(opened.encoder),
+            "encoded_by": opened.encoded_by,
         }
     if as_json:
         print_json(facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from xtrkit.cli import render
 from xtrkit.cli.grouping import grouped
-from xtrkit.cli.options import Collection, IndexPath, Json, Model, Reading
+from xtrkit.cli.options import Collection, Computing, IndexPath, Json, Model, Reading
 from xtrkit.cli.output import print_json, print_text
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def add(
     index: IndexPath,
     collection: Collection,
     reading: Reading,
+    computing: Computing,
     as_json: Json = False,
     model: Model = None,
 ) -> None:
@@ -44,8 +46,8 @@ def add(
     from xtrkit.texts.reading import open_source
 
     begin, source = time.perf_counter(), open_source(collection, reading.fields)
-    retriever = Retriever.open(index, model=model)
-    summary = retriever.add(source, progress=not as_json, **reading.options)
+    retriever = Retriever.open(index, model=model, encoder_device=computing.device, encoder_runtime=computing.runtime)
+    summary = retriever.add(source, workers=computing.workers, progress=not as_json, **reading.options)
     if not as_json:
         render.print_report(out, summary.report)
     _tell(summary, begin, as_json, f"Added {summary.added:,} passages and replaced {summary.updated:,}")
@@ -56,6 +58,7 @@ def sync(
     folder: Annotated[str, typer.Argument(help="The folder, or a glob.", show_default=False)],
     index: IndexPath,
     reading: Reading,
+    computing: Computing,
     as_json: Json = False,
     model: Model = None,
 ) -> None:
@@ -71,7 +74,7 @@ def sync(
 
     begin, source = time.perf_counter(), folder_source(folder, reading.fields)
     if not index.exists():
-        _make(source, index, reading, model, as_json=as_json)
+        _make(source, index, reading, {**vars(computing), "model": model or "default"}, as_json=as_json)
         return
     generation, sources = remembered(index)
     changes = changes_of(source, sources)
@@ -84,7 +87,7 @@ def sync(
         render.print_report(out, source.report)
         out.print(f"Nothing has changed: {len(changes.unchanged):,} files are as they were indexed ({seconds:.1f} s).")
         return
-    summary = _synced(source, index, reading, model, as_json=as_json)
+    summary = _synced(source, index, reading, computing, model, as_json=as_json)
     if as_json:
         print_json({"index": str(index), "seconds": time.perf_counter() - begin, **summary.as_json()})
         return
@@ -97,30 +100,35 @@ def sync(
         _tell(summary.commit, begin, as_json, f"Brought {index} up to {folder}")
 
 
-def _synced(source: Files, index: Path, reading: Reading, model: str | None, *, as_json: bool) -> SyncSummary:
+def _synced(
+    source: Files, index: Path, reading: Reading, computing: Computing, model: str | None, *, as_json: bool
+) -> SyncSummary:
     from xtrkit.encoding.load import load_encoder_of
+    from xtrkit.encoding.worker_pool import in_processes
     from xtrkit.errors import ModelError
     from xtrkit.index import Index
     from xtrkit.texts.syncing import sync_folder
 
-    with Index.open(index) as opened:
+    with Index.open(index) as opened, ExitStack() as stack:
         if (made_with := opened.encoder) is None:
             raise ModelError(f"The index at {index} was made of embeddings: nothing can be encoded for it.")
         return sync_folder(
             source,
             opened,
-            lambda: load_encoder_of(made_with, model),
+            lambda: stack.enter_context(
+                in_processes(load_encoder_of(made_with, model, **computing.of_encoder), computing.workers)
+            ),
             batch_size=reading.batch_size,
             skip_bad=reading.skip_bad,
             progress=not as_json,
         )
 
 
-def _make(source: Files, index: Path, reading: Reading, model: str | None, *, as_json: bool) -> None:
+def _make(source: Files, index: Path, reading: Reading, encoding: dict[str, Any], *, as_json: bool) -> None:
     from xtrkit.retriever import Retriever
 
     begin = time.perf_counter()
-    retriever = Retriever.create(index, source, model=model or "default", progress=not as_json, **reading.options)
+    retriever = Retriever.create(index, source, progress=not as_json, **encoding, **reading.options)
     seconds, made = time.perf_counter() - begin, retriever.indexed
     if made is None:
         return

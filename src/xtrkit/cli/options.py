@@ -157,6 +157,35 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Computing:
+    """What texts are encoded on."""
+
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Encode on this device of torch's, such as cuda. Queries are still encoded on the CPU where the model "
+            "is an export, as the default is. [dim]\\[default: the CPU; for checkpoints what torch finds][/]",
+            show_default=False,
+        ),
+    ] = None
+    runtime: Annotated[
+        str,
+        typer.Option(
+            help="What encodes with an exported model: [bold]onnx[/] as it was exported, [bold]onnx-fp32[/] in full "
+            "precision, [bold]openvino[/], which is an extra; [bold]auto[/] is what suits this processor."
+        ),
+    ] = "auto"
+    workers: Annotated[
+        int, typer.Option(help="Processes that encode and share the cores: for machines with many.", min=1)
+    ] = 1
+
+    @property
+    def of_encoder(self) -> dict[str, Any]:
+        """As ``load_encoder_of`` takes them."""
+        return {"device": self.device, "runtime": self.runtime}
+
+
+@dataclass(frozen=True)
 class Loading:
     """How an index is opened."""
 

@@ -85,6 +85,8 @@ def print_facts(console: Console, facts: dict[str, Any]) -> None:
     for name, value in facts.items():
         if name == "encoder":
             shown = f"{encoder['name']} ({encoder['layout']}, {encoder['fingerprint'][:12]})" if encoder else "none"
+        elif name == "encoded_by":
+            shown = "; ".join(value) or "not known"
         elif name == "pooling":
             shown = f"a vector for {value['factor']} tokens, the first {value['protected']} apart" if value else "none"
         else:

@@ -11,17 +11,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from xtrkit.encoding.base import Encoder
-from xtrkit.encoding.export_samples import SAMPLES
+from xtrkit.encoding.export_samples import SAMPLES, agreement
 from xtrkit.encoding.load import load_encoder
 from xtrkit.encoding.new_directory import check_new, new_directory
 from xtrkit.encoding.runtime_encoder import open_exported
 from xtrkit.encoding.runtime_openvino import convert
 from xtrkit.encoding.runtime_settings import GRAPHS, PRECISIONS, file_hash
+from xtrkit.encoding.text_encoder import Opening
 from xtrkit.errors import ExportError, InputError, missing_extra
-from xtrkit.values import FloatArray, Ragged
+from xtrkit.values import Ragged
 
 if TYPE_CHECKING:
     from xtrkit.encoding.torch_encoder import TorchEncoder
@@ -86,7 +85,8 @@ def export(
     expected = {task: _encode(encoder, task) for task in ("query", "document")}
     with new_directory(path) as directory:
         _write(encoder, directory, runtime, precision)
-        tokens, lowest = _compare(expected, open_exported(str(path), directory), LOWEST_COSINE[precision])
+        exported = open_exported(Opening(str(path), runtime=runtime), directory)
+        tokens, lowest = _compare(expected, exported, LOWEST_COSINE[precision])
     return Export(path, sum(file.stat().st_size for file in path.iterdir()), tokens, lowest)
 
 
@@ -149,13 +149,6 @@ def _compare(expected: dict[str, Ragged], exported: Encoder, threshold: float) -
                 )
             lowest, tokens = min(lowest, float(cosines[worst])), tokens + len(cosines)
     return tokens, lowest
-
-
-def agreement(found: FloatArray, right: FloatArray) -> FloatArray:
-    """(n,) how well vectors agree: the cosine of unit vectors, and less where lengths differ, as dot products do."""
-    difference = ((found - right).astype(np.float64) ** 2).sum(axis=1)
-    cosines: FloatArray = 1 - difference / (2 * np.maximum((right.astype(np.float64) ** 2).sum(axis=1), 1e-24))
-    return cosines
 
 
 def _shown(text: str) -> str:

@@ -1,4 +1,10 @@
-"""What every export is compared on: short and long, plain and odd, in several scripts."""
+"""What every export is compared on, short and long, plain and odd, in several scripts; and how."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xtrkit.values import FloatArray
 
 _PARAGRAPH = (
     "The lighthouse keeper wrote down every ship that passed: its flag, its heading, the hour, and whether it answered "
@@ -36,3 +42,10 @@ SAMPLES = (
     _PARAGRAPH * 3 + "Which of them was lost with all hands?",
     _PARAGRAPH * 12,
 )
+
+
+def agreement(found: FloatArray, right: FloatArray) -> FloatArray:
+    """(n,) how well vectors agree: the cosine of unit vectors, and less where lengths differ, as dot products do."""
+    difference = ((found - right).astype(np.float64) ** 2).sum(axis=1)
+    cosines: FloatArray = 1 - difference / (2 * np.maximum((right.astype(np.float64) ** 2).sum(axis=1), 1e-24))
+    return cosines

@@ -11,6 +11,7 @@ from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.checkpoints import UNPROJECTED, recognise_encoder
 from xtrkit.encoding.default import DEFAULT, MINI, MINI_DIRECTORY, ORIGINAL, is_default, original_directory
 from xtrkit.encoding.runtime_settings import SETTINGS
+from xtrkit.encoding.text_encoder import Opening
 from xtrkit.errors import InputError, ModelError, missing_extra
 from xtrkit.values import EncoderIdentity
 
@@ -26,6 +27,7 @@ def load_encoder(
     threads: int | None = None,
     query_length: int | None = None,
     document_length: int | None = None,
+    runtime: str | None = None,
 ) -> Encoder:
     """Load an encoder.
 
@@ -34,16 +36,19 @@ def load_encoder(
             "all-MiniLM-L6-v2" (token embeddings of a single-vector model, installed with the torch extra), a directory
             that ``xtrkit export`` wrote, that of a checkpoint in one of the layouts that ``checkpoints.LAYOUTS`` lists,
             or a name on the Hugging Face hub such as "google/xtr-base-en".
-        device: "cpu", "cuda", …; by default what torch finds. Exported models run on the CPU alone.
+        device: "cpu", "cuda", …; by default what torch finds, and the CPU for exported models. With these it is where
+            documents are encoded, by torch from the export's weights (BERT alone); queries are on the CPU.
         threads: how many threads an exported model computes on; by default all that this process may use. For torch
             it is torch.set_num_threads that says it.
         query_length: most tokens of a query, markers included; by default the checkpoint's own.
         document_length: most tokens of a document, markers included; by default the checkpoint's own.
+        runtime: what encodes the documents of an exported model, one of
+            :data:`~xtrkit.encoding.runtime_encoder.RUNTIMES`; "auto" where it is left out.
 
     Raises:
         ModelError: no such checkpoint, or one that lacks something. Nothing is ever filled in at random.
         MissingExtraError: torch or sentence-transformers isn't installed, and the model needs it.
-        InputError: a length that the model can't have.
+        InputError: a length that the model can't have; a device or a runtime that there isn't.
     """
     name = str(name_or_path)
     if isinstance(name_or_path, Path) or (not is_default(name) and name != ORIGINAL and Path(name).is_dir()):
@@ -53,16 +58,15 @@ def load_encoder(
     if name == MINI or (Path(name) / SETTINGS).is_file():
         from xtrkit.encoding.runtime_encoder import open_exported
 
-        return open_exported(
-            name,
-            MINI_DIRECTORY if name == MINI else Path(name),
-            device=device,
-            threads=threads,
-            query_length=query_length,
-            document_length=document_length,
-        )
+        opening = Opening(name, device, threads, query_length, document_length, runtime)
+        return open_exported(opening, MINI_DIRECTORY if name == MINI else Path(name))
+    if runtime not in (None, "auto"):
+        raise InputError(f"{name} runs on torch, which runtime={runtime!r} can't change: export it, or leave it out.")
     with torch_needed("Encoding text"):
+        from xtrkit.encoding.devices import device_named
         from xtrkit.encoding.torch_encoder import TorchEncoder
+    if device is not None:
+        device_named(device)
     directory = find_checkpoint(name)
     layout = UNPROJECTED if name == ORIGINAL else recognise_encoder(directory)
     return TorchEncoder(
@@ -70,16 +74,23 @@ def load_encoder(
     )
 
 
-def loaded_encoder(model: str | Path | Encoder) -> Encoder:
+def loaded_encoder(model: str | Path | Encoder, *, device: str | None = None, runtime: str | None = None) -> Encoder:
     """An encoder as callers name one: loaded by its name or path, or as it was given.
 
+    Args:
+        model: one of these.
+        device: as in :func:`load_encoder`; of a loaded encoder it was said when it was loaded.
+        runtime: as there.
+
     Raises:
-        InputError: it is none of these.
+        InputError: it is none of these, or a runtime is wanted of one that is loaded.
         ModelError: it can't be loaded.
     """
     if isinstance(model, str | Path):
-        return load_encoder(model)
+        return load_encoder(model, device=device, runtime=runtime)
     if isinstance(model, Encoder):
+        if runtime is not None:
+            raise InputError(f"The model is loaded already: load it with load_encoder(…, runtime={runtime!r}).")
         return model
     raise InputError(
         f"A model is given as its name, its path or loaded, got {model!r:.60} of type {type(model).__name__}."
@@ -87,14 +98,21 @@ def loaded_encoder(model: str | Path | Encoder) -> Encoder:
 
 
 def load_encoder_of(
-    identity: EncoderIdentity, model: str | Path | None = None, *, threads: int | None = None
+    identity: EncoderIdentity,
+    model: str | Path | None = None,
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+    runtime: str | None = None,
 ) -> Encoder:
     """Load the encoder that made an index, with the lengths that it had then.
 
     Args:
         identity: what the index says of it.
         model: where it is now, if it has moved; by default it is opened by the name that it had.
-        threads: as in :func:`load_encoder`.
+        device: as in :func:`load_encoder`.
+        threads: as there.
+        runtime: as there.
 
     Raises:
         ModelError: it can't be loaded. Whether it is the same model is for the caller to compare.
@@ -103,9 +121,11 @@ def load_encoder_of(
     try:
         return load_encoder(
             model or identity.name,
+            device=device,
             threads=threads,
             query_length=identity.query_length,
             document_length=identity.document_length,
+            runtime=runtime,
         )
     except ModelError as error:
         if model is not None:

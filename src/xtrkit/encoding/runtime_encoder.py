@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,17 +15,24 @@ import numpy.typing as npt
 from xtrkit.encoding.base import EncodedChunk, Task, Token
 from xtrkit.encoding.batching import batches_of
 from xtrkit.encoding.checkpoints import identified
+from xtrkit.encoding.export_samples import SAMPLES, agreement
 from xtrkit.encoding.runtime_settings import TOKENIZER, RuntimeSettings, file_hash, read_settings
 from xtrkit.encoding.runtime_text import TextPreparation, marker_counts
 from xtrkit.encoding.text_encoder import Opening, TextEncoder, check_texts
 from xtrkit.encoding.users_text import UsersText
-from xtrkit.errors import InputError, ModelError
+from xtrkit.errors import InputError, ModelError, missing_extra
+from xtrkit.forks import ForkLock
+from xtrkit.machine import multiplies_bytes
 from xtrkit.progress import progress_bar
 from xtrkit.values import EncoderIdentity, FloatArray, Ragged
 
-# On one core, a batch of 256 to 512 tokens is encoded fastest: smaller ones read the weights too often, larger ones
-# fall out of the caches, and more of them is padding.
-_TOKENS_A_THREAD = 512
+RUNTIMES = ("auto", "onnx", "onnx-fp32", "openvino")
+"""What encodes the documents of an export: "onnx" is ONNX Runtime as exported, "onnx-fp32" the same with weights of
+8 bits multiplied in full precision, "openvino" the same file run by OpenVINO. "auto" is "onnx-fp32" for an export in
+int8 on a processor that multiplies bytes no faster than floats (AVX2 without VNNI), and else as exported."""
+
+_LOWEST_COSINE = 0.99
+"""That a token's vector of a device may have to that of ONNX Runtime, as an int8 export may have to its original."""
 
 
 class Graph(Protocol):
@@ -32,12 +40,34 @@ class Graph(Protocol):
 
     Attributes:
         threads: how many threads it computes on itself.
+        times_as_many: texts in a batch for each that is asked for.
     """
 
     threads: int
+    times_as_many: int
+
+    @property
+    def name(self) -> str:
+        """What computes, and its version."""
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of a batch beyond which a larger one gains nothing."""
 
     def run(self, ids: npt.NDArray[np.int64], attended: npt.NDArray[np.int64]) -> FloatArray:
         """(texts, tokens) ids and attention mask -> (texts, tokens, d) float32 vectors."""
+
+
+class Documents(NamedTuple):
+    """What encodes documents, where it is not what encodes queries.
+
+    Attributes:
+        precision: what is computed in.
+        open: gives the graph.
+    """
+
+    precision: str
+    open: Callable[[], Graph]
 
 
 class RuntimeEncoder(TextEncoder):
@@ -48,28 +78,37 @@ class RuntimeEncoder(TextEncoder):
         query_length: most tokens of a query, markers and [MASK]s included.
         document_length: most tokens of a document, markers included.
 
-    Everywhere, ``batch_size`` is the most texts of 128 tokens in a batch; there are fewer where more gain nothing.
+    Everywhere, ``batch_size`` is the most texts of 128 tokens in a batch; there are fewer where more gain nothing, and
+    16 times as many on a device.
     """
 
     def __init__(
         self,
-        name: str,
+        opening: Opening,
         files: dict[str, Path],
         settings: RuntimeSettings,
         graph: Graph,
-        *,
-        threads: int | None = None,
-        query_length: int | None = None,
-        document_length: int | None = None,
+        documents: Documents | None = None,
     ) -> None:
-        super().__init__(Opening(name, None, threads, query_length, document_length))
+        """Take an export apart.
+
+        Args:
+            opening: what it is opened with.
+            files: its files by name.
+            settings: what it says about itself.
+            graph: encodes queries.
+            documents: what encodes documents; the same graph where it is left out.
+        """
+        super().__init__(opening)
         self._files, self._graph = files, graph
-        if query_length is not None or document_length is not None:
-            markers = marker_counts(files[TOKENIZER], settings)
-            settings = settings.with_lengths(query_length, document_length, markers)
+        lengths = opening.query_length, opening.document_length
+        if lengths != (None, None):
+            settings = settings.with_lengths(*lengths, marker_counts(files[TOKENIZER], settings))
         self.settings = settings
         self.query_length, self.document_length = settings.query_length, settings.document_length
         self._texts = TextPreparation(files[TOKENIZER], settings)
+        self._documents = documents or Documents(settings.precision, lambda: graph)
+        self._lock = ForkLock()
 
     @cached_property
     def identity(self) -> EncoderIdentity:
@@ -98,16 +137,33 @@ class RuntimeEncoder(TextEncoder):
             document_length=self.document_length,
         )
 
+    @property
+    def computed_by(self) -> str:
+        """What documents are encoded by, for an index to remember: library, version, device and precision."""
+        return f"{self._document_graph.name}, {self._documents.precision}"
+
+    @cached_property
+    def _document_graph(self) -> Graph:
+        return self._documents.open()
+
+    def _graph_for(self, task: Task) -> Graph:
+        """What encodes; that of documents is opened when the first are there, by one thread."""
+        if task == "query":
+            return self._graph
+        with self._lock:
+            return self._document_graph
+
     def _encode(self, texts: Sequence[str], task: Task, batch_size: int, progress: bool) -> EncodedChunk:
         check_texts(texts, batch_size)
         encoded = self._texts.tokenise([self._beginning(text, task) for text in texts], task)
-        most = _TOKENS_A_THREAD * self._graph.threads
+        graph = self._graph_for(task)
         found: list[FloatArray] = [np.empty(0)] * len(encoded)
         bar = progress_bar(f"Encoding {'queries' if task == 'query' else 'documents'}", len(encoded), shown=progress)
         with bar as advance:
-            for places in batches_of(self._texts.widths(encoded, task), batch_size, most):
+            widths = self._texts.widths(encoded, task)
+            for places in batches_of(widths, batch_size * graph.times_as_many, graph.most_tokens):
                 batch = self._texts.batch([encoded[place] for place in places], task)
-                vectors = self._graph.run(batch.ids, batch.attended)
+                vectors = graph.run(batch.ids, batch.attended)
                 for place, rows, kept in zip(places, vectors, batch.kept, strict=True):
                     found[place] = self._finished(rows[kept], task)
                 advance(len(places))
@@ -137,41 +193,51 @@ class RuntimeEncoder(TextEncoder):
         return _normalised(rows) if self.settings.normalise else rows
 
 
-def open_exported(
-    name: str,
-    directory: Path,
-    *,
-    device: str | None = None,
-    threads: int | None = None,
-    query_length: int | None = None,
-    document_length: int | None = None,
-) -> RuntimeEncoder:
+def open_exported(opening: Opening, directory: Path) -> RuntimeEncoder:
     """The encoder in a directory that ``xtrkit export`` wrote.
 
+    Queries are encoded as the export says, on the CPU: they are short, and their vectors the same everywhere. What
+    encodes documents is chosen; how far its vectors may be from those, docs/encoding.md says and tests hold.
+
     Args:
-        name: what the user called it.
+        opening: as :func:`~xtrkit.encoding.load.load_encoder` takes it.
         directory: where ``xtrkit.json`` and the files that it names lie.
-        device: only "cpu" will do.
-        threads: how many threads compute; by default as many as the machine lets this process use.
-        query_length: as in :func:`~xtrkit.encoding.load.load_encoder`.
-        document_length: as in :func:`~xtrkit.encoding.load.load_encoder`.
 
     Raises:
-        ModelError: something is missing or damaged.
+        ModelError: something is missing or damaged, or the graph isn't one that a device can run.
         MissingExtraError: the runtime isn't installed.
-        InputError: a device or a length that the model can't have.
+        InputError: a device, a runtime or a length that the model can't have.
     """
-    if device not in (None, "cpu"):
-        raise InputError(f"An exported model runs on the CPU, got device {device!r}: load its torch original instead.")
     settings = read_settings(directory)
+    _check_runtime(opening, settings)
     files = {key: directory / key for key in settings.files}
     for file in files.values():
         if not file.is_file():
             raise ModelError(f"{file} is missing: export the model again.")
-    graph = _open_graph(files, settings, threads)
-    return RuntimeEncoder(
-        name, files, settings, graph, threads=threads, query_length=query_length, document_length=document_length
-    )
+    graph = _open_graph(files, settings, opening.threads)
+    if opening.device in (None, "cpu"):
+        return RuntimeEncoder(opening, files, settings, graph, _documents(opening, files, settings))
+    on_device = _open_on(str(opening.device), files)
+    encoder = RuntimeEncoder(opening, files, settings, graph, on_device)
+    _compare(encoder, RuntimeEncoder(opening, files, settings, graph))
+    return encoder
+
+
+def _check_runtime(opening: Opening, settings: RuntimeSettings) -> None:
+    runtime, on_cpu = opening.runtime or "auto", opening.device in (None, "cpu")
+    if runtime not in RUNTIMES:
+        raise InputError(f"Unknown runtime {runtime!r}: use {', '.join(RUNTIMES)}.")
+    if not on_cpu and runtime != "auto":
+        raise InputError(
+            f"On the device {opening.device!r} torch encodes: leave runtime={runtime!r} or the device out."
+        )
+    if settings.runtime == "openvino" and not (on_cpu and runtime in ("auto", "openvino")):
+        raise InputError(
+            f"{opening.name} was exported for OpenVINO, which runs it on the CPU: leave device and runtime out, or "
+            "export the model for onnx."
+        )
+    if runtime == "openvino" and find_spec("openvino") is None:
+        raise missing_extra("Encoding with OpenVINO", "openvino")
 
 
 def _open_graph(files: dict[str, Path], settings: RuntimeSettings, threads: int | None) -> Graph:
@@ -182,6 +248,48 @@ def _open_graph(files: dict[str, Path], settings: RuntimeSettings, threads: int 
     from xtrkit.encoding.runtime_openvino import OpenVinoGraph
 
     return OpenVinoGraph(files["model.xml"], threads, settings.precision)
+
+
+def _documents(opening: Opening, files: dict[str, Path], settings: RuntimeSettings) -> Documents | None:
+    """What encodes documents on the CPU; None where it is what encodes queries."""
+    runtime, file, threads = opening.runtime or "auto", files.get("model.onnx"), opening.threads
+    if file is None:
+        return None
+    if runtime == "openvino":
+        from xtrkit.encoding.runtime_openvino import OpenVinoGraph
+
+        return Documents(settings.precision, lambda: OpenVinoGraph(file, threads, settings.precision))
+    packed = settings.precision == "int8"
+    if packed and (runtime == "onnx-fp32" or (runtime == "auto" and not multiplies_bytes())):
+        from xtrkit.encoding.runtime_onnx import OnnxGraph
+
+        return Documents("fp32", lambda: OnnxGraph(file, threads, full=True))
+    return None
+
+
+def _open_on(device: str, files: dict[str, Path]) -> Documents:
+    """What encodes documents on a device."""
+    try:
+        from xtrkit.encoding.runtime_torch import TorchGraph
+    except ModuleNotFoundError as error:
+        raise missing_extra(f"Encoding on the device {device!r}", "torch") from error
+    graph = TorchGraph(files["model.onnx"], device)
+    return Documents(graph.precision, lambda: graph)
+
+
+def _compare(encoder: RuntimeEncoder, exported: RuntimeEncoder) -> None:
+    """Refuse a device that gives other vectors than the export does.
+
+    Raises:
+        ModelError: it does.
+    """
+    found, right = encoder.encode_documents(SAMPLES), exported.encode_documents(SAMPLES)
+    cosines = agreement(found.rows, right.rows)
+    if not cosines.min() >= _LOWEST_COSINE:
+        raise ModelError(
+            f"On {encoder.opening.device} the vectors are not those of {encoder.opening.name}: a token has a cosine of "
+            f"{cosines.min():.4f} to the export's, {_LOWEST_COSINE} is the least. Encode on the CPU."
+        )
 
 
 def _normalised(rows: npt.NDArray[Any]) -> FloatArray:

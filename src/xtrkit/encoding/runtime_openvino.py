@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xtrkit.encoding.runtime_onnx import thread_count
+from xtrkit.encoding.runtime_onnx import TOKENS_A_THREAD, thread_count
 from xtrkit.errors import ModelError, missing_extra
 from xtrkit.forks import ForkLock, keep_for_ever, tell_of_forks
 from xtrkit.values import FloatArray
 
 
 class OpenVinoGraph:
-    """A graph in an ``.xml`` file with its ``.bin``, on the CPU; several threads may call it.
+    """A graph in an ``.xml`` file with its ``.bin``, or in an ``.onnx`` file, on the CPU; several threads may call it.
 
     Attributes:
         threads: how many threads it computes on itself.
+        times_as_many: texts in a batch for each that is asked for.
     """
+
+    times_as_many = 1
 
     def __init__(self, path: Path, threads: int | None = None, precision: str = "fp32") -> None:
         self.threads, self._path, self._precision = thread_count(threads), path, precision
@@ -43,7 +46,7 @@ class OpenVinoGraph:
         try:
             import openvino
         except ModuleNotFoundError as error:
-            raise missing_extra("A model that was exported for OpenVINO", "openvino") from error
+            raise missing_extra("Encoding with OpenVINO", "openvino") from error
         # Left alone, OpenVINO computes in bfloat16 wherever the CPU can, and vectors differ from machine to machine.
         options = {
             "INFERENCE_PRECISION_HINT": "bf16" if self._precision == "bf16" else "f32",
@@ -55,6 +58,18 @@ class OpenVinoGraph:
         except RuntimeError as error:
             reason = str(error).strip().split("\n", maxsplit=1)[0]
             raise ModelError(f"{self._path} can't be run by OpenVINO ({reason}): export the model again.") from error
+
+    @property
+    def name(self) -> str:
+        """What computes."""
+        import openvino
+
+        return f"openvino {openvino.__version__.split('-')[0]}"
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of a batch beyond which a larger one gains nothing."""
+        return TOKENS_A_THREAD * self.threads
 
     def run(self, ids: npt.NDArray[np.int64], attended: npt.NDArray[np.int64]) -> FloatArray:
         """(texts, tokens) ids and attention mask -> (texts, tokens, d) float32 vectors."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, get_args
 from xtrkit.encoding.base import EncodedChunk, Reading, Task, Token
 from xtrkit.encoding.users_text import UsersText, blank
 from xtrkit.errors import InputError, ModelError
-from xtrkit.values import Ragged
+from xtrkit.values import EncoderIdentity, Ragged
 
 BLOCK = 1 << 16
 """Characters of a text that are counted at a time."""
@@ -26,6 +26,7 @@ class Opening(NamedTuple):
         threads: how many threads compute.
         query_length: most tokens of a query.
         document_length: most tokens of a document.
+        runtime: what encodes documents.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Opening(NamedTuple):
     threads: int | None = None
     query_length: int | None = None
     document_length: int | None = None
+    runtime: str | None = None
 
 
 class TextEncoder(ABC):
@@ -49,7 +51,17 @@ class TextEncoder(ABC):
         self.opening = opening
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _opened_again, tuple(self.opening)
+        return opened_again, (self.opening,)
+
+    @property
+    @abstractmethod
+    def identity(self) -> EncoderIdentity:
+        """Which model this is."""
+
+    @property
+    @abstractmethod
+    def computed_by(self) -> str:
+        """What documents are encoded by, for an index to remember: library, version, device and precision."""
 
     @abstractmethod
     def _encode(self, texts: Sequence[str], task: Task, batch_size: int, progress: bool) -> EncodedChunk:
@@ -160,9 +172,7 @@ class TextEncoder(ABC):
         return {task: self._counted("", task) for task in get_args(Task)}
 
 
-def _opened_again(
-    name: str, device: str | None, threads: int | None, query_length: int | None, document_length: int | None
-) -> Any:
+def opened_again(opening: Opening) -> Any:
     """Open the encoder that was pickled.
 
     Raises:
@@ -171,11 +181,9 @@ def _opened_again(
     from xtrkit.encoding.load import load_encoder
 
     try:
-        return load_encoder(
-            name, device=device, threads=threads, query_length=query_length, document_length=document_length
-        )
+        return load_encoder(opening.name, **{key: value for key, value in opening._asdict().items() if key != "name"})
     except ModelError as error:
-        raise ModelError(pickled_hint("encoder", name, error)) from error
+        raise ModelError(pickled_hint("encoder", opening.name, error)) from error
 
 
 def pickled_hint(what: str, name: str, error: ModelError) -> str:

@@ -85,6 +85,11 @@ class TorchEncoder(TextEncoder):
             document_length=self.document_length,
         )
 
+    @property
+    def computed_by(self) -> str:
+        """What documents are encoded by, for an index to remember: library, version, device and precision."""
+        return f"torch {torch.__version__}, {self.model.device}, fp32"
+
     def save(self, path: str | Path) -> None:
         """Write the model so that ``load_encoder`` and ``sentence_transformers.MultiVectorEncoder`` both open it.
 

@@ -244,6 +244,10 @@ class Writer(ABC):
         """The ids of living passages of some documents, by document: cut out of it, or with its id and of none."""
 
     @abstractmethod
+    def set_encoded_by(self, encoded_by: str) -> None:
+        """Say what encodes the documents that are added; the index remembers it with the commit."""
+
+    @abstractmethod
     def set_sources(self, sources: Sources) -> None:
         """Say with the commit which files the documents were read from; else those of changed documents are stale."""
 

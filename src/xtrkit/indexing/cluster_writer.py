@@ -74,6 +74,11 @@ class ClusterWriter(Writer):
                 found.setdefault(document, []).extend(ids)
         return found
 
+    def set_encoded_by(self, encoded_by: str) -> None:
+        """Say what encodes the documents that are added; the shards that get some remember it with the commit."""
+        for writer in self._writers:
+            writer.set_encoded_by(encoded_by)
+
     def set_sources(self, sources: Sources) -> None:
         """Say with the commit which files the documents were read from; else those of changed documents are stale."""
         self._sources = sources

@@ -51,6 +51,8 @@ class Making:
         threads: how many compute; as many as there are cores to use where None is given. The index is the same.
         pooling: how token vectors that are alike become one (:mod:`xtrkit.indexing.pooling`); None keeps all.
         dim: how many dimensions codes keep; None keeps all.
+        encoded_by: what encodes the documents, for the index to remember; a run that was stopped is gone on with only
+            by the same.
     """
 
     nbits: int = DEFAULT_BITS
@@ -63,6 +65,7 @@ class Making:
     threads: int | None = None
     pooling: Pooling | None = None
     dim: int | None = None
+    encoded_by: str | None = None
 
     def __post_init__(self) -> None:
         if self.nbits not in (*BITS, EXACT_BITS):
@@ -133,8 +136,12 @@ def write_store(
     with storage_errors(path.parent, "making it"):
         path.parent.mkdir(parents=True, exist_ok=True)
     resumable, workplace = callable(batches), workplace_of(path)
-    parts = [None if encoder is None else asdict(encoder), *([asdict(making.pooling)] if making.pooling else [])]
-    identity = json.dumps(parts if making.pooling else parts[0], sort_keys=True)
+    origin = [
+        None if encoder is None else asdict(encoder),
+        making.pooling and asdict(making.pooling),
+        making.encoded_by,
+    ]
+    identity = json.dumps(origin, sort_keys=True)
     process = os.getpid()
     with claim(workplace):
         spool = Spool(workplace, identity, durable=resumable)
@@ -187,11 +194,16 @@ def _write_files(
 ) -> Manifest:
     """Write all files of a first generation but its manifest."""
     make_empty(building)
-    name = new_segment_name(1)
+    name, encoded_by = new_segment_name(1), (making.encoded_by,) if making.encoded_by else ()
     if making.nbits == EXACT_BITS:
         segment, _ = write_segment(building, name, spool, spool.documents(), None, reporter=reporter)
         properties = Properties(
-            spool.dim, EXACT_BITS, encoder=encoder, splitting=making.splitting, pooling=making.pooling
+            spool.dim,
+            EXACT_BITS,
+            encoder=encoder,
+            splitting=making.splitting,
+            pooling=making.pooling,
+            encoded_by=encoded_by,
         )
         return Manifest(1, creator(), properties.record(), None, (segment,))
     codec, threads = codec_named(making.codec, making.bits), 1 if making.device else making.threads
@@ -218,6 +230,7 @@ def _write_files(
         splitting=making.splitting,
         pooling=making.pooling,
         code_dim=code_dim,
+        encoded_by=encoded_by,
     )
     return Manifest(1, creator(), properties.record(), file, (segment,))
 

@@ -39,7 +39,7 @@ from xtrkit.values import (
     offsets_of,
 )
 
-SMALLER = ("pooling", "code_dim")
+OPTIONAL = ("pooling", "code_dim", "encoded_by")
 """Properties that a manifest names only where they are there."""
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Properties:
         splitting: how long documents were cut into passages; None where they were not.
         pooling: how token vectors that are alike were put together; None where they were not.
         code_dim: how many dimensions codes keep of the vectors; None where they keep all.
+        encoded_by: libraries, devices and precisions that the documents were encoded by, as far as it is known.
     """
 
     dim: int
@@ -79,12 +80,20 @@ class Properties:
     splitting: Splitting | None = None
     pooling: Pooling | None = None
     code_dim: int | None = None
+    encoded_by: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """As a manifest holds it: what makes an index smaller is named where it does."""
+        """As a manifest holds it: what only some indexes have is named where they do."""
         values = {"encoder": self.encoder, "splitting": self.splitting, "pooling": self.pooling}
         record = {**vars(self), **{name: None if value is None else vars(value) for name, value in values.items()}}
-        return {name: value for name, value in record.items() if value is not None or name not in SMALLER}
+        record["encoded_by"] = list(self.encoded_by) or None
+        return {name: value for name, value in record.items() if value is not None or name not in OPTIONAL}
+
+    def also_by(self, encoded_by: str | None) -> Properties:
+        """These, after documents were added that something encoded; None where nobody knows what."""
+        if encoded_by is None or encoded_by in self.encoded_by:
+            return self
+        return replace(self, encoded_by=tuple(sorted({*self.encoded_by, encoded_by})))
 
     @classmethod
     def of(cls, manifest: Manifest, path: Path) -> Properties:
@@ -100,6 +109,7 @@ class Properties:
                 encoder=None if encoder is None else _encoder(encoder),
                 splitting=None if splitting is None else Splitting(**splitting),
                 pooling=None if pooling is None else Pooling(**pooling),
+                encoded_by=_names(record.pop("encoded_by", [])),
                 **record,
             )
             _check(properties, manifest)
@@ -112,7 +122,8 @@ class Properties:
         """Those of shards that share a codec, as if they were one index."""
         added = sum(one.added_tokens for one in shards)
         error = sum(one.added_tokens * one.added_error for one in shards)
-        return replace(shards[0], added_tokens=added, added_error=error / added if added else 0.0)
+        names = tuple(sorted({name for one in shards for name in one.encoded_by}))
+        return replace(shards[0], added_tokens=added, added_error=error / added if added else 0.0, encoded_by=names)
 
 
 def properties_of(pinned: Pin | ClusterPin | RemotePin) -> Properties:
@@ -135,6 +146,12 @@ def _encoder(record: Mapping[str, Any]) -> EncoderIdentity:
         if type(getattr(identity, name)) is not int:
             raise ValueError(f"the encoder's {name} is no number")
     return identity
+
+
+def _names(record: Any) -> tuple[str, ...]:
+    if not isinstance(record, list) or not all(type(name) is str for name in record):
+        raise ValueError("what encoded its documents is no list of names")
+    return tuple(record)
 
 
 def _check(properties: Properties, manifest: Manifest) -> None:

@@ -90,6 +90,7 @@ class IndexWriter(Writer):
         self._new_tokens, self._new_error = 0, 0.0
         self._touched: set[str] = set()
         self._sources: Sources | None = None
+        self._encoded_by: str | None = None
 
     def ids_of_documents(self, documents: Sequence[str]) -> dict[str, list[str]]:
         """The ids of living passages of some documents, by document: cut out of it, or with its id and of none."""
@@ -106,6 +107,10 @@ class IndexWriter(Writer):
                 if number not in dead:
                     found.setdefault(document, []).append(document)
         return found
+
+    def set_encoded_by(self, encoded_by: str) -> None:
+        """Say what encodes the documents that are added; the index remembers it with the commit."""
+        self._encoded_by = encoded_by
 
     def set_sources(self, sources: Sources) -> None:
         """Say with the commit which files the documents were read from; else those of changed documents are stale."""
@@ -247,7 +252,7 @@ class IndexWriter(Writer):
         return replace(segment.facts, dead=len(dead), tombstones=write_tombstones(self.path, name, dead))
 
     def _properties(self) -> Properties:
-        before = self._store.properties
+        before = self._store.properties.also_by(self._encoded_by)
         if self._store.quantiser is None:
             return before
         tokens = before.added_tokens + self._new_tokens

@@ -1,8 +1,13 @@
-"""The XTR paper's claims as commands: two models trained alike but for the objective, and what they retrieve.
+"""Claims of papers as commands.
 
-``laboratory.py`` trains and indexes, ``tokens.py`` looks at retrieved tokens, ``scoring_claims.py`` and
-``token_claims.py`` have a function for each table and figure of the paper, ``claims.py`` names them, and
-``outcome.py`` writes tables, pictures and verdicts.
+The XTR paper's: two models trained alike but for the objective, and what they retrieve. ``laboratory.py`` trains and
+indexes, ``tokens.py`` looks at retrieved tokens, ``scoring_claims.py`` and ``token_claims.py`` have a function for each
+table and figure.
+
+UR²N's: one model that retrieves and reranks, beside BM25 and others. ``unified_laboratory.py`` trains, indexes and
+reranks, ``kept.py`` keeps what it found, ``unified_claims.py`` has the tables and the figure.
+
+``claims.py`` names all of them, and ``outcome.py`` writes tables, pictures and verdicts.
 """
 
 from typing import TYPE_CHECKING

@@ -11,8 +11,9 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
+from xtrkit.encoding.load import load_encoder
 from xtrkit.errors import InputError
 from xtrkit.evaluating import IndexedDocuments
 from xtrkit.evaluation.beir import read_test_collection
@@ -61,15 +62,16 @@ class Setting:
     k_prime: int = 1000
     queries: int = 300
 
-    def but(self, **choices: Any) -> Setting:
+    def but(self, **choices: Any) -> Self:
         """This setting with some fields changed.
 
         Raises:
             InputError: a name is not a field.
         """
-        unknown = sorted(set(choices) - set(Setting.__dataclass_fields__))
+        fields = self.__dataclass_fields__
+        unknown = sorted(set(choices) - set(fields))
         if unknown:
-            raise InputError(f"Unknown choice {unknown[0]!r}: there are {', '.join(Setting.__dataclass_fields__)}.")
+            raise InputError(f"Unknown choice {unknown[0]!r}: there are {', '.join(fields)}.")
         lists = {name: tuple(value) for name, value in choices.items() if isinstance(value, list)}
         return replace(self, **{**choices, **lists})
 
@@ -77,6 +79,21 @@ class Setting:
         """The fields of a training recipe that follow from it."""
         names = ("epochs", "batch_size", "top_layers", "learning_rate", "query_length", "document_length")
         return {**{name: getattr(self, name) for name in names}, "seed": seed}
+
+
+class Compute(NamedTuple):
+    """Where and how models compute; no part of a setting, as figures should not depend on it.
+
+    Attributes:
+        device: "cpu", "cuda", …; None is what torch finds.
+        bf16: train and rerank in bfloat16.
+    """
+
+    device: str | None = None
+    bf16: bool = False
+
+
+ANYWHERE = Compute()
 
 
 class Laboratory:
@@ -87,25 +104,35 @@ class Laboratory:
         tests: the test collections.
     """
 
-    def __init__(self, setting: Setting, work: Path, tell: Callable[[str], None] = lambda text: None) -> None:
+    setting: Setting
+    needed: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("data", "training data (--data)"),
+        ("tests", "test collections (--test)"),
+        ("seeds", "seeds"),
+    )
+
+    def __init__(
+        self,
+        setting: Setting,
+        work: Path,
+        tell: Callable[[str], None] = lambda text: None,
+        compute: Compute = ANYWHERE,
+    ) -> None:
         """Check that everything is there before anything is trained.
 
         Args:
             setting: what all models have in common.
             work: where models and indexes are kept.
             tell: called with a line before each long piece of work.
+            compute: where and how models compute.
 
         Raises:
             InputError: there are no data, tests or seeds, or they can't be read.
         """
-        for name, what in (
-            ("data", "training data (--data)"),
-            ("tests", "test collections (--test)"),
-            ("seeds", "seeds"),
-        ):
+        for name, what in self.needed:
             if not getattr(setting, name):
                 raise InputError(f"There are no {what}: a claim needs at least one.")
-        self.setting, self._work, self._tell = setting, work, tell
+        self.setting, self._work, self._tell, self._compute = setting, work, tell, compute
         self.tests = [_cut(read_test_collection(path), setting.queries) for path in setting.tests]
         for test in self.tests:
             for note in test.notes:
@@ -116,22 +143,33 @@ class Laboratory:
         chosen = {**self.setting.training(self.setting.seeds[0] if seed is None else seed), **changes}
         if objective == "xtr":
             chosen.setdefault("k_train", self.setting.k_train)
-        facts = {"objective": objective, "model": self.setting.model, "data": self.setting.data, **chosen}
-        path = self._work / "models" / f"{objective}-{_digest(facts)}"
-        if not (path / "modules.json").is_file():
-            self._tell(f"training {objective} ({', '.join(f'{name} {value}' for name, value in chosen.items())})")
-            cache = self._work / "activations" if chosen["top_layers"] else None
-            data = list(self.setting.data)
-            train(objective, self.setting.model, data, path, dev=None, cache=cache, overwrite=path.exists(), **chosen)
+        return self._trained(objective, self._start(), "modules.json", **chosen)
+
+    def _start(self) -> str:
+        """What the models of both objectives are trained from."""
+        return self.setting.model
+
+    def _trained(self, recipe: str, model: str, mark: str, **chosen: Any) -> Path:
+        """The directory of a model, trained unless the file ``mark`` is in it."""
+        facts = {"objective": recipe, "model": model, "data": self.setting.data, **chosen}
+        path = self._work / "models" / f"{recipe}-{digest(facts)}"
+        if not (path / mark).is_file():
+            if not self.setting.data:
+                raise InputError(f"There are no training data (--data), and {recipe} is to be trained: give some.")
+            self._tell(f"training {recipe} ({', '.join(f'{name} {value}' for name, value in chosen.items())})")
+            cache = self._work / "activations" if chosen.get("top_layers") else None
+            how = {"dev": None, "cache": cache, "overwrite": path.exists(), **self._compute._asdict()}
+            train(recipe, model, list(self.setting.data), path, **how, **chosen)
         return path
 
     def retriever(self, model: Path, test: TestCollection) -> Retriever:
         """A test collection's corpus in an exact index of a model's vectors."""
-        path = self._work / "indexes" / f"{model.name}-{_digest(str(test.path.resolve()))}"
+        path = self._work / "indexes" / f"{model.name}-{digest(str(test.path.resolve()))}"
         if not path.exists():
             self._tell(f"indexing {test.path.name} with {model.name}")
             path.parent.mkdir(parents=True, exist_ok=True)
-            with Retriever.create(path, test.path, model=model, nbits=16, split=False) as made:
+            encoder = load_encoder(model, device=self._compute.device)
+            with Retriever.create(path, test.path, model=encoder, nbits=16, split=False) as made:
                 there = IndexedDocuments.of(made.index).ids
             for note in missing_documents(
                 test.qrels, there, kind="missing_documents", place=f"{test.path.name}'s corpus"
@@ -150,5 +188,6 @@ def _cut(test: TestCollection, most: int) -> TestCollection:
     return replace(test, queries=queries, qrels={query: test.qrels[query] for query in kept})
 
 
-def _digest(facts: dict[str, Any] | str) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
+def digest(facts: dict[str, Any] | str) -> str:
+    """A short name for facts: equal ones have equal names."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:10]

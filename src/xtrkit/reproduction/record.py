@@ -21,7 +21,7 @@ class Record:
 
     Attributes:
         claim: which.
-        setting: the one it was measured in; data and tests are names of folders.
+        setting: the one it was measured in; data, tests and models that are directories are names of folders.
         tolerance: how far a figure may be from what is written here.
         figures: what came out.
     """
@@ -32,10 +32,13 @@ class Record:
     figures: Mapping[str, float]
 
     def in_folder(self, datasets: Path) -> Setting:
-        """The setting with data and tests below a folder."""
-        below = {
+        """The setting with data, tests, and models that are there, below a folder."""
+        below: dict[str, Any] = {
             name: tuple(str(datasets / folder) for folder in getattr(self.setting, name)) for name in ("data", "tests")
         }
+        for name in self.claim.paper.models:
+            if (model := getattr(self.setting, name)) and (datasets / model).is_dir():
+                below[name] = str(datasets / model)
         return self.setting.but(**below)
 
     def differences(self, outcome: Outcome) -> list[str]:
@@ -64,22 +67,28 @@ def read_record(path: Path) -> Record:
         raise InputError(f"{path} is no record of a claim: expected the fields {', '.join(sorted(FIELDS))}.")
     if not isinstance(content["setting"], dict):
         raise InputError(f"{path}: setting must be fields and values, got {content['setting']!r}.")
-    setting = Setting().but(**content["setting"])
+    claim = claim_named(str(content["claim"]))
+    setting = claim.paper.setting.but(**content["setting"])
     figures = {str(name): float(value) for name, value in (content.get("figures") or {}).items()}
-    return Record(claim_named(str(content["claim"])), setting, float(content.get("tolerance", 0.02)), figures)
+    return Record(claim, setting, float(content.get("tolerance", claim.paper.tolerance)), figures)
 
 
-def write_record(path: Path, claim: Claim, setting: Setting, outcome: Outcome, tolerance: float = 0.02) -> None:
-    """Write down what came out; data and tests as names of folders."""
-    fields = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(setting).items()}
+def write_record(path: Path, claim: Claim, setting: Setting, outcome: Outcome) -> None:
+    """Write down what came out; data, tests and models that are directories as names of folders."""
+    fields: dict[str, Any] = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in vars(setting).items()
+    }
     for name in ("data", "tests"):
         fields[name] = [Path(folder).name for folder in fields[name]]
+    for name in claim.paper.models:
+        if Path(fields[name]).is_dir():
+            fields[name] = Path(fields[name]).name
     content = {
         "claim": claim.name,
-        "source": f"Lee et al. 2023, {claim.source}",
+        "source": f"{claim.paper.name}, {claim.source}",
         "command": f"xtrkit reproduce {path.parent.name}/{path.name} --datasets DATASETS --work WORK",
         "setting": fields,
-        "tolerance": tolerance,
+        "tolerance": claim.paper.tolerance,
         "figures": {name: round(float(value), 4) for name, value in outcome.figures.items()},
     }
     path.write_text(_yaml().safe_dump(content, sort_keys=False, allow_unicode=True, width=120), encoding="utf-8")

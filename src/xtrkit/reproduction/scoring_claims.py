@@ -13,7 +13,7 @@ from xtrkit.evaluation.measures import of_each_query
 from xtrkit.recipes import Recipe
 from xtrkit.reproduction.laboratory import LABELS, OBJECTIVES, Laboratory, Objective
 from xtrkit.reproduction.outcome import Cell, Outcome, Plot, Table, Verdict
-from xtrkit.reproduction.significance import Values, p_of_no_difference
+from xtrkit.reproduction.significance import Values, compared
 from xtrkit.reproduction.tokens import TokenView
 from xtrkit.scoring.cost import colbert_flops, gathered_bytes, xtr_flops
 
@@ -21,8 +21,6 @@ IMPUTATIONS = ("none", "0", "0.2", "min")
 K_PRIMES = (10, 40, 100, 400, 1000, 4000)
 K_TRAINS = (8, 32, 128)
 BATCH_SIZES = (16, 32, 64)
-LEVEL = 0.05
-"""A difference with a larger p does not count as shown."""
 
 
 def table_1(laboratory: Laboratory) -> Outcome:
@@ -82,11 +80,11 @@ def table_5(laboratory: Laboratory) -> Outcome:
         for objective in OBJECTIVES:
             values = found[objective].mean(axis=0)[:, 0]  # (systems, queries)
             for low, high in zip(range(3), range(1, 4), strict=True):
-                verdicts.append(_compare(f"{test.path.name}, {LABELS[objective]}: {names[low]} < {names[high]}",
+                verdicts.append(compared(f"{test.path.name}, {LABELS[objective]}: {names[low]} < {names[high]}",
                                          values[low], values[high]))  # fmt: skip
         both = [found[objective].mean(axis=0)[:, 0] for objective in OBJECTIVES]
         for i, name in enumerate(IMPUTATIONS):
-            verdicts.append(_compare(f"{test.path.name}, XTR's scoring with m = {name}: trained as ColBERT < as XTR",
+            verdicts.append(compared(f"{test.path.name}, XTR's scoring with m = {name}: trained as ColBERT < as XTR",
                                      both[0][i], both[1][i]))  # fmt: skip
         for objective in OBJECTIVES:
             figures |= {f"{test.path.name} {objective} {n}": means[objective][i, 0] for i, n in enumerate(names)}
@@ -139,8 +137,8 @@ def figure_6(laboratory: Laboratory) -> Outcome:
     return Outcome(
         tables=[Table(f"RR@10, {test.path.name}", ["k′", *map(str, K_PRIMES)], rows)],
         verdicts=[
-            _compare(f"k′ = {K_PRIMES[0]}: k_train {K_TRAINS[-1]} < {K_TRAINS[0]}", large[0], small[0]),
-            _compare(f"k′ = {K_PRIMES[-1]:,}: k_train {K_TRAINS[0]} < {K_TRAINS[-1]}", small[-1], large[-1]),
+            compared(f"k′ = {K_PRIMES[0]}: k_train {K_TRAINS[-1]} < {K_TRAINS[0]}", large[0], small[0]),
+            compared(f"k′ = {K_PRIMES[-1]:,}: k_train {K_TRAINS[0]} < {K_TRAINS[-1]}", small[-1], large[-1]),
         ],
         figures={f"{name} k' {k}": float(values[i]) for name, values in found.items() for i, k in enumerate(K_PRIMES)},
         plots=[Plot(test.path.name, "k′", "RR@10", {n: (K_PRIMES, list(v)) for n, v in found.items()}, log_x=True)],
@@ -161,7 +159,7 @@ def figure_7(laboratory: Laboratory) -> Outcome:
     lines = {f"batch {size}": (K_TRAINS, list(values)) for size, values in zip(BATCH_SIZES, found, strict=True)}
     return Outcome(
         tables=[Table(f"nDCG@10 at k′ = 4,000, {test.path.name}", ["k_train", *map(str, K_TRAINS)], rows)],
-        verdicts=[_compare(f"batches of {BATCH_SIZES[0]} < of {BATCH_SIZES[-1]}, mean over k_train",
+        verdicts=[compared(f"batches of {BATCH_SIZES[0]} < of {BATCH_SIZES[-1]}, mean over k_train",
                            by_size[0], by_size[-1])],
         figures={f"batch {b} k_train {k}": float(value) for b, values in zip(BATCH_SIZES, found, strict=True)
                  for k, value in zip(K_TRAINS, values, strict=True)},
@@ -190,13 +188,6 @@ def _measured(
         rows = measure(retriever, test, systems, measures, embeddings=embeddings, advance=lambda amount: None)
         each = [of_each_query(row.run, test.qrels, measures) for row in rows]
     return np.array([[[values[query] for query in test.qrels] for values in one.values()] for one in each])
-
-
-def _compare(statement: str, lower: Values, higher: Values) -> Verdict:
-    """Whether the second is better, query by query."""
-    difference, p = float((higher - lower).mean()), p_of_no_difference(lower, higher)
-    held = None if p > LEVEL else difference > 0
-    return Verdict(statement, held, f"{difference:+.4f}, p = {p:.4f}")
 
 
 def _in_millions(*values: float) -> list[float]:

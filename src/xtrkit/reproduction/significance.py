@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from xtrkit.reproduction.outcome import Verdict
+
 Values = npt.NDArray[np.float64]
 ROUNDS = 10_000
+LEVEL = 0.05
+"""A difference with a larger p does not count as shown."""
 
 
 def p_of_no_difference(a: Values, b: Values, seed: int = 0) -> float:
@@ -26,3 +30,10 @@ def p_of_no_difference(a: Values, b: Values, seed: int = 0) -> float:
     signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(ROUNDS, len(differences)))
     as_large = np.abs(signs @ differences) >= abs(differences.sum()) - 1e-12
     return float((as_large.sum() + 1) / (ROUNDS + 1))
+
+
+def compared(statement: str, lower: Values, higher: Values) -> Verdict:
+    """Whether the second is better, query by query: (Q,) figures of both."""
+    difference, p = float((higher - lower).mean()), p_of_no_difference(lower, higher)
+    held = None if p > LEVEL else difference > 0
+    return Verdict(statement, held, f"{difference:+.4f}, p = {p:.4f}")

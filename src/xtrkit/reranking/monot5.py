@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +108,23 @@ class MonoT5:
         """
         if isinstance(texts, str):
             raise InputError("Expected several texts, got one string: pass a list, such as [text].")
+        return self.score_pairs([(query, text) for text in texts], batch_size=batch_size, progress=progress)
+
+    def score_pairs(
+        self, pairs: Sequence[tuple[str, str]], *, batch_size: int = 32, bf16: bool = False, progress: bool = False
+    ) -> npt.NDArray[np.float32]:
+        """(N,) log-probabilities that the text of each pair is relevant to its query; many queries share a batch.
+
+        Args:
+            pairs: (query, document).
+            batch_size: as in :meth:`score`; a GPU wants some hundreds.
+            bf16: compute the encoder in bfloat16: several times as fast on a GPU, scores are off by some thousandths.
+            progress: show a progress bar.
+        """
         check_device_survived(self.name, self.model.device, self._process)
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}.")
-        ids = self.prompts.ids(query, texts)
+        ids = self.prompts.of_pairs(pairs)
         lengths = np.array([len(tokens) for tokens in ids], dtype=np.int64)
         scores = np.empty(len(ids), dtype=np.float32)
         order, start = np.argsort(-lengths, kind="stable"), 0
@@ -118,27 +132,32 @@ class MonoT5:
             while start < len(order):
                 stop = start + max(1, batch_size * _TYPICAL_LENGTH // int(lengths[order[start]]))
                 batch = order[start:stop]
-                scores[batch] = self._forward([ids[place] for place in batch])
+                scores[batch] = self._forward([ids[place] for place in batch], bf16)
                 advance(len(batch))
                 start = stop
         return scores
 
-    def _forward(self, ids: list[list[int]]) -> npt.NDArray[np.float32]:
+    def _forward(self, ids: list[list[int]], bf16: bool) -> npt.NDArray[np.float32]:
         """One batch, without gradients."""
         with torch.inference_mode():
-            chances = torch.log_softmax(self.logits(ids).float(), dim=-1)
+            chances = torch.log_softmax(self.logits(ids, bf16=bf16).float(), dim=-1)
         answers: npt.NDArray[np.float32] = chances[:, 1].cpu().numpy()
         return answers
 
-    def logits(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
+    def logits(self, ids: Sequence[Sequence[int]], *, bf16: bool = False) -> torch.Tensor:
         """(N, 2) logits of the two pieces, irrelevant first, after prompts that have these tokens.
 
-        One batch through encoder and one step of the decoder; the mask keeps padding out of both.
+        One batch through encoder and one step of the decoder; the mask keeps padding out of both. The decoder is never
+        computed in bfloat16, in which many logits would be equal.
         """
         longest, padding = max(map(len, ids)), self.model.config.pad_token_id
         device = self.model.device
         padded = torch.tensor([[*tokens, *[padding] * (longest - len(tokens))] for tokens in ids], device=device)
-        mask = torch.tensor([[1] * len(tokens) + [0] * (longest - len(tokens)) for tokens in ids], device=device)
+        lengths = torch.tensor([len(tokens) for tokens in ids], device=device)
+        mask = (torch.arange(longest, device=device) < lengths[:, None]).long()
         begin = torch.full((len(ids), 1), self.model.config.decoder_start_token_id, device=device)
-        logits: torch.Tensor = self.model(input_ids=padded, attention_mask=mask, decoder_input_ids=begin).logits
+        # A trainer may have autocast on already, which is then left as it is.
+        with torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext():
+            encoded = self.model.encoder(input_ids=padded, attention_mask=mask)
+        logits: torch.Tensor = self.model(encoder_outputs=encoded, attention_mask=mask, decoder_input_ids=begin).logits
         return logits[:, 0, self.answers]

@@ -32,10 +32,30 @@ class PromptTokens:
 
     def ids(self, query: str, texts: Sequence[str]) -> list[list[int]]:
         """The tokens of the prompt of a query with each text."""
-        query = cleaned(self._beginning(query))
-        shortened = (cleaned(self._beginning(text)) for text in texts)
-        prompts = [fitting_prompt(query, text, self._offsets, self.max_length) for text in shortened]
-        return [list(encoding.ids) for encoding in self._tokenizer.encode_batch(prompts)]
+        return self.of_pairs([(query, text) for text in texts])
+
+    def of_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[list[int]]:
+        """The tokens of the prompt of each query and text.
+
+        All prompts go through the tokenizer at once, on all cores; only those that are too long are made again.
+        """
+        queries = {query: cleaned(self._beginning(query)) for query in dict.fromkeys(query for query, _ in pairs)}
+        shortened = [(queries[query], cleaned(self._beginning(text))) for query, text in pairs]
+        prompts = [prompt(*pair) for pair in shortened]
+        encodings = self._tokenizer.encode_batch(prompts)
+        ids = [list(encoding.ids) for encoding in encodings]
+        long = [place for place, tokens in enumerate(ids) if len(tokens) > self.max_length]
+        known = {prompts[place]: list(encodings[place].offsets) for place in long}
+
+        def offsets(text: str) -> list[tuple[int, int]]:
+            if text not in known:  # the same documents come with many queries
+                known[text] = self._offsets(text)
+            return known[text]
+
+        fitting = [fitting_prompt(*shortened[place], offsets, self.max_length) for place in long]
+        for place, encoding in zip(long, self._tokenizer.encode_batch(fitting), strict=True):
+            ids[place] = list(encoding.ids)
+        return ids
 
     def _beginning(self, text: str) -> str:
         """As much of a text as certainly does not fit, or all of it."""

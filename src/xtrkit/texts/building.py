@@ -20,7 +20,7 @@ from xtrkit.kernels.compiling import begin_compiling
 from xtrkit.progress import Reporter
 from xtrkit.texts.changes import fields_record
 from xtrkit.texts.document import ReadingReport
-from xtrkit.texts.encoding import encoded, warn_of
+from xtrkit.texts.encoding import encoded, encoded_by, warn_of
 from xtrkit.texts.reading import Files, Source
 from xtrkit.texts.splitting import splitting_for
 from xtrkit.texts.taking import Taken, check_any, take
@@ -41,6 +41,7 @@ class IndexingSummary:
         unknown_share: the share of pieces in a sample of the texts that the model does not know.
         unreadable: of how many passages it does not know most pieces.
         report: what was read, passed over, left out.
+        encoded_by: what encoded them: library, version, device and precision; None where the encoder doesn't say.
     """
 
     documents: int
@@ -50,6 +51,7 @@ class IndexingSummary:
     unknown_share: float = 0.0
     unreadable: int = 0
     report: ReadingReport = field(default_factory=ReadingReport)
+    encoded_by: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for JSON."""
@@ -101,14 +103,27 @@ def index_texts(
         texts = (passage.text or "" for passage in islice(taken, first, None))
         return (chunk.embeddings for chunk in encoded(encoder, texts, batch_size))
 
-    making = replace(making, n_documents=taken.n_passages, splitting=splitting, sources=sources_of(source, taken))
+    making = replace(
+        making,
+        n_documents=taken.n_passages,
+        splitting=splitting,
+        sources=sources_of(source, taken),
+        encoded_by=encoded_by(encoder),
+    )
     write_store(path, embeddings, Incoming(taken), encoder=encoder.identity, making=making, reporter=reporter)
     if compiling.running:
         reporter.note("Compiling what searches need, once on this machine …")
     compiling.wait()
     with Index.open(path) as index:
         return IndexingSummary(
-            len(taken.ids), taken.n_passages, index.n_tokens, taken.truncated, unknown, taken.unreadable, taken.report
+            documents=len(taken.ids),
+            passages=taken.n_passages,
+            tokens=index.n_tokens,
+            truncated=taken.truncated,
+            unknown_share=unknown,
+            unreadable=taken.unreadable,
+            encoded_by=making.encoded_by,
+            report=taken.report,
         )
 
 

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterable, Iterator
 
 from xtrkit.encoding.base import EncodedChunk, Encoder
+from xtrkit.encoding.text_encoder import TextEncoder
+from xtrkit.encoding.worker_pool import PooledEncoder
 from xtrkit.errors import XtrkitWarning
 from xtrkit.texts.taking import Taken
 
@@ -24,11 +26,27 @@ had below .0001 with the default model, Chinese ones have more than half."""
 def encoded(encoder: Encoder, texts: Iterable[str], batch_size: int) -> Iterator[EncodedChunk]:
     """Encode a stream of texts; each part takes some seconds."""
     stream, budget = iter(texts), FIRST_CHARACTERS
+    if isinstance(encoder, PooledEncoder):
+        yield from encoder.stream_parts(_parts(stream), batch_size)
+        return
     while part := _part(stream, budget):
         begin = time.monotonic()
         yield from encoder.stream_documents(part, batch_size=batch_size, chunk_size=len(part))
         slow = time.monotonic() - begin > SECONDS
         budget = max(1, budget // 2) if slow else min(2 * budget, MOST_CHARACTERS)
+
+
+def encoded_by(encoder: Encoder) -> str | None:
+    """What an encoder computes documents with, for an index to remember; None of encoders that don't say."""
+    return encoder.computed_by if isinstance(encoder, TextEncoder) else None
+
+
+def _parts(stream: Iterator[str]) -> Iterator[list[str]]:
+    """Parts that are on their way side by side, so that none can be told to be slow before the next is given out."""
+    budget = FIRST_CHARACTERS
+    while part := _part(stream, budget):
+        yield part
+        budget = min(2 * budget, MOST_CHARACTERS)
 
 
 def _part(stream: Iterator[str], budget: int) -> list[str]:

@@ -23,7 +23,7 @@ from xtrkit.storage.manifest import Manifest, SegmentFacts
 from xtrkit.storage.passage_file import PassageFile
 from xtrkit.storage.tombstones import read_tombstones
 from xtrkit.texts.document import ReadingReport
-from xtrkit.texts.encoding import encoded, warn_of
+from xtrkit.texts.encoding import encoded, encoded_by, warn_of
 from xtrkit.texts.reading import Source
 from xtrkit.texts.taking import Taken, check_any, take
 from xtrkit.values import Ragged
@@ -40,6 +40,7 @@ class AddingSummary(WriteSummary):
         unknown_share: the share of pieces in a sample of the texts that the model does not know.
         unreadable: of how many passages it does not know most pieces.
         report: what was read, passed over, left out.
+        encoded_by: what encoded them, as of :class:`~xtrkit.texts.building.IndexingSummary`.
     """
 
     read: int = 0
@@ -48,6 +49,7 @@ class AddingSummary(WriteSummary):
     unknown_share: float = 0.0
     unreadable: int = 0
     report: ReadingReport = field(default_factory=ReadingReport)
+    encoded_by: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for JSON."""
@@ -91,7 +93,9 @@ def write_taken(
     writer: Writer, taken: Taken, index: Index, encoder: Encoder, *, batch_size: int, reporter: Reporter
 ) -> AddingSummary:
     """Encode passages, let them take the place of those of their documents, and commit."""
-    unknown, ids = warn_of(taken, encoder), {passage.id for passage in taken}
+    unknown, ids, by = warn_of(taken, encoder), {passage.id for passage in taken}, encoded_by(encoder)
+    if by is not None:
+        writer.set_encoded_by(by)
     before = writer.ids_of_documents(list(taken.documents)).values()
     writer.delete([name for names in before for name in names if name not in ids])
     texts, to_store = (passage.text or "" for passage in taken), iter(taken)
@@ -108,6 +112,7 @@ def write_taken(
         truncated=taken.truncated,
         unknown_share=unknown,
         unreadable=taken.unreadable,
+        encoded_by=by,
         report=taken.report,
     )
 

@@ -16,7 +16,7 @@ from xtrkit.training.dev import DevEvaluator, DevSet
 from xtrkit.training.inputs import Batches, Inputs, TextInputs
 from xtrkit.training.plan import TrainingPlan
 from xtrkit.training.recipes import TrainingRecipe
-from xtrkit.training.top_layers import UpperLayers, freeze_below
+from xtrkit.training.top_layers import UpperLayers, freeze_below, learns_every_layer
 from xtrkit.training.trainer import Parts, make_trainer
 from xtrkit.training.workplace import Workplace
 
@@ -51,11 +51,13 @@ class EncoderInTraining:
         model, recipe, init = self._model, self._recipe, self._recipe.projection_init
         if self._is_new and place.last_checkpoint() is None and init != "random":
             fit_projection(model, examples.documents, recipe.seed, balanced=init == "balanced")
-        embedder: nn.Module = UpperLayers(model, recipe.top_layers) if recipe.top_layers else model
+        # Below the lowest layer there are embeddings alone: looking them up again is quicker than keeping them.
+        is_kept = bool(recipe.top_layers) and not learns_every_layer(model, recipe.top_layers)
+        embedder: nn.Module = UpperLayers(model, recipe.top_layers) if is_kept else model
         cache = self._plan.cache or place.cache
 
         def inputs(task: str, texts: Sequence[str]) -> Inputs:
-            if not recipe.top_layers:
+            if not is_kept:
                 return TextInputs(model, texts)
             with bar(f"Activations ({task})", len(texts)) as advance:
                 return CachedInputs.open(cache, model, recipe.top_layers, task, texts, advance, recipe.bf16)

@@ -37,6 +37,11 @@ def freeze_below(model: MultiVectorEncoder, top_layers: int) -> None:
             parameter.requires_grad_(True)
 
 
+def learns_every_layer(model: MultiVectorEncoder, top_layers: int) -> bool:
+    """Whether so many upper layers are all that there are, so that embeddings alone are frozen."""
+    return top_layers == len(_layers(model))
+
+
 class LowerLayers(nn.Module):
     """Features -> the (texts, tokens, width) hidden states that enter the upper layers."""
 

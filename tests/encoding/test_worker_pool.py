@@ -1,0 +1,128 @@
+"""Several processes encode: the same index as one makes, and an end for all of them whatever happens."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing import active_children
+
+import numpy as np
+import pytest
+
+from tests.encoding import checkpoint_factory as factory
+from xtrkit import Retriever, load_encoder
+from xtrkit.encoding.worker_pool import in_processes
+from xtrkit.errors import InputError, ModelError, WorkerError
+
+TEXTS = [
+    f"Entry {n}: {'the keeper wrote it down, ' * (n % 11)}then {'slept' if n % 2 else 'sailed'}." for n in range(60)
+]
+SLOW = [{"id": str(n), "text": f"Entry {n}. " + "The keeper wrote it down and went to bed. " * 60} for n in range(3000)]
+"""Minutes of work."""
+
+
+def vectors_of(index):
+    (file,) = index.glob("*.vectors.safetensors")
+    return file.read_bytes()
+
+
+def test_the_index_is_the_same_to_the_byte(tmp_path):
+    with Retriever.create(tmp_path / "one", TEXTS[:40], nbits=16):
+        pass
+    with Retriever.create(tmp_path / "two", TEXTS[:40], nbits=16, workers=2) as retriever:
+        assert vectors_of(tmp_path / "one") == vectors_of(tmp_path / "two")
+        assert not active_children()
+        # In turn: adding goes the same way.
+        retriever.add([{"id": f"new {n}", "text": text} for n, text in enumerate(TEXTS[40:])], workers=2)
+        assert len(retriever) == len(TEXTS)
+
+
+def test_parts_come_back_in_order():
+    encoder = load_encoder(threads=1)
+    right = encoder.encode_documents(TEXTS)
+    with in_processes(encoder, 2) as working:
+        chunks = list(working.stream_documents(iter(TEXTS), chunk_size=7))
+        assert [len(chunk.embeddings) for chunk in chunks] == [7] * 8 + [4]
+        np.testing.assert_array_equal(np.concatenate([chunk.embeddings.rows for chunk in chunks]), right.rows)
+        assert working.document_tokens(TEXTS[0]) == encoder.document_tokens(TEXTS[0])
+        np.testing.assert_array_equal(
+            working.encode_queries(["a query"]).rows, encoder.encode_queries(["a query"]).rows
+        )
+        assert working.identity == encoder.identity
+        # A process that is killed is told, and the others end, too.
+        stream = working.stream_documents(TEXTS * 20, chunk_size=7)
+        next(stream)
+        os.kill(active_children()[0].pid, signal.SIGKILL)
+        with pytest.raises(WorkerError, match=r"ended before it was done \(exit code -9\)"):
+            list(stream)
+    assert not active_children()
+
+
+def test_a_model_that_another_process_cannot_open(checkpoints, tmp_path):
+    directory = factory.copy_of(checkpoints["stanford"], tmp_path / "model")
+    encoder = load_encoder(directory, device="cpu")
+    shutil.rmtree(directory)
+    with in_processes(encoder, 2) as working, pytest.raises(ModelError, match="can't be opened in this process"):
+        list(working.stream_documents(["a text"]))
+    assert not active_children()
+
+
+class Foreign:
+    """An encoder that xtrkit did not load."""
+
+
+@pytest.mark.parametrize("workers", [0, -1, 1.5, True, "2"])
+def test_numbers_of_workers_that_cannot_be(tmp_path, workers):
+    with pytest.raises(InputError, match="workers must be a whole number of at least 1"):
+        Retriever.create(tmp_path / "idx", TEXTS, workers=workers)
+
+
+def test_an_encoder_of_somebody_elses():
+    with (
+        pytest.raises(InputError, match="A Foreign can't be loaded again by other processes"),
+        in_processes(Foreign(), 2),
+    ):
+        pass
+
+
+def indexing(tmp_path, workers=2):
+    """``xtrkit index`` at work with its children, and their numbers."""
+    (tmp_path / "many.jsonl").write_text("".join(json.dumps(one) + "\n" for one in SLOW))
+    command = [sys.executable, "-m", "xtrkit", "index", "many.jsonl", "idx", "--workers", str(workers), "--no-split"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    spool = tmp_path / ".idx.building" / "rows.f16"
+    deadline = time.monotonic() + 120
+    while not (spool.exists() and spool.stat().st_size):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    children = [int(pid) for pid in (open(f"/proc/{process.pid}/task/{process.pid}/children").read()).split()]  # noqa: SIM115
+    assert len(children) >= workers
+    return process, children
+
+
+def assert_gone(children):
+    deadline = time.monotonic() + 60
+    while any(os.path.exists(f"/proc/{child}") for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="looks for processes in /proc")
+def test_all_processes_end_with_the_command(tmp_path, ended_by):
+    process, children = indexing(tmp_path)
+    if ended_by == signal.SIGINT:
+        os.killpg(process.pid, ended_by)  # as a terminal does
+        _, told = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert told.strip().splitlines()[-1].startswith("Stopped. The same command goes on where this one was")
+        assert "Traceback" not in told
+    else:
+        process.kill()
+        process.communicate(timeout=60)
+    assert_gone(children)
+    assert not (tmp_path / "idx").exists()
