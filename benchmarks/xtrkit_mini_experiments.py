@@ -187,7 +187,8 @@ def embed(model, tokens, task, length, bf16, rows=256):
     """(texts, tokens, d) unit vectors in float32, 0 where there is no token, and (texts, tokens) where there is one."""
     order = (tokens >= 0).sum(dim=1).argsort(descending=True)
     width = min(length, tokens.shape[1])
-    vectors = torch.zeros(len(tokens), width, 128, device=tokens.device, dtype=torch.float16 if bf16 else torch.float32)
+    dim = int(model.get_embedding_dimension())
+    vectors = torch.zeros(len(tokens), width, dim, device=tokens.device, dtype=torch.float16 if bf16 else torch.float32)
     real = torch.zeros(len(tokens), width, dtype=torch.bool, device=tokens.device)
     for part in order.split(rows):
         features = _features(tokens[part], length)
@@ -220,6 +221,7 @@ def similarities(queries, documents, k_prime=K_PRIME, rows=8):
 
 def ndcg(scores, relevant, k=10):
     """(queries,) nDCG@k."""
+    k = min(k, scores.shape[1])
     discounts = 1 / torch.log2(torch.arange(2, k + 2, device=scores.device).float())
     return (relevant.gather(1, scores.topk(k).indices) @ discounts) / (relevant.topk(k).values @ discounts)
 
