@@ -57,6 +57,9 @@ NOT_RUN = {
     ("docs/serving.md", "xtrkit demo"): STAYS,
     ("docs/serving.md", "python3 -c"): STAYS,
     ("docs/training.md", "python benchmarks/xtrkit_mini.py"): "trains the default model, half an hour of a CPU",
+    ("docs/training.md", "python benchmarks/xtrkit_mini_experiments.py"): (
+        "needs a GPU; tests/training/test_mini_experiments.py runs it on a small model"
+    ),
     **{
         ("docs/reproductions.md", f"xtrkit reproduce {claim} "): TRAINS
         for claim in (
