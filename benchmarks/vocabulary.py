@@ -54,3 +54,36 @@ def keep_pieces(source, target, kept):
     (name,) = (name for name in weights if name.endswith(TABLE))
     weights[name] = np.ascontiguousarray(weights[name][ids])
     save_file(weights, target / "model.safetensors", {"format": "pt"})
+
+
+def frequent_pieces(tokenizer, words, share):
+    """The ids that make ``share`` of what a language's words are made of, the most frequent first.
+
+    Args:
+        tokenizer: of the checkpoint.
+        words: {word: how frequent it is}, in lower case; words that begin a sentence are counted as a quarter of that.
+        share: of all occurrences of pieces, from 0 to 1.
+    """
+    counts = Counter()
+    for texts, weight in ((list(words), 1.0), ([word[:1].upper() + word[1:] for word in words], 0.25)):
+        encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        for encoding, frequency in zip(encodings, words.values(), strict=True):
+            for number in encoding.ids:
+                counts[number] += weight * frequency
+                _count_inside(tokenizer, counts, number, weight * frequency)
+    kept, wanted = [], share * sum(counts.values())
+    for number, found in counts.most_common():
+        if wanted <= 0:
+            break
+        kept.append(number)
+        wanted -= found
+    return kept
+
+
+def _count_inside(tokenizer, counts, number, weight):
+    """Where a script has no spaces between words, most words are inside of what a tokenizer takes for one."""
+    piece = tokenizer.id_to_token(number)
+    if piece.startswith("▁") and any("\u3040" <= character <= "\u9fff" for character in piece):
+        inside = tokenizer.token_to_id(piece[1:])
+        if inside is not None:
+            counts[inside] += weight

@@ -1,26 +1,25 @@
-"""How xtrkit-mini might be trained better: settings compared on collections that they have not seen, on one GPU.
+"""How xtrkit-mini might be trained better: settings compared on collections that they were not trained on.
 
     python benchmarks/xtrkit_mini.py --data DATASETS --work WORK --until start
     python benchmarks/xtrkit_mini_experiments.py prepare --data DATASETS --work WORK
     python benchmarks/xtrkit_mini_experiments.py compare --work WORK --out OUT --device cuda
+    python benchmarks/xtrkit_mini_experiments.py train --work WORK --out OUT --setting mined --share 0.5 --device cuda
 
 ``prepare`` draws what is learnt from and what is measured with, from the training queries of the five sets alone.
 ``compare`` trains each of ``SETTINGS`` on some of the sets and measures it on the others (``FOLDS``: each set is held
-out once), takes the setting and the share of the mean with the start that do best there, trains it on all sets with
-three seeds, mines with the mean of these, trains again, and writes what it found to ``OUT/figures.json``, weights to
-``OUT/*.safetensors``. docs/training.md has what came out.
+out once), by itself and in the mean with what it started from, and writes ``OUT/figures.json``. ``train`` trains one
+setting on all sets with three seeds and writes the mean of these and of the start, a checkpoint for ``xtrkit export``,
+then mines with it, trains again, and writes that, too. docs/training.md says what was measured so far.
 """
 
 import argparse
 import json
 import math
 import random
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from sentence_transformers.base.modules.dense import Dense
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -28,7 +27,7 @@ from xtrkit.training.base import load_base
 from xtrkit.training.careful import make_optimizer
 from xtrkit.training.inputs import TextInputs
 from xtrkit.training.objectives import LateInteractionLoss
-from xtrkit.training.recipes import XTR_TRAINING
+from xtrkit.training.recipes import XTR_TRAINING, TrainingRecipe, parsed
 from xtrkit.training.top_layers import freeze_below
 
 # Each set is held out once: what is trained on the others says how collections fare that nobody trained on.
@@ -40,7 +39,6 @@ DEV_QUERIES, DEV_NEGATIVES, NEGATIVES, CHARACTERS = 400, 4, 4, 1700
 FEWER_NEGATIVES = {"hotpotqa-dev": 1}  # of a corpus of 66,581, which would fill the disk with texts used once
 SHARES = (0.25, 0.5, 1.0)
 K_PRIME, SEED = 1000, 1
-FOR_COMPARING = 0.6  # of the time; the rest is for the final runs
 
 
 @dataclass(frozen=True)
@@ -48,37 +46,36 @@ class Setting:
     """One way to train.
 
     Attributes:
-        name: what the table calls it.
         recipe: lengths, rates, layers.
         single: whether a batch is of one collection.
         mined: whether negatives are those that a model finds which was trained like this with BM25's.
     """
 
-    name: str
-    recipe: object
+    recipe: TrainingRecipe
     single: bool = True
     mined: bool = False
 
 
 BASE = XTR_TRAINING.but(
     query_length=64, document_length=320, batch_size=128, rows_per_forward=128, learning_rate=1e-4, projection_rate=3.0,
-    top_layers=6, k_train=256, bf16=True,
+    top_layers=6, k_train=256, steps=300,
 )  # fmt: skip
-AS_SHIPPED = BASE.but(top_layers=2, batch_size=32, steps=200, query_length=32, document_length=160)
-SETTINGS = (
-    Setting("as shipped: 2 layers, batches of 32, mixed", AS_SHIPPED, single=False),
-    Setting("6 layers, batches of 128, mixed", BASE, single=False),
-    Setting("6 layers, batches of 128 of one collection", BASE),
-    Setting("the same, negatives mined again", BASE, mined=True),
-    Setting("2 layers, batches of 128 of one collection", BASE.but(top_layers=2)),
-)
+SHIPPED = BASE.but(top_layers=2, batch_size=32, steps=200, query_length=32, document_length=160)
+SETTINGS = {
+    "shipped": Setting(SHIPPED, single=False),
+    "mixed": Setting(BASE, single=False),
+    "single": Setting(BASE),
+    "mined": Setting(BASE, mined=True),
+    "top-2": Setting(BASE.but(top_layers=2)),
+}
+SEEDS = (1, 2, 3)
 
 
 # --- what is learnt from, and what is measured with -----------------------------------------------------------------
 
 
 def prepare(data, work):
-    """Write ``WORK/examples/NAME.json``: texts, and of each query its positives and negatives, by number."""
+    """Write ``WORK/examples/NAME.json``: what is learnt from and measured with."""
     (work / "examples").mkdir(parents=True, exist_ok=True)
     for name in MIXTURE:
         path = work / "examples" / f"{name}.json"
@@ -87,6 +84,7 @@ def prepare(data, work):
 
 
 def _examples(folder, mined):
+    """Of each query its positives and negatives, by number, with the texts."""
     from xtrkit_mini import judged_elsewhere  # here alone: where there is a GPU, torch is enough
 
     from xtrkit.evaluation.beir import open_corpus, read_test_collection
@@ -189,7 +187,8 @@ def embed(model, tokens, task, length, bf16, rows=256):
     """(texts, tokens, d) unit vectors in float32, 0 where there is no token, and (texts, tokens) where there is one."""
     order = (tokens >= 0).sum(dim=1).argsort(descending=True)
     width = min(length, tokens.shape[1])
-    vectors = torch.zeros(len(tokens), width, 128, device=tokens.device, dtype=torch.float16 if bf16 else torch.float32)
+    dim = int(model.get_embedding_dimension())
+    vectors = torch.zeros(len(tokens), width, dim, device=tokens.device, dtype=torch.float16 if bf16 else torch.float32)
     real = torch.zeros(len(tokens), width, dtype=torch.bool, device=tokens.device)
     for part in order.split(rows):
         features = _features(tokens[part], length)
@@ -202,7 +201,7 @@ def embed(model, tokens, task, length, bf16, rows=256):
 
 
 @torch.inference_mode()
-def similarities(queries, documents, k_prime=K_PRIME, rows=16):
+def similarities(queries, documents, k_prime=K_PRIME, rows=8):
     """(queries, documents) scores by XTR, what is not retrieved imputed, and by MaxSim: exact, of unit vectors."""
     (of_queries, real), (vectors, mask) = queries, documents
     tokens, absent = vectors.flatten(0, 1), ~mask.flatten()
@@ -221,11 +220,10 @@ def similarities(queries, documents, k_prime=K_PRIME, rows=16):
 
 
 def ndcg(scores, relevant, k=10):
-    """Mean nDCG@k of binary judgements."""
+    """(queries,) nDCG@k."""
+    k = min(k, scores.shape[1])
     discounts = 1 / torch.log2(torch.arange(2, k + 2, device=scores.device).float())
-    found = relevant.gather(1, scores.topk(k).indices) @ discounts
-    ideal = torch.stack([discounts[: int(n)].sum() for n in relevant.sum(dim=1).clamp(max=k)])
-    return float((found / ideal).mean())
+    return (relevant.gather(1, scores.topk(k).indices) @ discounts) / (relevant.topk(k).values @ discounts)
 
 
 def measure(model, pools, bf16):
@@ -235,7 +233,8 @@ def measure(model, pools, bf16):
     for name, (queries, documents, relevant) in pools.items():
         length = 256 if name == "halves" else BASE.query_length
         embedded = embed(model, queries, "query", length, bf16), embed(model, documents, "document", 320, bf16)
-        found[name] = tuple(round(ndcg(scores, relevant), 4) for scores in similarities(*embedded))
+        found[name] = tuple(round(float(ndcg(scores, relevant).mean()), 4) for scores in similarities(*embedded))
+        torch.cuda.empty_cache()  # others may be at work on the same GPU
     return found
 
 
@@ -309,20 +308,23 @@ def _rows(chosen, what, length):
 
 
 class Bench:
-    """The model, what it started from, and the clock."""
+    """The model, what it started from, and the sets."""
 
-    def __init__(self, model, seconds):
-        self.model, self.began, self.seconds = model, time.monotonic(), seconds
-        self.start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        self.device = model.device
-        self.bf16 = self.device.type == "cuda"
+    def __init__(self, work, device, sample):
+        self.model, _ = load_base(str(work / "start"), BASE, device)
+        self.model[0].document_length = BASE.document_length
+        self.start = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        self.device, self.bf16 = self.model.device, self.model.device.type == "cuda"
+        paths = {name: work / "examples" / f"{name}.json" for name in MIXTURE}
+        contents = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items()}
+        if sample:
+            contents = {name: sampled(content, sample) for name, content in contents.items()}
+        self.sets = {name: Collection(content, self.model, self.device) for name, content in contents.items()}
+        self.pools = {name: collection.pool() for name, collection in self.sets.items()}
+        self.pools["halves"] = halves(contents[HALVES], self.model, self.device)
 
-    def left(self):
-        """Seconds that are left."""
-        return self.seconds - (time.monotonic() - self.began)
-
-    def train(self, setting, collections, seed, steps, negatives=None):
-        """Train from the start; the weights that differ from it."""
+    def train(self, setting, sets, seed, negatives=None):
+        """Train from the start; the weights that learnt."""
         torch.manual_seed(seed)
         model, recipe = self.model, setting.recipe
         model.load_state_dict(self.start)
@@ -330,11 +332,12 @@ class Bench:
         model.train()
         projections = [p for module in model if isinstance(module, Dense) for p in module.parameters()]
         optimizer = make_optimizer(model, recipe, projections, recipe.projection_rate)
-        warm = math.ceil(recipe.warmup * steps)
-        schedule = LambdaLR(optimizer, lambda n: min((n + 1) / warm, (steps - n) / max(1, steps - warm)))
+        warm = math.ceil(recipe.warmup * recipe.steps)
+        rate = [min((n + 1) / warm, (recipe.steps - n) / max(1, recipe.steps - warm)) for n in range(recipe.steps + 1)]
+        schedule = LambdaLR(optimizer, rate.__getitem__)
         loss_of, learning = LateInteractionLoss(model, recipe), [p for p in model.parameters() if p.requires_grad]
-        losses, drawn, began = [], batches(collections, setting, seed, negatives), time.monotonic()
-        for _ in range(steps):
+        losses, drawn = [], batches(sets, setting, seed, negatives)
+        for _ in range(recipe.steps):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                 loss = loss_of(next(drawn))
             loss.backward()
@@ -343,12 +346,10 @@ class Bench:
             schedule.step()
             optimizer.zero_grad(set_to_none=True)
             losses.append(loss.detach())
-        curve = [round(float(part.mean()), 4) for part in torch.stack(losses).split(max(1, steps // 5))]
-        taken = time.monotonic() - began
-        print(f"  {setting.name}, seed {seed}: {steps} steps, {taken:.1f} s, loss {curve}", flush=True)
-        names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+        fifths = torch.stack(losses).split(math.ceil(recipe.steps / 5))
+        print(f"  seed {seed}, loss {[round(float(part.mean()), 4) for part in fifths]}", flush=True)
         state = model.state_dict()
-        return {name: state[name].clone() for name in names}, taken / steps
+        return {name: state[name].clone() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
     def load(self, weights, share=1.0):
         """The mean of weights and those of the start."""
@@ -395,136 +396,77 @@ def _maxsim(queries, documents, first, rows=64):
 # --- the comparison -------------------------------------------------------------------------------------------------
 
 
-def compare(work, out, device, seconds, steps, final_steps, sample):
-    """Compare the settings, and train the best, as far as ``seconds`` go; figures are written after every run."""
+def compare(bench, settings, out):
+    """Train each setting on some sets, and measure it on the others; ``OUT/figures.json`` grows as it goes."""
     out.mkdir(parents=True, exist_ok=True)
-    model, _ = load_base(str(work / "start"), BASE, device)
-    model[0].query_length, model[0].document_length = 256, BASE.document_length
-    bench = Bench(model, seconds)
-    contents = {name: json.loads((work / "examples" / f"{name}.json").read_text(encoding="utf-8")) for name in MIXTURE}
-    if sample:
-        contents = {name: sampled(content, sample) for name, content in contents.items()}
-    collections = {name: Collection(content, model, device) for name, content in contents.items()}
-    pools = {name: collection.pool() for name, collection in collections.items()}
-    pools["halves"] = halves(contents[HALVES], model, device)
-    print(f"read and tokenized: {seconds - bench.left():.1f} s", flush=True)
-    figures = {"pools": {name: [len(pool[0]), len(pool[1])] for name, pool in pools.items()}}
-    figures["start"] = measure(model, pools, bench.bf16)
-    print(f"start: {figures['start']}, {seconds - bench.left():.1f} s", flush=True)
-    if not steps:
-        bench.train(SETTINGS[2], collections, SEED, 5)
-        _, cost = bench.train(SETTINGS[2], collections, SEED, 15)
-        runs = len(FOLDS) * (len(SETTINGS) - 1)
-        steps = max(40, min(300, int(bench.left() * FOR_COMPARING * 0.55 / runs / cost)))
-    figures["steps"], figures["held_out"], figures["seconds_a_step"] = steps, {}, {}
-    _hold_out(bench, collections, pools, figures, out, steps, until=bench.left() * (1 - FOR_COMPARING))
-    setting, share = _best(figures)
-    cost = figures["seconds_a_step"].get(setting.name, 1.0)
-    figures["chosen"] = [setting.name, share]
-    figures["final_steps"] = final_steps or max(40, min(600, int((bench.left() - 12) * 0.95 / 6 / cost)))
-    print(f"chosen: {figures['chosen']}, {figures['final_steps']} steps", flush=True)
-    _final(bench, collections, pools, figures, out, replace(setting, mined=False), share)
+    figures = {"start": measure(bench.model, bench.pools, bench.bf16)}
+    print(f"start: {_mean(figures['start']):.4f} {figures['start']}", flush=True)
+    for name, setting in settings.items():
+        figures[name] = [_held_out(bench, setting, seed) for seed in SEEDS]
+        (out / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        for share in SHARES:
+            means = [_mean(found[share]) for found in figures[name]]
+            print(f"{name}, share {share}: {sum(means) / len(means):.4f} {[round(m, 4) for m in means]}", flush=True)
 
 
-def _hold_out(bench, collections, pools, figures, out, steps, until):
-    trained = {}
-    for setting in SETTINGS:
-        if bench.left() < until or (setting.mined and not trained):
-            print(f"no time for {setting.name}", flush=True)
-            continue
-        found = {}
-        for fold, held in enumerate(FOLDS):
-            rest = {name: c for name, c in collections.items() if name not in held}
-            negatives = bench.mine(rest, trained[fold], 0.5) if setting.mined else None
-            n = min(setting.recipe.steps or steps, 4 * steps)
-            weights, cost = bench.train(setting, rest, SEED, n, negatives)
-            figures["seconds_a_step"][setting.name] = cost
-            if setting.recipe is BASE and setting.single and not setting.mined:
-                trained[fold] = weights
-            chosen = {name: pools[name] for name in (*held, *(["halves"] if HALVES in held else []))}
-            for share in SHARES:
-                bench.load(weights, share)
-                found.setdefault(str(share), {}).update(measure(bench.model, chosen, bench.bf16))
-        figures["held_out"][setting.name] = found
-        for share, of_sets in found.items():
-            print(f"    {share}: {_mean(of_sets):.4f} {of_sets}", flush=True)
-        print(f"  {bench.seconds - bench.left():.1f} s", flush=True)
-        _write(figures, out)
+def _held_out(bench, setting, seed):
+    """{share of the mean: {set: figures without having been trained on it}}."""
+    figures = {share: {} for share in SHARES}
+    for held in FOLDS:
+        rest = {name: collection for name, collection in bench.sets.items() if name not in held}
+        weights = bench.train(setting, rest, seed)
+        if setting.mined:
+            weights = bench.train(setting, rest, seed, bench.mine(rest, weights, 0.5))
+        chosen = {name: bench.pools[name] for name in (*held, *(["halves"] if HALVES in held else []))}
+        for share, found in figures.items():
+            bench.load(weights, share)
+            found |= measure(bench.model, chosen, bench.bf16)
+    return figures
 
 
 def _mean(of_sets):
+    """Of nDCG@10 with XTR."""
     return sum(xtr for xtr, _ in of_sets.values()) / len(of_sets)
 
 
-def _best(figures):
-    """The setting and the share with the best mean over the sets that were held out."""
-    of = {setting.name: setting for setting in SETTINGS}
-    every = [(_mean(v), name, share) for name, found in figures["held_out"].items() for share, v in found.items()]
-    _, name, share = max(every) if every else (0, SETTINGS[2].name, 0.5)
-    return of[name], float(share)
-
-
-def _final(bench, collections, pools, figures, out, setting, share):
-    """All sets, three seeds and their mean; then once more with negatives that this mean finds."""
-    negatives, figures["final"] = None, {}
-    for name in ("round1", "round2"):
-        weights, cost = [], 0.0
-        for seed in range(SEED, SEED + 3):
-            if bench.left() < cost + 4:
-                print("no time for another seed", flush=True)
-                break
-            began = bench.left()
-            weights.append(bench.train(setting, collections, seed, figures["final_steps"], negatives)[0])
-            cost = began - bench.left()
-        if not weights:
-            return
+def train(bench, setting, share, out):
+    """All sets, the mean of three seeds and of the start; then once more with negatives that this mean finds."""
+    negatives = None
+    for name in ("mean", "mean-mined"):
+        weights = [bench.train(setting, bench.sets, seed, negatives) for seed in SEEDS]
         mean = {key: torch.stack([each[key] for each in weights]).mean(dim=0) for key in weights[0]}
-        write_deltas(bench.start, mean, out / f"{name}.safetensors")
         bench.load(mean, share)
-        figures["final"][name] = {"seeds": len(weights), "in_domain": measure(bench.model, pools, bench.bf16)}
-        _write(figures, out)
-        print(f"{name}: {figures['final'][name]}, {bench.seconds - bench.left():.1f} s", flush=True)
-        if bench.left() < cost + 10:
-            print("no time for a second round", flush=True)
-            return
-        if name == "round1":
-            negatives = bench.mine(collections, mean, share)
-            print(f"mined: {bench.seconds - bench.left():.1f} s", flush=True)
-
-
-def write_deltas(start, weights, path):
-    """What training added, in int8 with a scale for each row: 4 times smaller than the weights, and as good."""
-    content = {}
-    for name, tensor in weights.items():
-        delta = (tensor - start[name]).float().cpu()
-        rows = delta.reshape(len(delta), -1)
-        scale = (rows.abs().amax(dim=1, keepdim=True) / 127).clamp(min=1e-12)
-        content[f"{name}.int8"] = (rows / scale).round().to(torch.int8).contiguous()
-        content[f"{name}.scale"] = scale.contiguous()
-    save_file(content, path)
-
-
-def _write(figures, out):
-    (out / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        bench.model.save_pretrained(str(out / name), create_model_card=False)
+        negatives = bench.mine(bench.sets, mean, share)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, function in (("prepare", prepare), ("compare", compare)):
-        command = commands.add_parser(name, help=function.__doc__.splitlines()[0])
+    for name in ("prepare", "compare", "train"):
+        command = commands.add_parser(name)
         command.add_argument("--work", type=Path, required=True)
         if name == "prepare":
             command.add_argument("--data", type=Path, required=True)
             continue
         command.add_argument("--out", type=Path, required=True)
         command.add_argument("--device", default="cuda")
-        command.add_argument("--seconds", type=float, default=600, help="about how long it may take")
-        command.add_argument("--steps", type=int, default=0, help="of each comparison; as many as the time allows")
-        command.add_argument("--final-steps", type=int, default=0, help="of each final run")
+        command.add_argument("--setting", choices=SETTINGS, action="append", help="again for several; all of them")
+        command.add_argument("--share", type=float, default=0.5, help="of what was trained in the mean with the start")
+        command.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="of the recipes")
         command.add_argument("--sample", type=int, default=0, help="examples of each set, to try it out; all of them")
-    arguments = vars(parser.parse_args())
-    {"prepare": prepare, "compare": compare}[arguments.pop("command")](**arguments)
+    arguments = parser.parse_args()
+    if arguments.command == "prepare":
+        prepare(arguments.data, arguments.work)
+        return
+    changes = {name: parsed(name, value) for name, value in (change.split("=", 1) for change in arguments.set)}
+    names = arguments.setting or list(SETTINGS)
+    settings = {n: replace(SETTINGS[n], recipe=SETTINGS[n].recipe.but(**changes)) for n in names}
+    bench = Bench(arguments.work, arguments.device, arguments.sample)
+    if arguments.command == "compare":
+        compare(bench, settings, arguments.out)
+    else:
+        train(bench, settings[names[0]], arguments.share, arguments.out)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ PAIRS = {
 # Embeddings stay as they are: English texts have a tenth of the pieces, and what they'd learn, the others wouldn't.
 RECIPE = XTR_TRAINING.but(
     top_layers=12, bf16=True, dim=128, projection_init="balanced", query_length=32, document_length=192, batch_size=64,
-    steps=1000, learning_rate=3e-5, projection_rate=3.0, rows_per_forward=64, eval_steps=250,
+    steps=650, learning_rate=3e-5, projection_rate=3.0, rows_per_forward=64, eval_steps=250,
 )  # fmt: skip
 # What is left of the direction that all tokens of this base share: with the whole of it unrelated ones have a cosine of
 # .73, with half of it .45.

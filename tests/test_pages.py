@@ -43,7 +43,9 @@ NOT_RUN = {
     ("README.md", "curl -s localhost"): "asks that server; docs/serving.md has the same line",
     ("README.md", 'python3 -m venv .venv && .venv/bin/pip install "torch'): INSTALLS,
     ("docs/encoding.md", "python benchmarks/encoding.py"): MEASURES,
+    ("docs/encoding.md", "pip install models/xtrkit-multi"): "tests/encoding/test_xtrkit_multi.py installs it elsewhere",
     ("docs/evaluation.md", "python benchmarks/agreement.py"): MEASURES,
+    ("docs/evaluation.md", "python benchmarks/xquad.py"): MEASURES,
     ("docs/evaluation.md", "python benchmarks/indexing_memory.py"): MEASURES,
     ("docs/evaluation.md", "OPENBLAS_NUM_THREADS=1 python benchmarks/compressed.py"): MEASURES,
     ("docs/evaluation.md", "python benchmarks/exact.py"): MEASURES,
@@ -57,6 +59,10 @@ NOT_RUN = {
     ("docs/serving.md", "xtrkit demo"): STAYS,
     ("docs/serving.md", "python3 -c"): STAYS,
     ("docs/training.md", "python benchmarks/xtrkit_mini.py"): "trains the default model, half an hour of a CPU",
+    ("docs/training.md", "python benchmarks/xtrkit_multi.py"): "needs a GPU, and weights that are not here",
+    ("docs/training.md", "python benchmarks/xtrkit_mini_experiments.py"): (
+        "needs a GPU; tests/training/test_mini_experiments.py runs it on a small model"
+    ),
     **{
         ("docs/reproductions.md", f"xtrkit reproduce {claim} "): TRAINS
         for claim in (

@@ -35,6 +35,7 @@ from xtrkit.subsets import Subset
 from xtrkit.texts.building import IndexingSummary, index_texts
 from xtrkit.texts.changes import folder_source
 from xtrkit.texts.document import PLAIN_FIELDS, Fields
+from xtrkit.texts.encoding import suited_model
 from xtrkit.texts.given import Given, source_of
 from xtrkit.texts.syncing import SyncSummary, sync_folder
 from xtrkit.texts.updating import AddingSummary, add_texts
@@ -110,7 +111,8 @@ class Retriever:
             path: directory to make; it appears when the index is complete.
             passages: texts, dicts, pairs (id, text), Passages, a table, or where they lie on disk, as
                 :func:`xtrkit.texts.given.source_of` takes them. They are gone through once.
-            model: the encoder, as :func:`xtrkit.load_encoder` takes it, or a loaded one.
+            model: the encoder, as :func:`xtrkit.load_encoder` takes it, or a loaded one. "default" is xtrkit-mini, or
+                xtrkit-multi where files are mostly not English and it is installed; a warning says so.
             nbits: 1, 2, 4 or 8 compress vectors to so many bits a dimension; 16 keeps every vector as float16 and
                 searches exactly, some fifty times slower.
             codec: how vectors are compressed: "grid", or "buckets" as ColBERTv2 and PLAID do.
@@ -141,7 +143,8 @@ class Retriever:
         check_workers(workers)
         finds_clusters = None if device == "cpu" else device  # the CPU does so without torch
         source, making = source_of(passages, fields), Making(nbits, codec, overwrite, finds_clusters, dim=dim)
-        pooling, encoder = pooling_of(pool_factor), loaded_encoder(model, device=device, runtime=runtime)
+        pooling = pooling_of(pool_factor)
+        encoder = loaded_encoder(suited_model(source, model), device=device, runtime=runtime)
         if pooling is not None:
             making = replace(making, pooling=replace(pooling, protected=markers_before(encoder)))
         with in_processes(encoder, workers) as working:

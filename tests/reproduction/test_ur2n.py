@@ -32,6 +32,7 @@ from xtrkit.reproduction.unified_claims import (
     vector_bytes,
 )
 from xtrkit.reranking import load_reranker
+from xtrkit.reranking.export import export_reranker
 from xtrkit.retriever import Retriever
 from xtrkit.unified import load_unified
 
@@ -270,3 +271,23 @@ def test_mistakes_are_told_before_anything_is_trained(sets, checkpoints, reranke
     )
     refused(ModelError, "has no ▁true, so it can't rerank", setting_for(sets).but(model=str(without)))
     assert not (tmp_path / "work").exists()
+
+
+def test_an_export_reranks_in_its_place(sets, laboratory, given, tmp_path):
+    """On a CPU that is faster; another model's export is refused, and its scores are kept apart."""
+    export_reranker(str(given), tmp_path / "fast", precision="fp32")
+    changes = {"model": "ur2n", "tests": ("exam",)}
+    own = laboratory_for(setting_for(sets, "prompt_length=40", **changes), tmp_path / "work")
+    fast = laboratory_for(
+        setting_for(sets, "prompt_length=40", f"reranker={tmp_path / 'fast'}", **changes), tmp_path / "work"
+    )
+    test = own.tests[0]
+    expected, got = (made.scores([made.words(test)], test) for made in (own, fast))
+    for query, scores in expected.items():
+        assert list(scores) == list(got[query])
+        np.testing.assert_allclose(list(got[query].values()), list(scores.values()), atol=1e-3)
+    assert len(list((tmp_path / "work" / "scores").iterdir())) == 2
+    export_reranker(str(sets / "t5"), tmp_path / "other", precision="fp32")
+    other = laboratory_for(setting_for(sets, f"reranker={tmp_path / 'other'}", **changes), tmp_path / "work")
+    with pytest.raises(ModelError, match="was not exported from"):
+        other.scores([other.words(test)], test)

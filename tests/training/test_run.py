@@ -76,6 +76,15 @@ def test_the_base_below_the_top_is_untouched(plain, beir, tmp_path):
     assert changed == {name for name in after if name.startswith("encoder.layer.1.")}
 
 
+def test_where_every_layer_learns_embeddings_alone_are_untouched_and_nothing_is_kept(plain, beir, tmp_path):
+    changes = {**SMALL, "dim": 8, "top_layers": 2, "learning_rate": 0.01}
+    train("xtr", str(plain), beir, tmp_path / "out", cache=tmp_path / "cache", **changes)
+    assert not (tmp_path / "cache").exists()
+    before, after = load_file(plain / "model.safetensors"), load_file(tmp_path / "out" / "model.safetensors")
+    changed = {name for name in after if not torch.equal(after[name], before[name])}
+    assert changed == {name for name in after if name.startswith("encoder.layer.")}
+
+
 def test_training_learns(plain, tmp_path):
     """Queries and documents that share not one word: which belong together can only be learnt."""
     folder, header = tmp_path / "pairs", "query-id\tcorpus-id\tscore"

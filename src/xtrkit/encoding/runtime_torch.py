@@ -20,6 +20,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from xtrkit.encoding.devices import check_device_survived, device_named
+from xtrkit.encoding.int4 import unpacked
 from xtrkit.encoding.onnx_file import OnnxFile, Operation
 from xtrkit.errors import ModelError
 from xtrkit.values import FloatArray
@@ -131,6 +132,8 @@ def _weights(file: OnnxFile, operations: list[Operation]) -> Iterator[tuple[str,
     table = f"parts.0.model.{_TABLE}"
     if f"{table}_int8" in names:
         yield _TABLE, file.weight(f"{table}_int8").astype(np.float32) * file.weight(f"{table}_scales")
+    elif f"{table}_int4" in names:
+        yield _TABLE, unpacked(file.weight(f"{table}_int4"), file.weight(f"{table}_int4_scales"))
 
 
 def _configuration(operations: list[Operation], weights: dict[str, torch.Tensor]) -> Any:

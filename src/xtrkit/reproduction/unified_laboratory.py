@@ -32,9 +32,13 @@ from xtrkit.indexing.store import DEFAULT_BITS
 from xtrkit.recipes import COLBERT, COLXTR, XTR, Recipe
 from xtrkit.reproduction.kept import KeptScores
 from xtrkit.reproduction.laboratory import ANYWHERE, Compute, Laboratory, Objective, Setting, digest
+from xtrkit.reranking.exported import ExportedMonoT5
+from xtrkit.reranking.load import load_reranker
+from xtrkit.reranking.prompt import MAX_LENGTH
 from xtrkit.retriever import Retriever
 
 if TYPE_CHECKING:
+    from xtrkit.reranking.monot5 import MonoT5
     from xtrkit.unified.model import UnifiedModel
 
 MEASURES = ("nDCG@10", "R@100")
@@ -62,6 +66,9 @@ class UnifiedSetting(Setting):
         branch_rate: of the branch.
         dim: dimensions of a token vector.
         nbits: bits a dimension of compressed indexes.
+        reranker: an export of the UR²N (``xtrkit export UR2N OUT --int8``), faster on a CPU; by default the
+            model itself does.
+        prompt_length: most tokens of query and document together in reranking.
         nprobe: clusters that UR²N's retrieval opens for each query token. The paper says nothing of it; ColXTR's 10
             lose many of the best documents here.
     """
@@ -78,6 +85,8 @@ class UnifiedSetting(Setting):
     encoder: str = ""
     colbert: str = ""
     xtr: str = ""
+    reranker: str = ""
+    prompt_length: int = MAX_LENGTH
     branch_rate: float = 1e-3
     dim: int = 128
     nbits: int = 2
@@ -139,8 +148,6 @@ class UnifiedLaboratory(Laboratory):
         if layout == MONOT5:
             if not setting.data:
                 raise InputError("There are no training data (--data): only a UR²N that is there already needs none.")
-            from xtrkit.reranking.load import load_reranker
-
             load_reranker(setting.model, device="cpu")
 
     def ur2n(self) -> Path:
@@ -235,7 +242,10 @@ class UnifiedLaboratory(Laboratory):
     def scores(self, runs: Sequence[Run], test: TestCollection) -> Mapping[str, Mapping[str, float]]:
         """The monoT5's scores of all documents in some rankings: {query: {document: score}}."""
         bm25, corpus = self._corpus(test)
+        exported, length = self._exported, self.setting.prompt_length
         facts = f"{content_hash(self.ur2n())} {corpus}{' bf16' * self._compute.bf16}"
+        facts += f" {exported.settings.files}" if exported else ""
+        facts += f" {length}" if length != MAX_LENGTH else ""
         kept = KeptScores(self._work / "scores" / f"{test.path.name}-{digest(facts)}.jsonl")
         left = {query: list(dict.fromkeys(document for run in runs for document, _ in run[query]
                                           if document not in kept.of(query, text)))
@@ -256,8 +266,15 @@ class UnifiedLaboratory(Laboratory):
         """Scores of some documents for each of some queries."""
         texts = bm25.texts_of({document for documents in wanted.values() for document in documents})
         pairs = [(query, document) for query, documents in wanted.items() for document in documents]
-        reranker = self.unified.reranker
-        scores = reranker.score_pairs(
+        if self._exported:
+            return {
+                query: (
+                    text := test.queries[query],
+                    dict(zip(names, self._exported.score(text, [texts[name] for name in names]).tolist(), strict=True)),
+                )
+                for query, names in wanted.items()
+            }
+        scores = self._reranker.score_pairs(
             [(test.queries[query], texts[document]) for query, document in pairs],
             batch_size=self._batch(self.unified.encoder),
             bf16=self._compute.bf16,
@@ -265,6 +282,30 @@ class UnifiedLaboratory(Laboratory):
         found: dict[str, tuple[str, dict[str, float]]] = {query: (test.queries[query], {}) for query in wanted}
         for (query, document), score in zip(pairs, scores.tolist(), strict=True):
             found[query][1][document] = score
+        return found
+
+    @cached_property
+    def _reranker(self) -> MonoT5:
+        """The monoT5 in torch."""
+        if self.setting.prompt_length == MAX_LENGTH:
+            return self.unified.reranker
+        from xtrkit.reranking.monot5 import MonoT5
+
+        found = load_reranker(self.ur2n(), device=self._compute.device, max_length=self.setting.prompt_length)
+        assert isinstance(found, MonoT5)
+        return found
+
+    @cached_property
+    def _exported(self) -> ExportedMonoT5 | None:
+        """The export that reranks, if one was named."""
+        if not self.setting.reranker:
+            return None
+        found = load_reranker(self.setting.reranker, max_length=self.setting.prompt_length)
+        if not isinstance(found, ExportedMonoT5) or found.settings.source != content_hash(self.ur2n()):
+            raise ModelError(
+                f"{self.setting.reranker} was not exported from {self.ur2n()}: xtrkit export {self.ur2n()} OUT --int8 "
+                "makes an export of it."
+            )
         return found
 
     def _corpus(self, test: TestCollection) -> tuple[BM25, str]:

@@ -20,7 +20,7 @@ from xtrkit.kernels.compiling import begin_compiling
 from xtrkit.progress import Reporter
 from xtrkit.texts.changes import fields_record
 from xtrkit.texts.document import ReadingReport
-from xtrkit.texts.encoding import encoded, encoded_by, warn_of
+from xtrkit.texts.encoding import encoded, encoded_by, foreign_share_of, warn_of
 from xtrkit.texts.reading import Files, Source
 from xtrkit.texts.splitting import splitting_for
 from xtrkit.texts.taking import Taken, check_any, take
@@ -42,6 +42,7 @@ class IndexingSummary:
         unreadable: of how many passages it does not know most pieces.
         report: what was read, passed over, left out.
         encoded_by: what encoded them: library, version, device and precision; None where the encoder doesn't say.
+        foreign_share: the share of a sample of the texts that aren't English, where the model reads nothing else.
     """
 
     documents: int
@@ -52,6 +53,7 @@ class IndexingSummary:
     unreadable: int = 0
     report: ReadingReport = field(default_factory=ReadingReport)
     encoded_by: str | None = None
+    foreign_share: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for JSON."""
@@ -122,6 +124,7 @@ def index_texts(
             truncated=taken.truncated,
             unknown_share=unknown,
             unreadable=taken.unreadable,
+            foreign_share=foreign_share_of(taken, encoder),
             encoded_by=making.encoded_by,
             report=taken.report,
         )

@@ -23,7 +23,7 @@ from xtrkit.storage.manifest import Manifest, SegmentFacts
 from xtrkit.storage.passage_file import PassageFile
 from xtrkit.storage.tombstones import read_tombstones
 from xtrkit.texts.document import ReadingReport
-from xtrkit.texts.encoding import encoded, encoded_by, warn_of
+from xtrkit.texts.encoding import encoded, encoded_by, foreign_share_of, warn_of
 from xtrkit.texts.reading import Source
 from xtrkit.texts.taking import Taken, check_any, take
 from xtrkit.values import Ragged
@@ -41,6 +41,7 @@ class AddingSummary(WriteSummary):
         unreadable: of how many passages it does not know most pieces.
         report: what was read, passed over, left out.
         encoded_by: what encoded them, as of :class:`~xtrkit.texts.building.IndexingSummary`.
+        foreign_share: the share of a sample of the texts that aren't English, where the model reads nothing else.
     """
 
     read: int = 0
@@ -50,6 +51,7 @@ class AddingSummary(WriteSummary):
     unreadable: int = 0
     report: ReadingReport = field(default_factory=ReadingReport)
     encoded_by: str | None = None
+    foreign_share: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """All of it, for JSON."""
@@ -112,6 +114,7 @@ def write_taken(
         truncated=taken.truncated,
         unknown_share=unknown,
         unreadable=taken.unreadable,
+        foreign_share=foreign_share_of(taken, encoder),
         encoded_by=by,
         report=taken.report,
     )

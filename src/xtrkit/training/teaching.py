@@ -94,12 +94,11 @@ def load_teacher(name: str) -> Teacher:
         ModelError: there is no such model.
     """
     from xtrkit.encoding.checkpoints import UR2N, recognise
-    from xtrkit.encoding.default import ORIGINAL, is_default
-    from xtrkit.encoding.load import find_checkpoint, load_encoder
-    from xtrkit.encoding.runtime_settings import SETTINGS
+    from xtrkit.encoding.default import ORIGINAL
+    from xtrkit.encoding.load import exported_directory, find_checkpoint, load_encoder
     from xtrkit.reranking import load_reranker
 
-    if not (is_default(name) or name == ORIGINAL or (Path(name) / SETTINGS).is_file()):
+    if name != ORIGINAL and exported_directory(name) is None:
         layout = recognise(find_checkpoint(name))
         if layout == UR2N or layout.kind == "reranker":
             return load_reranker(name)
