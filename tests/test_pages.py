@@ -43,7 +43,10 @@ NOT_RUN = {
     ("README.md", "curl -s localhost"): "asks that server; docs/serving.md has the same line",
     ("README.md", 'python3 -m venv .venv && .venv/bin/pip install "torch'): INSTALLS,
     ("docs/encoding.md", "python benchmarks/encoding.py"): MEASURES,
-    ("docs/encoding.md", "pip install models/xtrkit-multi"): "tests/encoding/test_xtrkit_multi.py installs it elsewhere",
+    (
+        "docs/encoding.md",
+        "pip install models/xtrkit-multi",
+    ): "tests/encoding/test_xtrkit_multi.py installs it elsewhere",
     ("docs/evaluation.md", "python benchmarks/agreement.py"): MEASURES,
     ("docs/evaluation.md", "python benchmarks/xquad.py"): MEASURES,
     ("docs/evaluation.md", "python benchmarks/indexing_memory.py"): MEASURES,

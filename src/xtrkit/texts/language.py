@@ -52,8 +52,9 @@ def is_foreign(text: str) -> bool:
     letters = "".join(words)
     if len(letters) >= _FEWEST_LETTERS and 2 * len(_LATIN.findall(letters)) < len(letters):
         return True
-    foreign = sum(word in _OTHER for word in words)
-    return foreign >= _FEWEST_WORDS and foreign > sum(word in _ENGLISH for word in words)
+    if len(_OTHER.intersection(words)) < _FEWEST_WORDS:  # one that is said twice may be a name
+        return False
+    return sum(word in _OTHER for word in words) > sum(word in _ENGLISH for word in words)
 
 
 def foreign_share(texts: Sequence[str]) -> float:
