@@ -41,9 +41,9 @@ def load_reranker(
     name = str(name_or_path)
     if Path(name).is_dir():
         name = str(Path(name).resolve())  # it may be pickled from another folder
+    if is_exported_reranker(Path(name)):
+        return _exported(name, Path(name), device, tokens, max_length, threads)
     directory = find_checkpoint(name)
-    if is_exported_reranker(directory):
-        return _exported(name, directory, device, tokens, max_length, threads)
     layout = recognise(directory)
     max_length = max_length or MAX_LENGTH
     with torch_needed("Reranking"):
