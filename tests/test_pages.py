@@ -62,6 +62,7 @@ NOT_RUN = {
     ("docs/serving.md", "xtrkit demo"): STAYS,
     ("docs/serving.md", "python3 -c"): STAYS,
     ("docs/training.md", "python benchmarks/xtrkit_mini.py"): "trains the default model, half an hour of a CPU",
+    ("docs/training.md", "python benchmarks/monot5.py"): "needs a GPU or an hour, and weights that are not here",
     ("docs/training.md", "python benchmarks/xtrkit_multi.py"): "needs a GPU, and weights that are not here",
     ("docs/training.md", "python benchmarks/xtrkit_mini_experiments.py"): (
         "needs a GPU; tests/training/test_mini_experiments.py runs it on a small model"

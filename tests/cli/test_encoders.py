@@ -85,7 +85,7 @@ def test_what_cannot_be_exported_is_told_in_a_sentence(checkpoints, tmp_path, ar
 
 def test_models_lists_the_known_ones():
     shown = {model["name"]: model for model in json.loads(answer("models", "--json"))}
-    assert list(shown)[:2] == ["xtrkit-mini", "all-MiniLM-L6-v2"]
+    assert list(shown)[:3] == ["xtrkit-mini", "xtrkit-multi", "all-MiniLM-L6-v2"]
     assert shown["xtrkit-mini"]["state"] == "default"
     assert shown["xtrkit-mini"]["usable"]
     assert shown["all-MiniLM-L6-v2"]["state"] == "installed"

@@ -44,8 +44,8 @@ def load_encoder(
             it is torch.set_num_threads that says it.
         query_length: most tokens of a query, markers included; by default the checkpoint's own.
         document_length: most tokens of a document, markers included; by default the checkpoint's own.
-        runtime: what encodes the documents of an exported model, one of
-            :data:`~xtrkit.encoding.runtime_encoder.RUNTIMES`; "auto" where it is left out.
+        runtime: what encodes the documents of an exported model: "onnx", "onnx-fp32", "openvino" or, where it is left
+            out, "auto" (docs/encoding.md).
 
     Raises:
         ModelError: no such checkpoint, or one that lacks something. Nothing is ever filled in at random.
