@@ -53,7 +53,6 @@ NOT_RUN = {
     ("docs/evaluation.md", "OPENBLAS_NUM_THREADS=1 python benchmarks/compressed.py"): MEASURES,
     ("docs/evaluation.md", "python benchmarks/exact.py"): MEASURES,
     ("docs/index.md", "python3 -m venv"): INSTALLS,
-    ("docs/models.md", "python benchmarks/ur2n.py"): MEASURES,
     ("docs/models.md", "xtrkit train --recipe monot5"): "trains four models; tests/reproduction/test_ur2n.py does",
     ("docs/performance.md", "python benchmarks/peers/prepare.py"): MEASURES,
     ("docs/releasing.md", ".venv/bin/python -m pytest"): "these tests",

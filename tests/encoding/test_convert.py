@@ -16,8 +16,11 @@ from xtrkit.cli.app import app
 from xtrkit.encoding import load_encoder
 from xtrkit.encoding.checkpoints import recognise
 from xtrkit.encoding.convert import convert
+from xtrkit.encoding.export import export
 from xtrkit.errors import InputError, ModelError
 from xtrkit.reranking import load_reranker
+from xtrkit.training.base import load_base
+from xtrkit.training.recipes import XTR_TRAINING
 
 
 def pickled(directory, target):
@@ -158,3 +161,17 @@ def test_the_command(checkpoints, tmp_path):
     assert ran.exit_code == 0
     assert "in the layout sentence-transformers" in ran.stdout
     assert recognise(tmp_path / "new").name == "sentence-transformers"
+
+
+def test_a_t5_colbert_is_exported_and_can_be_trained(checkpoints, tmp_path):
+    convert(checkpoints["xtr"], tmp_path / "new", layout="t5-colbert")
+    export(tmp_path / "new", tmp_path / "fast", precision="fp32")
+    right, found = load_encoder(tmp_path / "new"), load_encoder(tmp_path / "fast")
+    assert found.identity.fingerprint == right.identity.fingerprint
+    for task in ("queries", "documents"):
+        ours, torchs = (getattr(encoder, f"encode_{task}")(["A cat.", "cats and DOGS"]) for encoder in (found, right))
+        assert list(ours.lengths) == list(torchs.lengths)
+        np.testing.assert_allclose(ours.rows, torchs.rows, atol=2e-5)
+    model, is_new = load_base(str(tmp_path / "new"), XTR_TRAINING)
+    assert not is_new
+    assert not model[0].do_lower_case
