@@ -42,7 +42,7 @@ class Paper:
 XTR_PAPER = Paper("Lee et al. 2023", Setting(), Laboratory)
 # Rerankers that are trained again, on another device, differ by more than encoders.
 UR2N_PAPER = Paper(
-    "Bhat et al. 2025", UnifiedSetting(), UnifiedLaboratory, 0.03, ("model", "encoder", "colbert", "xtr")
+    "Bhat et al. 2025", UnifiedSetting(), UnifiedLaboratory, 0.03, ("model", "encoder", "colbert", "xtr", "reranker")
 )
 
 
