@@ -65,7 +65,7 @@ def load_encoder(
     if runtime not in (None, "auto"):
         raise InputError(f"{name} runs on torch, which runtime={runtime!r} can't change: export it, or leave it out.")
     with torch_needed("Encoding text"):
-        from xtrkit.encoding.devices import device_named
+        from xtrkit.devices import device_named
         from xtrkit.encoding.torch_encoder import TorchEncoder
     if device is not None:
         device_named(device)

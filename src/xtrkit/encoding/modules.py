@@ -22,6 +22,7 @@ from sentence_transformers.base.modules.dense import Dense
 from sentence_transformers.multi_vector_encoder.modules import BaseTokenPooling, MultiVectorMask
 from transformers.utils import logging as transformers_logging
 
+from xtrkit.devices import check_device_survived as check_device_survived
 from xtrkit.encoding.checkpoints import (
     COLXTR,
     NATIVE,
@@ -34,7 +35,6 @@ from xtrkit.encoding.checkpoints import (
     check_not_pickled,
     dense_folders,
 )
-from xtrkit.encoding.devices import check_device_survived as check_device_survived
 from xtrkit.encoding.t5 import FULL_PRECISION, LOCAL, build_t5
 from xtrkit.encoding.tensors import read_projection, refused, stated_width
 from xtrkit.errors import ModelError, XtrkitError

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from transformers import BertConfig, BertModel
 
-from xtrkit.encoding.devices import check_device_survived, device_named
+from xtrkit.devices import check_device_survived, device_named
 from xtrkit.encoding.int4 import unpacked
 from xtrkit.encoding.onnx_file import OnnxFile, Operation
 from xtrkit.errors import ModelError

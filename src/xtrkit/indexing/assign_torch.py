@@ -6,25 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from xtrkit.errors import InputError
+from xtrkit.devices import device_named
 from xtrkit.indexing.centroids import Assign, CentroidTree, Floats
 
 PRODUCTS_AT_A_TIME = 1 << 28
 """Similarities that are in the device's memory at a time: 1 GB of float32."""
-
-
-def device_named(name: str) -> torch.device:
-    """A device of torch's.
-
-    Raises:
-        InputError: torch has no such device here.
-    """
-    try:
-        place = torch.device(name)
-        torch.empty(1, device=place)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"There is no device {name!r} here: use one that torch finds, or the CPU.") from error
-    return place
 
 
 def assign_on(device: str) -> Assign:

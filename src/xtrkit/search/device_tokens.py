@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from xtrkit.indexing.assign_torch import device_named
+from xtrkit.devices import device_named
 from xtrkit.indexing.codec import BucketCodec
 from xtrkit.token_retrieval.corpus import ClusteredCorpus
 
