@@ -4,9 +4,11 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing, suppress
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from xtrkit.errors import InputError, ModelError, WorkerError
 TEXTS = [
     f"Entry {n}: {'the keeper wrote it down, ' * (n % 11)}then {'slept' if n % 2 else 'sailed'}." for n in range(60)
 ]
-SLOW = [{"id": str(n), "text": f"Entry {n}. " + "The keeper wrote it down and went to bed. " * 60} for n in range(3000)]
+SLOW = [{"id": str(n), "text": f"Entry {n}. " + "The keeper wrote it down and went to bed. " * 10} for n in range(9000)]
 """Minutes of work."""
 
 
@@ -89,20 +91,24 @@ def test_an_encoder_of_somebody_elses():
         pass
 
 
-def indexing(tmp_path, workers=2):
-    """``xtrkit index`` at work with its children, and their numbers."""
+def committed(spool):
+    """How many documents of a build survive a kill."""
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(f"file:{spool}?mode=ro", uri=True)) as connection:
+        return connection.execute("SELECT count(*) FROM documents").fetchone()[0]
+    return 0
+
+
+def indexing(tmp_path, until, workers=2):
+    """``xtrkit index`` at work, as soon as something can be said of its ``documents.sqlite``."""
     (tmp_path / "many.jsonl").write_text("".join(json.dumps(one) + "\n" for one in SLOW))
     command = [sys.executable, "-m", "xtrkit", "index", "many.jsonl", "idx", "--workers", str(workers), "--no-split"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    spool = tmp_path / ".idx.building" / "rows.f16"
     deadline = time.monotonic() + 120
-    while not (spool.exists() and spool.stat().st_size):
+    while not until(tmp_path / ".idx.building" / "documents.sqlite"):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    assert len(children) >= workers
-    return process, children
+    return process
 
 
 def assert_gone(children):
@@ -112,10 +118,22 @@ def assert_gone(children):
         time.sleep(0.1)
 
 
+def test_a_command_that_is_stopped_before_it_kept_anything(tmp_path):
+    process = indexing(tmp_path, until=Path.exists, workers=1)
+    time.sleep(1)  # the spool is made; the first chunk takes longer
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.strip().splitlines()[-1] == "Stopped. It had kept nothing yet, and has left nothing behind."
+    assert [path.name for path in tmp_path.iterdir()] == ["many.jsonl"]
+
+
 @pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="looks for processes in /proc")
 def test_all_processes_end_with_the_command(tmp_path, ended_by):
-    process, children = indexing(tmp_path)
+    process = indexing(tmp_path, until=committed)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) >= 2
     if ended_by == signal.SIGINT:
         os.killpg(process.pid, ended_by)  # as a terminal does
         _, told = process.communicate(timeout=60)

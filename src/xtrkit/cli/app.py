@@ -42,7 +42,7 @@ from xtrkit.cli.options import (
     Shrinking,
     Which,
 )
-from xtrkit.cli.output import print_json
+from xtrkit.cli.output import print_json, stopped_in
 from xtrkit.cli.reproduction import reproduction
 from xtrkit.cli.training import training
 from xtrkit.errors import InputError
@@ -117,7 +117,7 @@ def index(
     from xtrkit.texts.reading import open_source
 
     begin = time.perf_counter()
-    try:
+    with stopped_in(workplace_of(index.resolve())):
         retriever = Retriever.create(
             index,
             open_source(collection, reading.fields),
@@ -129,12 +129,6 @@ def index(
             progress=not as_json,
             **reading.options,
         )
-    except KeyboardInterrupt:
-        if (workplace := workplace_of(index.resolve())).exists():
-            typer.echo(
-                f"Stopped. The same command goes on where this one was; if you will not, remove {workplace}.", err=True
-            )
-        raise typer.Exit(130) from None
     seconds, summary = time.perf_counter() - begin, retriever.indexed
     if summary is None:
         return

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from xtrkit.cli import render
 from xtrkit.cli.options import Collection, Compression, Json, Reading
-from xtrkit.cli.output import print_json
+from xtrkit.cli.output import print_json, stopped_in
 
 out = Console(soft_wrap=True, markup=False)
 
@@ -69,7 +69,7 @@ def build(
         raise InputError("Workers and GPUs are Ray's: say where it runs, --address local or --address auto.")
     making = ClusterMaking(compression.nbits, compression.codec, split, reading.skip_bad, reading.batch_size)
     begin = time.perf_counter()
-    try:
+    with stopped_in(workplace_of(cluster.absolute())):
         summary = build_cluster(
             open_source(collection, reading.fields),
             cluster,
@@ -79,12 +79,6 @@ def build(
             hire=InProcess if working.address is None else on_ray(working.address, working.workers, working.gpus),
             reporter=Reporter(not as_json),
         )
-    except KeyboardInterrupt:
-        if (workplace := workplace_of(cluster.absolute())).exists():
-            typer.echo(
-                f"Stopped. The same command goes on where this one was; if you will not, remove {workplace}.", err=True
-            )
-        raise typer.Exit(130) from None
     seconds = time.perf_counter() - begin
     if as_json:
         print_json({"cluster": str(cluster), "shards": shards, "seconds": seconds, **summary.as_json()})

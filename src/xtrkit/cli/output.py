@@ -12,11 +12,13 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 
 
 def json_text(value: Any, *, ascii_only: bool = False) -> str:
@@ -60,6 +62,20 @@ def print_error(sentence: str, as_json: bool, problems: Any = None) -> None:
             found |= {"problems": [one._asdict() if hasattr(one, "_asdict") else one for one in problems]}
         with suppress(OSError, ValueError):
             print_json(found)
+
+
+@contextmanager
+def stopped_in(workplace: Path) -> Iterator[None]:
+    """Say what Ctrl-C leaves of a build that goes on where it was: its workplace, or nothing."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if workplace.exists():
+            left = f"The same command goes on where this one was; if you will not, remove {workplace}."
+        else:
+            left = "It had kept nothing yet, and has left nothing behind."
+        typer.echo(f"Stopped. {left}", err=True)
+        raise typer.Exit(130) from None
 
 
 def let_go() -> None:
