@@ -1,6 +1,8 @@
 """Long documents: cut up within the window, whole between them, found and grouped by document."""
 
+import gc
 import json
+import weakref
 from itertools import pairwise
 
 import pytest
@@ -145,3 +147,13 @@ def test_documents_are_evaluated_by_their_best_passage(tmp_path):
         assert row.measures["RR@10"] > 0
         (hit,) = retriever.search(test.queries["q"], 1, recipe=XTR if row.system == "XTR" else COLBERT)
         assert row.run["q"][0] == (hit.part.document, pytest.approx(hit.score, rel=1e-5))
+
+
+def test_an_encoder_is_freed_with_its_last_retriever(tmp_path):
+    encoder = load_encoder()
+    kept = weakref.ref(encoder)
+    with Retriever.create(tmp_path / "idx", ["The keeper wrote. " * 400, "Short."], model=encoder) as retriever:
+        retriever.add([{"id": "more", "text": "The keeper slept. " * 400}])
+    del encoder, retriever
+    gc.collect()
+    assert kept() is None

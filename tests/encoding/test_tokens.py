@@ -48,6 +48,15 @@ def test_xtr_spans_are_of_the_text_before_lower_casing(encoders):
     ]  # fmt: skip
 
 
+def test_a_letter_is_whole_however_it_is_written():
+    encoder = load_encoder()
+    apart = "Cafe\u0301s in Go\u0308ttingen, na\u0131\u0308ve"
+    found = [text for _, text in spans(encoder.document_tokens(apart), apart) if text]
+    assert "".join(found) == apart.replace(" ", "")
+    # A mark that stands for itself stays one.
+    assert [text for _, text in spans(encoder.document_tokens("\u0301 a"), "\u0301 a")][1:-1] == ["a"]
+
+
 @pytest.mark.parametrize("layout", ["stanford", "pylate", "native"])
 def test_colbert_document_spans(encoders, layout):
     text = "The late, token."

@@ -100,7 +100,7 @@ class TextPreparation:
         spans = [] if empty else list(encoding.offsets)
         spans += [(0, 0)] * (len(pieces) - len(spans))
         kept = ((piece, span) for piece, span, keep in zip(pieces, spans, batch.kept[0], strict=True) if keep)
-        return list(located(text, kept, prompt=prompt, lower_case=self.settings.lower_case))
+        return located(text, kept, prompt=prompt, lower_case=self.settings.lower_case)
 
     def _as_tokenised(self, text: str) -> str:
         return cleaned(text).lower() if self.settings.lower_case else cleaned(text)

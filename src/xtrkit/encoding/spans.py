@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
 
 from xtrkit.encoding.base import Token
+
+_LATER_JAMO = re.compile("[\u1160-\u11ff\ud7b0-\ud7ff]")
 
 
 def cleaned(text: str) -> str:
@@ -20,9 +24,7 @@ def origins(text: str) -> Sequence[int]:
     return [place for place, character in enumerate(text) for _ in character.lower()] + [len(text)]
 
 
-def located(
-    text: str, tokens: Iterable[tuple[str, tuple[int, int]]], *, prompt: str, lower_case: bool
-) -> Iterator[Token]:
+def located(text: str, tokens: Iterable[tuple[str, tuple[int, int]]], *, prompt: str, lower_case: bool) -> list[Token]:
     """Tokens with the characters of the caller's text that they stand for.
 
     Args:
@@ -32,11 +34,27 @@ def located(
         lower_case: whether the text was lower-cased before.
     """
     origin = origins(text) if lower_case else range(len(text) + 1)
+    found = []
     for piece, span in tokens:
         start, end = (max(place - len(prompt), 0) for place in span)
         # One character may have become two: a token of either stands for the whole of it.
         end = origin[end - 1] + 1 if end > start else origin[start]
-        yield Token(piece, *span_in(text, origin[start], end))
+        found.append(Token(piece, *span_in(text, origin[start], end)))
+    begun = {token.start for token in found if token.end > token.start}
+    return [token._replace(end=_with_marks(text, token, begun)) for token in found]
+
+
+def _with_marks(text: str, token: Token, begun: Collection[int]) -> int:
+    """Where a token ends, with what makes one letter with its last: normalisation counts accents to no token."""
+    end = token.end
+    while token.start < end < len(text) and end not in begun and _joins(text[end]):
+        end += 1
+    return end
+
+
+def _joins(character: str) -> bool:
+    """Whether a character makes one letter with those before it: an accent, a vowel sign, a vowel or end of Hangul."""
+    return unicodedata.category(character).startswith("M") or bool(_LATER_JAMO.match(character))
 
 
 def span_in(text: str, start: int, end: int) -> tuple[int, int]:

@@ -37,9 +37,16 @@ class Splitter:
 
     def __init__(self, encoder: Encoder, splitting: Splitting) -> None:
         self._encoder, self._window = encoder, splitting.window
-        self._markers = encoder.document_token_count("")
-        room = max(2, splitting.window - self._markers + 1)
-        self._splitter = TextSplitter.from_callback(self._length, room, overlap=min(splitting.overlap, room - 1))
+        markers = encoder.document_token_count("")
+
+        def length(text: str) -> int:
+            """Tokens beside the markers, which each piece gets anew."""
+            return max(0, encoder.document_token_count(text) - markers + 1)
+
+        # The library's object is none that the garbage collector looks into: were it given a method of this one, which
+        # holds it, neither would ever be freed, nor the encoder.
+        room = max(2, splitting.window - markers + 1)
+        self._splitter = TextSplitter.from_callback(length, room, overlap=min(splitting.overlap, room - 1))
 
     def passages(self, document: Document) -> Iterator[Passage]:
         """The passages of a document, in the order of its text; what has no content is in none."""
@@ -66,10 +73,6 @@ class Splitter:
 
     def _fits(self, text: str) -> bool:
         return not self._encoder.is_document_truncated(text)
-
-    def _length(self, text: str) -> int:
-        """Tokens beside the markers, which each piece gets anew."""
-        return max(0, self._encoder.document_token_count(text) - self._markers + 1)
 
 
 def _covering(document: Document) -> Iterator[Section]:
