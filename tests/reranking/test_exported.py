@@ -18,6 +18,7 @@ from xtrkit.errors import ExportError, InputError, ModelError
 from xtrkit.reranking import Reranker, export, load_reranker, rerank
 from xtrkit.reranking.export import export_reranker, largest_error
 from xtrkit.reranking.one_step import OneStep
+from xtrkit.training.teaching import load_teacher
 
 QUERY = "what is late retrieval"
 TEXTS = [
@@ -167,3 +168,10 @@ def test_an_export_that_is_not_the_model_is_not_left_behind(rerankers, tmp_path,
     with pytest.raises(ExportError, match=r"The export is not the model: .* Nothing was written"):
         export_reranker(rerankers["monot5"], tmp_path / "out", precision="int8")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_export_is_a_teacher(exports):
+    texts = ["late token retrieval", "token what"]
+    np.testing.assert_array_equal(
+        load_teacher(str(exports / "fp32")).score("late", texts), load_reranker(exports / "fp32").score("late", texts)
+    )

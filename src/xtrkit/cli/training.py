@@ -216,7 +216,7 @@ def score(
     teacher: Annotated[
         str,
         typer.Option(
-            help="What scores: the directory or hub name of a monoT5, a cross-encoder or a late-interaction checkpoint."
+            help="What scores: the directory or hub name of a monoT5 (or its export), a cross-encoder or an encoder."
         ),
     ] = "default",
     margin: Annotated[

@@ -88,7 +88,7 @@ def _checked(scores: Any, query: str, n: int) -> list[float]:
 
 
 def load_teacher(name: str) -> Teacher:
-    """A teacher by directory or hub name: a monoT5, a UR²N, a cross-encoder, or a late-interaction encoder.
+    """A teacher by directory or hub name: a monoT5 or its export, a UR²N, a cross-encoder, or a late-interaction encoder.
 
     Raises:
         ModelError: there is no such model.
@@ -97,7 +97,10 @@ def load_teacher(name: str) -> Teacher:
     from xtrkit.encoding.default import ORIGINAL
     from xtrkit.encoding.load import exported_directory, find_checkpoint, load_encoder
     from xtrkit.reranking import load_reranker
+    from xtrkit.reranking.exported_settings import is_exported_reranker
 
+    if is_exported_reranker(Path(name)):
+        return load_reranker(name)
     if name != ORIGINAL and exported_directory(name) is None:
         layout = recognise(find_checkpoint(name))
         if layout == UR2N or layout.kind == "reranker":
