@@ -88,7 +88,7 @@ def _checked(scores: Any, query: str, n: int) -> list[float]:
 
 
 def load_teacher(name: str) -> Teacher:
-    """A teacher by directory or hub name: a monoT5 or its export, a UR²N, a cross-encoder, or a late-interaction encoder.
+    """A teacher by directory or hub name: a monoT5, its export, a UR²N, a cross-encoder, or a late-interaction encoder.
 
     Raises:
         ModelError: there is no such model.
