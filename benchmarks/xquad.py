@@ -48,6 +48,7 @@ def main():
     questions = {
         language: encoder.encode_queries(list(test.queries.values()), batch_size=64) for language, test in asked.items()
     }
+    nprobe = encoder.nprobe  # what an index of texts would go by
     for language, corpus in corpora.items():
         ids, texts = [passage.id for passage in corpus], [passage.text or "" for passage in corpus]
         documents = list(encoder.encode_documents(texts))
@@ -62,7 +63,7 @@ def main():
             ):
                 for other in sorted({language, "en"}):
                     for scoring, recipe in RECIPES.items():
-                        rankings = index.search_batch(list(questions[other]), 10, recipe=recipe)
+                        rankings = index.search_batch(list(questions[other]), 10, recipe=recipe.at(None, nprobe))
                         run = {
                             name: [(ids[int(place)], score) for place, score in ranking]
                             for name, ranking in zip(asked[other].queries, rankings, strict=True)

@@ -29,6 +29,7 @@ OTHER_SHARE = 0.82
 # Of the pieces in a script that none of the lists is in.
 SCRIPT_SHARE = 0.25
 QUERY_LENGTH, DOCUMENT_LENGTH = 256, 512
+NPROBE = 128  # docs/evaluation.md, XQuAD
 
 
 def script(piece):
@@ -72,7 +73,7 @@ def main():
         small = Path(folder) / "model"
         keep_pieces(arguments.model, small, kept)
         lengths = {"query_length": QUERY_LENGTH, "document_length": DOCUMENT_LENGTH}
-        print(export(small, arguments.out, precision="int8", table_bits=4, **lengths))
+        print(export(small, arguments.out, precision="int8", table_bits=4, nprobe=NPROBE, **lengths))
 
 
 if __name__ == "__main__":

@@ -324,6 +324,7 @@ def overwrite(kind):
         (lambda path: change_manifest(path, properties={"dim": 4}), r"vectors.safetensors is damaged \(its arrays are"),
         (lambda path: change_manifest(path, properties={"dim": "8"}), r"'8' dimensions are impossible"),
         (lambda path: change_manifest(path, properties={"bits": 4}), r"only a compressed index has a codec"),
+        (lambda path: change_manifest(path, properties={"nprobe": "8"}), r"'8' clusters can't be opened"),
         (lambda path: change_manifest(path, properties={"bits": 3}), r"3 bits are impossible"),
         (lambda path: change_manifest(path, properties={"more": 4}), r"unexpected keyword argument 'more'"),
         (lambda path: change_manifest(path, properties={"encoder": {"name": "x"}}), r"manifest-.* is damaged"),

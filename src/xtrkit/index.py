@@ -357,7 +357,7 @@ class Index(OpenedIndex):
         recipe = chosen(recipe, choices)
         checked = [self._checked_query(query) for query in queries]
         index = self.snapshot()
-        recipe = recipe.pooled(index.pooling)
+        recipe = recipe.at(index.pooling, index.nprobe)
         return index._searched(checked, k, recipe, index._mask(subset, where), threads, advance)
 
     def search_words(

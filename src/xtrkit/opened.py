@@ -149,6 +149,11 @@ class OpenedIndex:
         return self._store.properties.splitting
 
     @property
+    def nprobe(self) -> int | None:
+        """How many clusters XTR opens for a query token where the caller doesn't say; None: as many as usual."""
+        return self._store.properties.nprobe
+
+    @property
     def pooling(self) -> Pooling | None:
         """How token vectors that are alike were put together, and are of those that are added; None: not at all."""
         return self._store.properties.pooling

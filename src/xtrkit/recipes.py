@@ -33,6 +33,8 @@ Scoring = Literal["xtr", "maxsim"]
 # On SciFact, 4 bits: 64 candidates hold .999 of the exact ten best, 300 hold .988 of the hundred best.
 CANDIDATES_PER_RESULT = 3
 FEWEST_CANDIDATES = 64
+NPROBE = 32
+"""Clusters that are opened for a query token where neither the caller nor the index says how many."""
 
 
 def check_k(k: int) -> None:
@@ -89,7 +91,8 @@ class Recipe:
             mean for XTR and sum for MaxSim. With every imputation but "none" it changes no ranking.
         nprobe: compressed indexes only: how many clusters are opened for each query token: about as many tokens as so
             many clusters of mean size hold, where they promise most among those of all query tokens together; with
-            ``shared`` exactly so many of the nearest. "all" looks at every token, with MaxSim of every document.
+            ``shared`` exactly so many of the nearest. "all" looks at every token, with MaxSim of every document. None
+            is 32, and with XTR what the model that made the index asks for (:attr:`xtrkit.Index.nprobe`).
         candidates: compressed indexes and "maxsim" only: documents whose sum-of-max is computed; None is three for
             each that is asked for, and 64 at least.
         shared: compressed indexes and "xtr" only: every query token looks into the clusters of all query tokens, as in
@@ -102,7 +105,7 @@ class Recipe:
     k_prime: int = 1000
     imputation: str = "min"
     reduction: Reduction | None = None
-    nprobe: int | Literal["all"] = 32
+    nprobe: int | Literal["all"] | None = None
     candidates: int | None = None
     shared: bool = False
     rerank: int | None = None
@@ -116,7 +119,7 @@ class Recipe:
             raise InputError(f"shared must be True or False, got {self.shared!r}.")
         imputation_named(self.imputation)
         _check_count("k'", self.k_prime)
-        if self.nprobe != "all":
+        if self.nprobe not in (None, "all"):
             _check_count("nprobe", self.nprobe, or_else="'all'")
         for name in ("candidates", "rerank"):
             if getattr(self, name) is not None:
@@ -138,6 +141,11 @@ class Recipe:
     def mean(self) -> bool:
         """Whether sums over query tokens are divided by their number."""
         return (self.reduction or ("mean" if self.scoring == "xtr" else "sum")) == "mean"
+
+    @property
+    def clusters(self) -> int:
+        """``nprobe`` of a recipe in which it is a number, or left out."""
+        return NPROBE if self.nprobe is None else int(self.nprobe)
 
     def but(self, **choices: Any) -> Recipe:
         """This recipe with some fields changed.
@@ -164,19 +172,26 @@ class Recipe:
         """
         return _resolved(self, k, n_documents, n_clusters)
 
-    def pooled(self, pooling: Pooling | None) -> Recipe:
-        """This recipe for an index that pools: k' counts tokens, and each of its vectors stands for several.
+    def at(self, pooling: Pooling | None, nprobe: int | None) -> Recipe:
+        """This recipe for one index.
 
-        On Cranfield, pooled by 2, XTR's nDCG@10 is .533 where 1,000 vectors are retrieved, .543 where 500 are, and .546
-        without pooling.
+        Of an index that pools, each vector stands for several of the tokens that k' counts: on Cranfield, pooled by 2,
+        XTR's nDCG@10 is .533 where 1,000 vectors are retrieved, .543 where 500 are, and .546 without pooling.
+
+        Args:
+            pooling: how the index pools.
+            nprobe: how many clusters its model asks for.
         """
-        if pooling is None:
-            return self
-        return replace(self, k_prime=max(1, self.k_prime // pooling.factor))
+        own = nprobe if self.scoring == "xtr" else None
+        return replace(
+            self,
+            k_prime=max(1, self.k_prime // pooling.factor) if pooling else self.k_prime,
+            nprobe=self.nprobe or own or NPROBE,
+        )
 
     def widened(self) -> Recipe:
         """A resolved recipe with twice the clusters and twice the k'."""
-        return replace(self, nprobe=2 * int(self.nprobe), k_prime=2 * self.k_prime)
+        return replace(self, nprobe=2 * self.clusters, k_prime=2 * self.k_prime)
 
 
 @lru_cache(maxsize=256)
@@ -187,7 +202,7 @@ def _resolved(recipe: Recipe, k: int, n_documents: int, n_clusters: int) -> Reci
         recipe,
         imputation="found" if recipe.shared and recipe.imputation == "min" else recipe.imputation,
         reduction="mean" if recipe.mean else "sum",
-        nprobe=n_clusters if everything else recipe.nprobe,
+        nprobe=n_clusters if everything else recipe.nprobe or NPROBE,
         candidates=max(1, n_documents) if everything else max(k, candidates),
         rerank=None if recipe.rerank is None else max(k, recipe.rerank),
     )

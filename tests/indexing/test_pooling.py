@@ -16,7 +16,6 @@ from xtrkit.indexing import pooling as pools
 from xtrkit.indexing.estimate import estimated
 from xtrkit.indexing.postings import principal_directions
 from xtrkit.indexing.store import Properties
-from xtrkit.recipes import XTR
 from xtrkit.storage.generations import pin
 from xtrkit.values import Pooling, Ragged
 
@@ -168,7 +167,6 @@ def test_k_prime_counts_tokens(tmp_path):
     index = created(tmp_path / "idx", pool_factor=2)
     assert index.search(DOCUMENTS[5], 1, k_prime=40).k_prime == 20
     assert index.search(DOCUMENTS[5], 1, k_prime=1).k_prime == 1
-    assert XTR.pooled(None) is XTR
 
 
 @pytest.mark.parametrize("codec", ["grid", "buckets"])

@@ -238,7 +238,8 @@ def search(
     if html is not None:
         write_explained(html, hits, hits[offset:])
     if shown.as_json:
-        asked = {"index": str(index), "recipe": vars(recipe), "reranker": reranking.rerank}
+        used = recipe.at(None, retriever.index.nprobe)
+        asked = {"index": str(index), "recipe": vars(used), "reranker": reranking.rerank}
         written = {} if html is None else {"html": html}
         found = {**answer_as_json(hits, offset=offset, explained=shown.explain), "seconds": seconds or None}
         print_json({**asked, "offset": offset, **written, **found})
@@ -267,6 +268,7 @@ def info(index: IndexPath, as_json: Json = False) -> None:
             "dimensions": opened.dim,
             "kept_dimensions": opened.code_dim,
             "pooling": None if opened.pooling is None else vars(opened.pooling),
+            "nprobe": opened.nprobe,
             "storage": opened.storage,
             "bytes": opened.size,
             "kernels": TARGET.name,

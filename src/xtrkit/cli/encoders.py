@@ -39,6 +39,14 @@ def export(
     document_length: Annotated[
         int | None, typer.Option(help="Most tokens of a document; by default the model's own.", show_default=False)
     ] = None,
+    nprobe: Annotated[
+        int | None,
+        typer.Option(
+            help="Clusters that XTR shall open for a query token in compressed indexes of this model, as xtrkit sweep "
+            "found; by default 32.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Export a model, so that indexing and searching with it need no torch.
@@ -57,10 +65,10 @@ def export(
         raise InputError("--int8 and --bf16 exclude each other: choose one.")
     precision = "int8" if int8 else "bf16" if bf16 else "fp32"
     if is_monot5(model):
-        if runtime != "onnx" or query_length is not None or document_length is not None:
+        if runtime != "onnx" or any(given is not None for given in (query_length, document_length, nprobe)):
             raise InputError(
                 f"{model} is a monoT5: it is exported to onnx, and query and document share --max-length when it is "
-                "loaded: leave out --runtime, --query-length and --document-length."
+                "loaded: leave out --runtime, --query-length, --document-length and --nprobe."
             )
         _export_reranker(model, directory, precision, as_json)
         return
@@ -71,6 +79,7 @@ def export(
         precision=precision,
         query_length=query_length,
         document_length=document_length,
+        nprobe=nprobe,
     )
     if as_json:
         print_json({**vars(done), "path": str(done.path), "runtime": runtime, "precision": precision})

@@ -52,7 +52,14 @@ class Effort:
             "indexes."
         ),
     ] = "min"
-    nprobe: Annotated[int, typer.Option(help="Compressed indexes: clusters opened a query token, on average.")] = 32
+    nprobe: Annotated[
+        int | None,
+        typer.Option(
+            help="Compressed indexes: clusters opened a query token, on average. [dim]\\[default: 32, or what the "
+            "index's model asks for][/]",
+            show_default=False,
+        ),
+    ] = None
     exact: Annotated[
         bool,
         typer.Option(
@@ -64,7 +71,7 @@ class Effort:
         """A recipe whose every part was checked, before a model is loaded for it."""
         from xtrkit.recipes import Recipe
 
-        nprobe: int | Literal["all"] = "all" if self.exact else self.nprobe
+        nprobe: int | Literal["all"] | None = "all" if self.exact else self.nprobe
         return Recipe(scoring=scoring, k_prime=k_prime, imputation=self.imputation, nprobe=nprobe)  # type: ignore[arg-type]
 
 

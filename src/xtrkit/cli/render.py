@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from xtrkit.recipes import NPROBE
+
 if TYPE_CHECKING:  # the commands import what they run when they run it, so that --help is quick
     from xtrkit.encoding.base import Token
     from xtrkit.explain import Match
@@ -87,6 +89,8 @@ def print_facts(console: Console, facts: dict[str, Any]) -> None:
             shown = f"{encoder['name']} ({encoder['layout']}, {encoder['fingerprint'][:12]})" if encoder else "none"
         elif name == "encoded_by":
             shown = "; ".join(value) or "not known"
+        elif name == "nprobe":
+            name, shown = "clusters a query token", f"{value or NPROBE}"
         elif name == "pooling":
             shown = f"a vector for {value['factor']} tokens, the first {value['protected']} apart" if value else "none"
         else:

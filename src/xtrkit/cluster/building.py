@@ -56,7 +56,7 @@ from xtrkit.storage.generations import commit, new_codec_name, new_segment_name
 from xtrkit.storage.manifest import Manifest
 from xtrkit.storage.shards import ClusterManifest, facts_of, is_cluster, names_of, write_cluster
 from xtrkit.texts.building import IndexingSummary, existing_folder, expectation
-from xtrkit.texts.encoding import warn_of
+from xtrkit.texts.encoding import nprobe_of, warn_of
 from xtrkit.texts.given import Given, source_of
 from xtrkit.texts.splitting import splitting_for
 from xtrkit.texts.taking import Taken, check_any, take
@@ -324,6 +324,7 @@ class _Build:
             encoder=self._encoder.identity,
             splitting=splitting,
             encoded_by=tuple(sorted(names - {""})),
+            nprobe=nprobe_of(self._encoder),
         )
         if pieces is not None:
             error = 0.0

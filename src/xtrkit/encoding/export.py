@@ -56,6 +56,7 @@ def export(
     table_bits: int = 8,
     query_length: int | None = None,
     document_length: int | None = None,
+    nprobe: int | None = None,
 ) -> Export:
     """Export a model, so that it can be encoded with without torch.
 
@@ -68,6 +69,8 @@ def export(
         table_bits: of the table of the vocabulary, with "int8": 8, or 4, which halves what a large one takes.
         query_length: as in ``load_encoder``.
         document_length: as in ``load_encoder``.
+        nprobe: how many clusters XTR shall open for a query token in indexes of this model, where the caller doesn't
+            say; None is as many as usual. Models whose best tokens stand out little need more: ``xtrkit sweep`` tells.
 
     Raises:
         ExportError: the exporter failed, or a token's vector is not what torch gives.
@@ -77,6 +80,8 @@ def export(
     """
     path = Path(path)
     _check(path, runtime, precision, table_bits)
+    if nprobe is not None and (isinstance(nprobe, bool) or not isinstance(nprobe, int) or nprobe < 1):
+        raise InputError(f"nprobe must be a whole number of at least 1, got {nprobe!r}.")
     encoder = load_encoder(model, device="cpu", query_length=query_length, document_length=document_length)
     try:
         from xtrkit.encoding.torch_encoder import TorchEncoder
@@ -86,7 +91,7 @@ def export(
         raise InputError(f"{model} is an export already: export the checkpoint that it was made from.")
     expected = {task: _encode(encoder, task) for task in ("query", "document")}
     with new_directory(path) as directory:
-        _write(encoder, directory, runtime, precision, table_bits)
+        _write(encoder, directory, runtime, precision, table_bits, nprobe)
         exported = open_exported(Opening(str(path), runtime=runtime), directory)
         tokens, lowest = _compare(expected, exported, LOWEST_COSINE[precision])
     return Export(path, sum(file.stat().st_size for file in path.iterdir()), tokens, lowest)
@@ -107,7 +112,9 @@ def _check(path: Path, runtime: str, precision: str, table_bits: int) -> None:
             raise missing_extra(f"Exporting to {runtime}", extra)
 
 
-def _write(encoder: TorchEncoder, directory: Path, runtime: str, precision: str, table_bits: int) -> None:
+def _write(
+    encoder: TorchEncoder, directory: Path, runtime: str, precision: str, table_bits: int, nprobe: int | None
+) -> None:
     from xtrkit.encoding.export_graph import settings_of, write_graph
 
     settings = settings_of(encoder, runtime=runtime, precision=precision, source=encoder.content)
@@ -121,7 +128,7 @@ def _write(encoder: TorchEncoder, directory: Path, runtime: str, precision: str,
         convert(directory / "model.onnx", directory / "model.xml")
         (directory / "model.onnx").unlink()
     files = {file.name: file_hash(file) for file in sorted(directory.iterdir())}
-    replace(settings, files=files).write(directory)
+    replace(settings, files=files, nprobe=nprobe).write(directory)
 
 
 def _encode(encoder: Encoder, task: str) -> Ragged:

@@ -97,6 +97,7 @@ def settings_of(encoder: TorchEncoder, *, runtime: str, precision: str, source: 
         sequence_mean=any(isinstance(part, SequenceMean) for part in model),
         normalise=False,
         score_reduction="mean" if encoder.identity.layout == "xtr" else "sum",
+        nprobe=None,
         source=source,
         files={},
     )

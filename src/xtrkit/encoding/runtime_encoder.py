@@ -142,6 +142,11 @@ class RuntimeEncoder(TextEncoder):
         """What documents are encoded by, for an index to remember: library, version, device and precision."""
         return f"{self._document_graph.name}, {self._documents.precision}"
 
+    @property
+    def nprobe(self) -> int | None:
+        """How many clusters XTR is to open for a query token where the caller doesn't say."""
+        return self.settings.nprobe
+
     @cached_property
     def _document_graph(self) -> Graph:
         return self._documents.open()

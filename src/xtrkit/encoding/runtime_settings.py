@@ -67,6 +67,7 @@ class RuntimeSettings:
         sequence_mean: whether the last token gets the sum of the text's vectors over the longest length (ColXTR).
         normalise: whether the vectors are still to be given unit length: the graph did not.
         score_reduction: how the similarities of a query's tokens make a score: ``"mean"`` or ``"sum"``.
+        nprobe: how many clusters XTR is to open for a query token where the caller doesn't say; None: as many as usual.
         source: sha256 over the files of the source that decide its embeddings.
         files: sha256 of the graph's files and of the tokenizer.
     """
@@ -89,6 +90,7 @@ class RuntimeSettings:
     sequence_mean: bool
     normalise: bool
     score_reduction: str
+    nprobe: int | None
     source: str
     files: dict[str, str]
 
@@ -174,6 +176,8 @@ def read_settings(directory: Path) -> RuntimeSettings:
             f"{path} asks for runtime {settings.runtime!r} at {settings.precision!r}: known are {', '.join(GRAPHS)} "
             f"at {', '.join(PRECISIONS)}."
         )
+    if settings.nprobe is not None and (type(settings.nprobe) is not int or settings.nprobe < 1):
+        raise ModelError(f"{path} asks for {settings.nprobe!r} clusters a query token: it must be a number, or null.")
     return settings
 
 

@@ -63,6 +63,11 @@ class TextEncoder(ABC):
     def computed_by(self) -> str:
         """What documents are encoded by, for an index to remember: library, version, device and precision."""
 
+    @property
+    def nprobe(self) -> int | None:
+        """How many clusters XTR is to open for a query token where the caller doesn't say; None: as many as usual."""
+        return None
+
     @abstractmethod
     def _encode(self, texts: Sequence[str], task: Task, batch_size: int, progress: bool) -> EncodedChunk:
         """Token embeddings of some texts, and how many of them were truncated."""

@@ -83,6 +83,11 @@ class PooledEncoder(TextEncoder):
         """What documents are encoded by, for an index to remember."""
         return self._encoder.computed_by
 
+    @property
+    def nprobe(self) -> int | None:
+        """How many clusters XTR is to open for a query token where the caller doesn't say."""
+        return self._encoder.nprobe
+
     def stream_documents(
         self, texts: Iterable[str], *, batch_size: int = 32, chunk_size: int = 256
     ) -> Iterator[EncodedChunk]:

@@ -53,6 +53,7 @@ class Making:
         dim: how many dimensions codes keep; None keeps all.
         encoded_by: what encodes the documents, for the index to remember; a run that was stopped is gone on with only
             by the same.
+        nprobe: how many clusters XTR opens for a query token where the caller doesn't say; None: as many as usual.
     """
 
     nbits: int = DEFAULT_BITS
@@ -66,6 +67,7 @@ class Making:
     pooling: Pooling | None = None
     dim: int | None = None
     encoded_by: str | None = None
+    nprobe: int | None = None
 
     def __post_init__(self) -> None:
         if self.nbits not in (*BITS, EXACT_BITS):
@@ -204,6 +206,7 @@ def _write_files(
             splitting=making.splitting,
             pooling=making.pooling,
             encoded_by=encoded_by,
+            nprobe=making.nprobe,
         )
         return Manifest(1, creator(), properties.record(), None, (segment,))
     codec, threads = codec_named(making.codec, making.bits), 1 if making.device else making.threads
@@ -231,6 +234,7 @@ def _write_files(
         pooling=making.pooling,
         code_dim=code_dim,
         encoded_by=encoded_by,
+        nprobe=making.nprobe,
     )
     return Manifest(1, creator(), properties.record(), file, (segment,))
 

@@ -39,7 +39,7 @@ from xtrkit.values import (
     offsets_of,
 )
 
-OPTIONAL = ("pooling", "code_dim", "encoded_by")
+OPTIONAL = ("pooling", "code_dim", "encoded_by", "nprobe")
 """Properties that a manifest names only where they are there."""
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class Properties:
         pooling: how token vectors that are alike were put together; None where they were not.
         code_dim: how many dimensions codes keep of the vectors; None where they keep all.
         encoded_by: libraries, devices and precisions that the documents were encoded by, as far as it is known.
+        nprobe: how many clusters XTR opens for a query token where the caller doesn't say; None: as many as usual.
     """
 
     dim: int
@@ -81,6 +82,7 @@ class Properties:
     pooling: Pooling | None = None
     code_dim: int | None = None
     encoded_by: tuple[str, ...] = ()
+    nprobe: int | None = None
 
     def record(self) -> dict[str, Any]:
         """As a manifest holds it: what only some indexes have is named where they do."""
@@ -164,17 +166,23 @@ def _check(properties: Properties, manifest: Manifest) -> None:
         raise ValueError("only a compressed index has a codec")
     if not exact and properties.codec not in CODECS:
         raise ValueError(f"the codec {properties.codec!r} is unknown")
-    if type(properties.trained_tokens) is not int or type(properties.added_tokens) is not int:
-        raise ValueError("counts of tokens are no numbers")
     if type(properties.trained_error) is not float or type(properties.added_error) is not float:
         raise ValueError("errors are no numbers")
     if not manifest.segments:
         raise ValueError("it has no segments")
+    _check_counts(properties)
     kept = properties.code_dim
     if kept is not None and (exact or type(kept) is not int or not 1 <= kept < properties.dim):
         raise ValueError(f"codes can't keep {kept!r} of {properties.dim} dimensions")
     if properties.splitting and not all(type(number) is int for number in vars(properties.splitting).values()):
         raise ValueError("how documents were cut is no pair of numbers")
+
+
+def _check_counts(properties: Properties) -> None:
+    if type(properties.trained_tokens) is not int or type(properties.added_tokens) is not int:
+        raise ValueError("counts of tokens are no numbers")
+    if properties.nprobe is not None and (type(properties.nprobe) is not int or properties.nprobe < 1):
+        raise ValueError(f"{properties.nprobe!r} clusters can't be opened")
 
 
 @dataclass(frozen=True, eq=False)

@@ -181,8 +181,8 @@ def look_at_clusters(
 def chosen_clusters(corpus: Clusters, query: QuantisedQuery, recipe: Recipe) -> ChosenClusters:
     """The clusters that each query token looks into."""
     if recipe.shared:
-        return shared_by_all(corpus, query, nearest(corpus, query, int(recipe.nprobe)))
-    return promising(corpus, query, int(recipe.nprobe), recipe.k_prime)
+        return shared_by_all(corpus, query, nearest(corpus, query, recipe.clusters))
+    return promising(corpus, query, recipe.clusters, recipe.k_prime)
 
 
 def imputed(corpus: ClusteredCorpus, query: QuantisedQuery, probes: Probes, recipe: Recipe) -> Imputed:

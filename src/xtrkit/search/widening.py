@@ -69,7 +69,7 @@ def look_until_enough(look: Look, n_queries: int, recipe: Recipe, goal: Goal) ->
     found: dict[int, tuple[Ranked, Recipe]] = {}
     pending = list(range(n_queries))
     while pending:
-        everything = int(recipe.nprobe) >= goal.n_clusters and recipe.k_prime >= goal.n_tokens
+        everything = recipe.clusters >= goal.n_clusters and recipe.k_prime >= goal.n_tokens
         for query, (reached, n_reached, fill_up) in zip(pending, look(pending, recipe), strict=True):
             if n_reached >= needed or everything:
                 found[query] = reached, recipe

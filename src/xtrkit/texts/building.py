@@ -20,7 +20,7 @@ from xtrkit.kernels.compiling import begin_compiling
 from xtrkit.progress import Reporter
 from xtrkit.texts.changes import fields_record
 from xtrkit.texts.document import ReadingReport
-from xtrkit.texts.encoding import encoded, encoded_by, foreign_share_of, warn_of
+from xtrkit.texts.encoding import encoded, encoded_by, foreign_share_of, nprobe_of, warn_of
 from xtrkit.texts.reading import Files, Source
 from xtrkit.texts.splitting import splitting_for
 from xtrkit.texts.taking import Taken, check_any, take
@@ -111,6 +111,7 @@ def index_texts(
         splitting=splitting,
         sources=sources_of(source, taken),
         encoded_by=encoded_by(encoder),
+        nprobe=nprobe_of(encoder),
     )
     write_store(path, embeddings, Incoming(taken), encoder=encoder.identity, making=making, reporter=reporter)
     if compiling.running:

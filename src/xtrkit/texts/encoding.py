@@ -55,6 +55,12 @@ def encoded_by(encoder: Encoder) -> str | None:
     return found
 
 
+def nprobe_of(encoder: Encoder) -> int | None:
+    """How many clusters XTR is to open for a query token of an encoder's; None of encoders that don't say."""
+    found: int | None = getattr(encoder, "nprobe", None)
+    return found
+
+
 def _parts(stream: Iterator[str]) -> Iterator[list[str]]:
     """Parts that are on their way side by side, so that none can be told to be slow before the next is given out."""
     budget = FIRST_CHARACTERS
