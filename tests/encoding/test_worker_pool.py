@@ -98,11 +98,18 @@ def committed(spool):
     return 0
 
 
+def hear_interrupts():
+    """Undo what a shell does to programs in its background, these tests among them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def indexing(tmp_path, until, workers=2):
     """``xtrkit index`` at work, as soon as something can be said of its ``documents.sqlite``."""
     (tmp_path / "many.jsonl").write_text("".join(json.dumps(one) + "\n" for one in SLOW))
     command = [sys.executable, "-m", "xtrkit", "index", "many.jsonl", "idx", "--workers", str(workers), "--no-split"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hear_interrupts
+    )
     deadline = time.monotonic() + 120
     while not until(tmp_path / ".idx.building" / "documents.sqlite"):
         assert process.poll() is None, process.stderr.read()
