@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from xtrkit import Retriever, load_encoder
+from xtrkit.answers import answer_as_json, answer_of_json
 from xtrkit.encoding.base import markers_before
 from xtrkit.errors import InputError
 from xtrkit.evaluation.collection import TestCollection
@@ -54,6 +55,14 @@ def test_markers_stay_apart(retriever, encoder):
 )
 def test_questions_find_their_passage(retriever, query, best):
     assert retriever.search(query, 2)[0].id == best
+
+
+def test_an_explanation_as_json_loses_nothing(retriever):
+    hits = retriever.search("which river runs through the capital?", 6, explain=True)
+    assert any(match.others for hit in hits for match in hit.matches)
+    assert [hit.matches for hit in answer_of_json(json.loads(json.dumps(answer_as_json(hits))))] == [
+        list(hit.matches) for hit in hits
+    ]
 
 
 @pytest.mark.parametrize("scoring", ["xtr", "maxsim"])

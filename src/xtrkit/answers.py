@@ -8,11 +8,12 @@ An answer::
                "matched": [[0, 5]]}, "metadata": {…}, "part": {"document": "…", "first": 0, "last": 900} or null,
                "scores": {"tokens": 0.81, "words": null} or null,
                "matches": [{"query_token": {"piece": "…", "start": 0, "end": 3}, "similarity": 0.9, "imputed": false,
-                            "document_token": {"piece": "…", "start": 0, "end": 5} or null}] or null}]}
+                            "document_token": {"piece": "…", "start": 0, "end": 5} or null, "others": []}] or null}]}
 
 Places in texts are counted in characters (code points). ``snippet`` is null where the index has no texts, and
 ``matches`` and ``facets`` where nobody asked for them. Where token vectors and words were fused, ``fusion`` says how,
-and ``scores`` what a hit scored in each: null where that one did not find it.
+and ``scores`` what a hit scored in each: null where that one did not find it. ``others`` are the tokens that share the
+document token's vector, where the index pools.
 """
 
 from __future__ import annotations
@@ -112,11 +113,12 @@ def _match_as_json(match: Match) -> dict[str, Any]:
     return {
         "query_token": match.query_token._asdict(),
         "document_token": None if match.document_token is None else match.document_token._asdict(),
+        "others": [token._asdict() for token in match.others],
         "similarity": match.similarity,
         "imputed": match.imputed,
     }
 
 
 def _match_of_json(told: Mapping[str, Any]) -> Match:
-    token = told["document_token"]
-    return Match(Token(**told["query_token"]), told["similarity"], None if token is None else Token(**token))
+    token, others = told["document_token"], tuple(Token(**one) for one in told["others"])
+    return Match(Token(**told["query_token"]), told["similarity"], None if token is None else Token(**token), others)

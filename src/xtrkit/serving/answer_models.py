@@ -35,10 +35,11 @@ class TokenModel(BaseModel):
 
 
 class MatchModel(BaseModel):
-    """What a query token added to a score."""
+    """What a query token added to a score; ``others`` share the document token's vector, in an index that pools."""
 
     query_token: TokenModel
     document_token: TokenModel | None
+    others: list[TokenModel]
     similarity: float | None
     imputed: bool
 
