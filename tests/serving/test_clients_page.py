@@ -1,5 +1,6 @@
 """The snippets of ``docs/clients.md``, run against a real server."""
 
+import gc
 import json
 import re
 import shutil
@@ -33,6 +34,7 @@ def test_there_are_snippets_of_both_kinds():
 def test_what_reads(server, snippet):
     dspy.configure_cache(enable_disk_cache=False, enable_memory_cache=False)
     assert run(snippet, server.url)
+    gc.collect()  # what a snippet leaves open is collected here, and not within another test
 
 
 def test_what_writes(made_index, tmp_path):
