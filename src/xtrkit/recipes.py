@@ -202,7 +202,7 @@ def _resolved(recipe: Recipe, k: int, n_documents: int, n_clusters: int) -> Reci
         recipe,
         imputation="found" if recipe.shared and recipe.imputation == "min" else recipe.imputation,
         reduction="mean" if recipe.mean else "sum",
-        nprobe=n_clusters if everything else recipe.nprobe or NPROBE,
+        nprobe=n_clusters if everything else recipe.clusters,
         candidates=max(1, n_documents) if everything else max(k, candidates),
         rerank=None if recipe.rerank is None else max(k, recipe.rerank),
     )
